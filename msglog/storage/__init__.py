@@ -1,0 +1,26 @@
+"""Frames, segments, streams, commits, journal and recovery. Knows nothing of topics or queues.
+
+The layers above use what is exported here; `engine` is the place to begin reading.
+"""
+
+from msglog.storage.commit import Commit
+from msglog.storage.engine import Engine
+from msglog.storage.frame import Body, Frame, encode_body
+from msglog.storage.options import Options
+from msglog.storage.reader import Reader
+from msglog.storage.segment import SegmentFacts
+from msglog.storage.state import Model
+from msglog.storage.stream import Stream
+
+__all__ = [
+    "Body",
+    "Commit",
+    "Engine",
+    "Frame",
+    "Model",
+    "Options",
+    "Reader",
+    "SegmentFacts",
+    "Stream",
+    "encode_body",
+]

@@ -1,0 +1,144 @@
+"""The bounded set of open segments.
+
+Descriptors are scarce (RLIMIT_NOFILE), so only so many segments are open at a time. The one used longest ago is closed
+first; what it holds unsynced is synced before, since a later descriptor might not be told of a write error. A segment
+with frames that are journaled but not stored yet stays open, and so does one that a checkpoint is syncing.
+All methods but `map` and `index` are called under the store lock; these two take it when they must open a segment.
+"""
+
+import itertools
+from collections.abc import Callable
+from threading import Lock
+
+from msglog.errors import CorruptionError
+from msglog.storage.filesystem import FileSystem, Map
+from msglog.storage.index import SparseIndex
+from msglog.storage.segment import Segment
+
+_FEWEST_OPEN = 16
+_MOST_OPEN = 4096
+_DEFAULT_LIMIT = 256
+
+
+def open_segment_limit() -> int:
+    """Return how many segments may be open: each takes up to two descriptors, and half are left to the application."""
+    try:
+        import resource  # noqa: PLC0415 not on every system
+    except ImportError:
+        return _DEFAULT_LIMIT
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return _MOST_OPEN
+    return max(_FEWEST_OPEN, min(_MOST_OPEN, soft // 4))
+
+
+def _missing(segment: Segment) -> CorruptionError:
+    return CorruptionError(
+        f"{segment.path}: the segment is missing",
+        path=segment.path,
+        position=0,
+        first_offset=segment.base_offset,
+        next_offset=segment.end_offset,
+    )
+
+
+class SegmentCache:
+    """Opens segments when they are needed and closes the ones that were not for longest."""
+
+    def __init__(self, filesystem: FileSystem, lock: Lock, limit: int, *, writable: bool) -> None:
+        self._filesystem = filesystem
+        self._lock = lock
+        self._limit = limit
+        self._writable = writable
+        self._open: dict[int, Segment] = {}
+        self._ticks = itertools.count(1)
+        self.on_sync_error: Callable[[Segment, OSError], None] | None = None
+        # A reader in another process looks again when a file is gone: the writer may have dropped it.
+        self.on_missing: Callable[[], None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def map(self, segment: Segment) -> Map:
+        """Return a map that covers all stored frames of the segment. Call it without the lock."""
+        mapped = segment.map
+        if mapped is not None and segment.stored_position <= len(mapped):
+            segment.used = next(self._ticks)
+            return mapped
+        with self._lock:
+            return self.open(segment)
+
+    def index(self, segment: Segment) -> SparseIndex:
+        """Return the segment's index, building it if need be. Call it without the lock."""
+        index = segment.index
+        if index is not None:
+            return index
+        with self._lock:
+            self.open(segment)
+            return segment.load_index(self._filesystem)
+
+    def open(self, segment: Segment) -> Map:
+        """Open a segment, under the lock, closing others if too many are open."""
+        segment.used = next(self._ticks)
+        mapped = segment.map
+        if mapped is not None and segment.stored_position <= len(mapped):
+            return mapped
+        if mapped is not None:
+            segment.close()
+        self._make_place()
+        try:
+            segment.open(self._filesystem, writable=self._writable and not segment.sealed)
+        except FileNotFoundError as error:
+            raise _missing(segment) from error
+        self._open[segment.file_id] = segment
+        if segment.map is None:
+            raise AssertionError("an opened segment has a map")
+        return segment.map
+
+    def open_for_append(self, segment: Segment) -> None:
+        """Open a segment so that `map`, `file` and `index` are there."""
+        self.open(segment)
+        segment.load_index(self._filesystem)
+
+    def adopt(self, segment: Segment) -> None:
+        """Count a segment that was opened elsewhere (a new one)."""
+        segment.used = next(self._ticks)
+        self._make_place()
+        self._open[segment.file_id] = segment
+
+    def forget(self, segment: Segment) -> None:
+        """Close a segment that no stream holds any more."""
+        self._open.pop(segment.file_id, None)
+        segment.close()
+
+    def close(self) -> None:
+        """Close all."""
+        for segment in list(self._open.values()):
+            self.forget(segment)
+
+    def _make_place(self) -> None:
+        while len(self._open) >= self._limit:
+            idle = [segment for segment in self._open.values() if self._may_close(segment)]
+            if not idle:
+                return  # more are pinned than the limit allows: the system's limit is still far
+            oldest = min(idle, key=lambda segment: segment.used)
+            self._sync(oldest)
+            if self._writable:
+                oldest.advance_checksum(self._filesystem)
+                oldest.save_index(self._filesystem)
+            self.forget(oldest)
+
+    def _may_close(self, segment: Segment) -> bool:
+        return not segment.syncing and segment.stored_position >= segment.position
+
+    def _sync(self, segment: Segment) -> None:
+        if not segment.dirty or segment.file is None or not self._filesystem.durable:
+            return
+        position = segment.stored_position
+        try:
+            segment.file.sync()
+        except OSError as error:
+            if self.on_sync_error is not None:
+                self.on_sync_error(segment, error)
+            raise
+        segment.synced_position = position

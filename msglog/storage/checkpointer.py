@@ -1,0 +1,169 @@
+"""Making a checkpoint: sync what is written, then write down that it is.
+
+The order is the argument. Under the store lock everything is noted as it is at one commit; outside of it the noted files are
+synced, then the names, then the state snapshot, then the checkpoint itself. Only when that is durable is anything reused
+or unlinked: journal space, dropped segments, old snapshots. Failing in between leaves the last checkpoint in force.
+One thread makes a checkpoint at a time.
+"""
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from crc32c import crc32c
+
+from msglog.errors import DiskFullError
+from msglog.storage.checkpoint import Checkpoint, write_checkpoint
+from msglog.storage.layout import SEGMENTS, state_name
+from msglog.storage.segment import Segment
+from msglog.storage.state import STATE_STREAM, pack_snapshot
+
+if TYPE_CHECKING:
+    from msglog.storage.engine import Engine
+
+
+@dataclass(slots=True)
+class Notes:
+    """The store as it was at one commit."""
+
+    checkpoint: Checkpoint
+    dirty: list[tuple[Segment, int]]
+    listed: list[tuple[Segment, int]]
+    garbage: list[str]
+    names_changed: bool
+    snapshot: bytes | None
+
+
+class Checkpointer:
+    """Makes the checkpoints of one engine."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+        self._running = Lock()
+
+    def run(self, *, clean: bool = False) -> None:
+        """Make everything that returned before durable.
+
+        Raises `DiskFullError` (nothing changed, try again) or `StoreFailedError`.
+        """
+        engine = self._engine
+        with self._running:
+            engine.writer.drain()
+            with engine.lock:
+                engine.clear_obstacle()
+                engine.writer.drain_locked()
+                notes = self._take_notes(clean=clean)
+            try:
+                self._make_durable(notes)
+            except DiskFullError:
+                with engine.lock:
+                    self._give_back(notes)
+                raise
+            except OSError as error:
+                with engine.lock:
+                    self._give_back(notes)
+                raise engine.stop_writing("a sync failed", error) from error
+            except BaseException:
+                with engine.lock:
+                    self._give_back(notes)
+                raise
+            with engine.lock:
+                self._conclude(notes)
+            for path in notes.garbage:
+                engine.filesystem.unlink(path)
+
+    def _take_notes(self, *, clean: bool) -> Notes:
+        engine = self._engine
+        snapshot = None
+        state = engine.streams[STATE_STREAM]
+        if engine.snapshot_due() or (clean and engine.state_events):
+            snapshot = pack_snapshot(engine.models.values())
+            engine.snapshot_bytes = len(snapshot)
+            engine.snapshot_wanted = False
+            engine.drop(state.trim(state.next_offset))
+            if engine.state_at[0]:
+                engine.garbage.append(engine.path(state_name(engine.state_at[0])))
+            engine.state_at = (engine.commit_number, state.next_offset)
+            engine.state_events = 0
+        checkpoint = Checkpoint(
+            sequence=engine.checkpoint_sequence + 1,
+            commit=engine.commit_number,
+            clean=clean,
+            lives=[(engine.life, engine.first_commit)],
+            next_file_id=engine.next_file_id,
+            next_stream_id=engine.next_stream_id,
+            state=engine.state_at,
+            streams={
+                stream.id: [segment.packed_facts() for segment in stream.parts] for stream in engine.streams.values()
+            },
+        )
+        listed = [
+            (segment, segment.position)
+            for stream in engine.streams.values()
+            for segment in stream.parts
+            if segment.position > segment.durable_position or not segment.announced
+        ]
+        dirty = [(segment, segment.stored_position) for segment, _ in listed if segment.dirty or not segment.announced]
+        for segment, _ in dirty:
+            segment.syncing = True
+        garbage, engine.garbage = engine.garbage, []
+        names_changed, engine.names_changed = engine.names_changed, False
+        return Notes(checkpoint, dirty, listed, garbage, names_changed, snapshot)
+
+    def _make_durable(self, notes: Notes) -> None:
+        engine = self._engine
+        for segment, _ in notes.dirty:
+            self._sync(segment)
+        if notes.names_changed:
+            engine.filesystem.sync_directory(engine.path(SEGMENTS))
+        if notes.snapshot is not None:
+            self._write_snapshot(engine.path(state_name(notes.checkpoint.state[0])), notes.snapshot)
+        write_checkpoint(engine.filesystem, engine.directory, notes.checkpoint)
+
+    def _sync(self, segment: Segment) -> None:
+        file = segment.file
+        if file is not None:
+            file.sync()
+            return
+        # Not open since recovery found frames in it. A file that is gone was dropped meanwhile: nobody needs it.
+        with suppress(FileNotFoundError):
+            file = self._engine.filesystem.open(segment.path)
+            try:
+                file.sync()
+            finally:
+                file.close()
+
+    def _write_snapshot(self, path: str, snapshot: bytes) -> None:
+        filesystem = self._engine.filesystem
+        file = filesystem.open(path, create=True)
+        try:
+            file.write(0, crc32c(snapshot, len(snapshot)).to_bytes(4, "little") + snapshot)
+            file.sync()
+        finally:
+            file.close()
+        filesystem.sync_directory(os.path.dirname(path))
+
+    def _give_back(self, notes: Notes) -> None:
+        engine = self._engine
+        for segment, _ in notes.dirty:
+            segment.syncing = False
+        engine.garbage += notes.garbage
+        engine.names_changed |= notes.names_changed
+        if notes.snapshot is not None:
+            # The old snapshot is garbage only once a new one is durable: make a new one with the next checkpoint.
+            engine.snapshot_wanted = True
+
+    def _conclude(self, notes: Notes) -> None:
+        engine = self._engine
+        for segment, position in notes.dirty:
+            segment.syncing = False
+            segment.synced_position = max(segment.synced_position, position)
+        for segment, position in notes.listed:
+            segment.announced = True
+            segment.note_durable(position)
+        engine.checkpoint_sequence = notes.checkpoint.sequence
+        engine.durable_commit = notes.checkpoint.commit
+        engine.checkpoint_concluded(notes.checkpoint)
+

@@ -1,0 +1,497 @@
+"""The engine: one open directory of streams.
+
+It holds the store lock, the streams, the models and the numbers that rise, and puts the parts together: `recovery` fills it at
+opening, a writer brings commits to the disk, the checkpointer makes them durable, the cache keeps segments open.
+
+Locks, always taken in this order: checkpointer, journal leader, store lock. The store lock (`lock`) is a plain C lock, held
+only in `with` statements: so an interrupt cannot leak it. Under it everything here may be changed; without it only `end`
+and `parts` of a stream, `published`, and open maps are read. `obstacle` is what stands in the way of the next commit: an
+interrupted one that is to be finished first, or the reason why there will be none any more.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import Any
+
+from msglog.clock import Clock
+from msglog.errors import ClosedError, CorruptionError, MsglogError, ReadOnlyError, StoreFailedError
+from msglog.storage import forks
+from msglog.storage.cache import SegmentCache, open_segment_limit
+from msglog.storage.checkpoint import Checkpoint
+from msglog.storage.checkpointer import Checkpointer
+from msglog.storage.commit import Commit, Plan
+from msglog.storage.compaction import Survivors, rewrite_segments
+from msglog.storage.draft import write_draft
+from msglog.storage.filesystem import FileSystem, ProcessLock
+from msglog.storage.following import Follower
+from msglog.storage.journal import Area, Journal
+from msglog.storage.layout import FAILED, INDEX_SUFFIX, JOURNALS, LOCK, PUBLISHED, SEGMENTS
+from msglog.storage.options import JOURNAL_FIRST_BYTES, JOURNAL_LARGEST_BYTES, SNAPSHOT_EVENTS, Options
+from msglog.storage.published import PublishedPage
+from msglog.storage.recovery import Recovered, recover
+from msglog.storage.segment import FIRST_ALLOCATION, Segment, SegmentFacts, segment_from_facts
+from msglog.storage.state import STATE_SLUG, STATE_STREAM, Model, StorageModel
+from msglog.storage.stream import NO_SEGMENT, Stream, new_segment
+from msglog.storage.syncer import Syncer
+from msglog.storage.writers import DirectWriter, JournalWriter
+from msglog.types import RecoveryReport
+
+logger = logging.getLogger("msglog.storage")
+
+ModelFactory = Callable[["Engine"], Model]
+# What an event of a snapshot costs to load, roughly, beside an event of the tail: decides when a snapshot is due.
+_SNAPSHOT_BYTES_PER_EVENT = 64
+_READER_ATTEMPTS = 5
+
+
+class Engine:
+    """One open store. Make it with `open`."""
+
+    recovery: RecoveryReport
+
+    def __init__(self, filesystem: FileSystem, directory: str, options: Options, clock: Clock) -> None:
+        self.filesystem = filesystem
+        self.directory = directory
+        self.options = options
+        self.clock = clock
+        self.readonly = options.readonly
+        self.lock = Lock()
+        self.obstacle: Any = None
+        self.closed = False
+        self.models: dict[str, Model] = {}
+        self.streams: dict[int, Stream] = {}
+        self.cache = SegmentCache(filesystem, self.lock, open_segment_limit(), writable=not options.readonly)
+        self.cache.on_sync_error = lambda _, error: self.stop_writing("a sync failed", error)
+        self.commit_number = self.published = self.durable_commit = 0
+        self.life = self.first_commit = 0
+        self.next_file_id = self.next_stream_id = 1
+        self.checkpoint_sequence = self.draft_sequence = 0
+        # State snapshot in force (commit, offset from which to replay), events since, and its size.
+        self.state_at = (0, 0)
+        self.state_events = 0
+        self.snapshot_bytes = 0
+        self.snapshot_wanted = False
+        self.garbage: list[str] = []
+        self.names_changed = False
+        self._found_parts: dict[int, tuple[Segment, ...]] = {}
+        self._process_lock: ProcessLock | None = None
+        self._page: PublishedPage | None = None
+        self.page_slots: Any = [0, 0, 0, 0]
+        self._journal: Journal | None = None
+        self._checkpointer = Checkpointer(self)
+        self._checkpoint_requested = False
+        self._syncer: Syncer | None = None
+        self._follower = Follower(self)
+        self.cache.on_missing = self.refresh
+        self.writer: DirectWriter | JournalWriter
+
+    # Opening and closing
+
+    @classmethod
+    def open(
+        cls,
+        filesystem: FileSystem,
+        directory: str,
+        options: Options,
+        models: Sequence[ModelFactory],
+        clock: Clock,
+        *,
+        background: bool = True,
+    ) -> "Engine":
+        """Open a directory, recovering it if need be.
+
+        `background`: let a thread sync at intervals and make checkpoints; without it they are made by the calls that find
+        them due (tests want every operation at a known place). Raises `StoreLockedError`, `CorruptionError`,
+        `UnsupportedFormatError`, `ReadOnlyError`.
+        """
+        engine = cls(filesystem, directory, options, clock)
+        try:
+            engine._open(models, background=background)
+        except BaseException:
+            engine._let_go()
+            raise
+        forks.register(engine)
+        return engine
+
+    def _open(self, models: Sequence[ModelFactory], *, background: bool) -> None:
+        if not self.readonly:
+            self.filesystem.make_directory(self.directory)
+            self.filesystem.make_directory(self.path(SEGMENTS))
+            self._process_lock = self.filesystem.lock(self.path(LOCK))
+        self.models = {"storage": StorageModel(self)}
+        self.models |= {model.section: model for model in (factory(self) for factory in models)}
+        if self.readonly:
+            self._follower.open_page()
+        recovered = self.load()
+        if self.readonly:
+            return
+        self._begin_life(recovered)
+        if background and self.filesystem.durable:
+            self._syncer = Syncer(self, self.options)
+
+    def load(self) -> Recovered:
+        """Recover streams and models from the directory; a reader does so again when a new writer has begun."""
+        attempts = _READER_ATTEMPTS if self.readonly else 1
+        while True:
+            attempts -= 1
+            try:
+                recovered = recover(self)
+                break
+            except (CorruptionError, FileNotFoundError):
+                # A writer at work may drop files between two looks of a reader.
+                if attempts == 0 or not self.writer_is_alive():
+                    raise
+        self.recovery = recovered.report
+        self.commit_number = self.published = recovered.commit
+        self.durable_commit = recovered.checkpoint.commit
+        self.checkpoint_sequence = recovered.checkpoint.sequence
+        return recovered
+
+    def _begin_life(self, recovered: Recovered) -> None:
+        """Make the new life durable before its first frame."""
+        self.life = recovered.life
+        self.first_commit = recovered.commit + 1
+        if self.filesystem.durable:
+            self._page = PublishedPage.open(self.filesystem, self.path(PUBLISHED), writable=True)
+            self.page_slots = self._page.slots
+        journaled = self.options.sync == "commit" and self.filesystem.durable
+        self.writer = DirectWriter(self)
+        if not self.filesystem.durable:
+            return
+        if journaled or recovered.needs_checkpoint:
+            # What was recovered is synced before anybody relies on it.
+            self._checkpointer.run()
+        else:
+            recovered.announce_life(self.filesystem, self.directory, self.life, self.first_commit)
+            self.checkpoint_sequence += 1
+        if journaled:
+            self._journal = self._open_journal()
+            self.writer = JournalWriter(self, self._journal)
+        self.filesystem.unlink(self.path(FAILED))
+        if self._page is not None:
+            self._page.begin(self.life, self.commit_number)
+
+    def _open_journal(self) -> Journal:
+        areas: list[Area] = []
+        for name in JOURNALS:
+            path = self.path(name)
+            area = Area.open(self.filesystem, path, writable=True) if name in self.filesystem.list(self.directory) else None
+            areas.append(area or Area.create(self.filesystem, path, JOURNAL_FIRST_BYTES))
+        self.filesystem.sync_directory(self.directory)
+        return Journal((areas[0], areas[1]), JOURNAL_LARGEST_BYTES)
+
+    def close(self) -> None:
+        """Make everything durable and let the directory go; a second call does nothing."""
+        if self.closed:
+            return
+        if self._syncer is not None:
+            self._syncer.stop()
+        try:
+            if not self.readonly and self.filesystem.durable and not isinstance(self.obstacle, MsglogError):
+                self._save_indexes()
+                self._checkpointer.run(clean=True)
+        finally:
+            with self.lock:
+                self.closed = True
+                self.obstacle = ClosedError(f"the store {self.directory} is closed")
+            self._let_go()
+
+    def _let_go(self) -> None:
+        forks.unregister(self)
+        self.cache.close()
+        if self._journal is not None:
+            self._journal.close()
+        if self._process_lock is not None:
+            self._process_lock.release()
+
+    def _save_indexes(self) -> None:
+        with self.lock:
+            for stream in self.streams.values():
+                for segment in stream.parts:
+                    segment.save_index(self.filesystem)
+
+    def refuse_in_child(self) -> None:
+        """In a forked child: the parent's locks and threads are gone here, and its files are not ours."""
+        self.lock = Lock()
+        self.closed = True
+        self.obstacle = ClosedError(f"the store {self.directory} was opened before the fork: open it anew in the child")
+        self._syncer = None
+        if self._process_lock is not None:
+            self._process_lock.abandon()
+            self._process_lock = None
+
+    # State
+
+    def writer_is_alive(self) -> bool:
+        """Whether a process has the store open for writing."""
+        return self.filesystem.is_locked(self.path(LOCK))
+
+    def path(self, name: str) -> str:
+        """Return the path of a file of the store."""
+        return os.path.join(self.directory, name)
+
+    def check_open(self) -> None:
+        """Raise `ClosedError` once the store is closed, or in a forked child."""
+        if self.closed:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        error = self.obstacle
+        raise type(error)(str(error), **error.__dict__)
+
+    def clear_obstacle(self) -> None:
+        """Under the lock: finish an interrupted commit, or say why there will be none."""
+        obstacle = self.obstacle
+        if obstacle is None:
+            return
+        if isinstance(obstacle, MsglogError):
+            self._refuse()
+        if isinstance(obstacle, Plan):
+            self.writer.redo(obstacle)
+        elif isinstance(self.writer, DirectWriter):
+            self.writer.redo_append(obstacle)
+        self.obstacle = None
+
+    def begin(self) -> Commit:
+        """Begin a commit, under the lock.
+
+        Raises `ClosedError`, `ReadOnlyError`, `StoreFailedError`.
+        """
+        if self.readonly:
+            self.check_open()
+            raise ReadOnlyError(f"the store {self.directory} was opened with readonly=True", path=self.directory)
+        self.clear_obstacle()
+        return Commit(self)
+
+    def append(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None = None) -> int:
+        """Append one record in a commit of its own and return its offset; waits as `sync` promises.
+
+        The caller has checked the types and sizes. Takes the lock itself.
+        """
+        if self.readonly:
+            self.begin()
+        return self.writer.append(stream, value, timestamp_ms, key)
+
+    def wait(self, commit: int) -> None:
+        """Return when a commit is as durable as `sync` promises, and visible. Call it without the lock."""
+        self.writer.wait(commit)
+
+    def flush(self) -> None:
+        """Make everything that returned before durable, in every mode."""
+        self.check_open()
+        if self.readonly or not self.filesystem.durable:
+            return
+        if isinstance(self.writer, JournalWriter):
+            self.writer.drain()
+        else:
+            self._checkpointer.run()
+
+    def stop_writing(self, what: str, error: OSError) -> StoreFailedError:
+        """Take no more writes until the store is reopened; return the error to raise.
+
+        After a failed sync the kernel may call pages clean that never reached the disk, so nothing is tried again: the next
+        opening rewrites all that came after the last checkpoint.
+        """
+        failure = StoreFailedError(
+            f"{what} ({error}): the store {self.directory} takes no more writes until it is reopened", path=self.directory
+        )
+        self.obstacle = failure
+        logger.error("%s", failure)
+        if self._page is not None:
+            self._page.mark_failed()
+        try:
+            self.filesystem.open(self.path(FAILED), create=True).close()
+        except OSError:
+            logger.warning("could not leave a mark of the failure in %s", self.directory)
+        return failure
+
+    # Space
+
+    def make_segment(self, stream: Stream, base_offset: int, value_total: int, needed: int) -> Segment:
+        """Make the file of a new segment that has room up to position `needed`; it is not part of the stream yet."""
+        segment = new_segment(self.directory, stream, self.next_file_id, base_offset, self.life, value_total)
+        self.next_file_id += 1
+        try:
+            file = self.filesystem.open(segment.path, create=True)
+            segment.file = file
+            self.cache.adopt(segment)
+            segment.grow(max(needed, FIRST_ALLOCATION), max(stream.segment_bytes, needed))
+            file.write(0, segment.header.pack())
+            segment.load_index(self.filesystem)
+        except BaseException:
+            self.discard_segment(segment)
+            raise
+        self.names_changed = True
+        return segment
+
+    def discard_segment(self, segment: Segment) -> None:
+        """Remove a segment that never became part of its stream."""
+        self.cache.forget(segment)
+        self.filesystem.unlink(segment.path)
+
+    def make_room(self, stream: Stream, segment: Segment, end: int) -> None:
+        """Open the active segment and give it room up to position `end`."""
+        self.cache.open_for_append(segment)
+        if end > segment.capacity:
+            segment.grow(end, max(stream.segment_bytes, end))
+
+    def roll(self, stream: Stream) -> None:
+        """Under the lock: begin a new segment, so that the one before can be dropped or rewritten."""
+        self.clear_obstacle()
+        if stream.active is NO_SEGMENT or stream.active.empty:
+            return
+        stream.install(self.make_segment(stream, stream.next_offset, stream.value_bytes, 0))
+
+    def drop(self, segments: Sequence[Segment]) -> None:
+        """Forget segments; their files go once a durable checkpoint no longer lists them."""
+        for segment in segments:
+            segment.dropped = True
+            self.cache.forget(segment)
+            self.garbage += (segment.path, segment.path + INDEX_SUFFIX)
+
+    def rewrite(self, stream: Stream, segments: Sequence[SegmentFacts], survivors: Survivors) -> tuple[int, int]:
+        """Compaction: copy what survives of consecutive sealed segments into a new one and switch over in a commit.
+
+        `survivors` gives the indexes of the records of a frame that stay. Offsets are kept. Call it without the lock. Returns
+        (records removed, bytes freed).
+        """
+        return rewrite_segments(self, stream, segments, survivors)
+
+    # What the storage section's events do; see `state.StreamChanges`
+
+    def add_stream(self, stream_id: int, slug: str) -> None:
+        """Make a stream; one that is there stays."""
+        if stream_id in self.streams:
+            return
+        stream = Stream(stream_id, slug, self.options.segment_bytes, self.cache)
+        self.adopt_parts(stream, self._found_parts.pop(stream_id, ()))
+        self.streams[stream_id] = stream
+        self.next_stream_id = max(self.next_stream_id, stream_id + 1)
+
+    def remove_stream(self, stream_id: int) -> None:
+        """Remove a stream and drop its segments."""
+        stream = self.streams.pop(stream_id, None)
+        if stream is not None:
+            self.drop(stream.parts)
+            for waiter in tuple(stream.waiters):
+                waiter.wake()
+
+    def trim_stream(self, stream_id: int, start: int) -> None:
+        """Raise a stream's start."""
+        stream = self.streams.get(stream_id)
+        if stream is not None:
+            self.drop(stream.trim(start))
+
+    def replace_segments(self, stream_id: int, old: list[int], facts: list[int]) -> None:
+        """Switch over to a rewritten segment."""
+        stream = self.streams.get(stream_id)
+        if stream is None:
+            return
+        replaced = [segment for segment in stream.parts if segment.file_id in old]
+        if not replaced:
+            return  # the checkpoint lists the new one already
+        new = segment_from_facts(self.directory, stream_id, stream.slug, facts)
+        new.note_durable(new.position)  # it was synced before the switch
+        new.synced_position = new.position
+        stream.replace(replaced, new)
+        self.drop(replaced)
+
+    def stream_facts(self) -> list[list[Any]]:
+        """Return (id, slug, start) of all streams but the state stream."""
+        return [[stream.id, stream.slug, stream.start] for stream in self.streams.values() if stream.id != STATE_STREAM]
+
+    def adopt_parts(self, stream: Stream, parts: tuple[Segment, ...]) -> None:
+        """Give a stream the segments that recovery found for it."""
+        stream.parts = parts
+        if not parts:
+            return
+        stream.active = last = parts[-1]
+        stream.start = parts[0].base_offset
+        stream.end = stream.next_offset = last.end_offset
+        stream.value_bytes = last.value_total
+
+    def begin_recovery(self, parts: dict[int, tuple[Segment, ...]]) -> None:
+        """Start replay with the segments found on the disk."""
+        self.streams = {}
+        self._found_parts = parts
+        self.add_stream(STATE_STREAM, STATE_SLUG)
+
+    def unclaimed_parts(self) -> dict[int, tuple[Segment, ...]]:
+        """After replay: segments of streams that no event made."""
+        return self._found_parts
+
+    # Durability
+
+    def snapshot_due(self) -> bool:
+        """Whether replaying the tail of events costs more than a snapshot."""
+        if self.snapshot_wanted:
+            return True
+        return self.state_events >= max(SNAPSHOT_EVENTS, self.snapshot_bytes // _SNAPSHOT_BYTES_PER_EVENT)
+
+    def request_checkpoint(self, *, wake: bool = True) -> None:
+        """Have a checkpoint made soon: by the syncer's thread, or by the next call that may wait."""
+        self._checkpoint_requested = True
+        if wake and self._syncer is not None:
+            self._syncer.wake()
+
+    def run_requested(self) -> None:
+        """Without the lock: make a checkpoint that nobody else will make, or that is overdue."""
+        overdue = self._journal is not None and self._journal.used_bytes > 2 * JOURNAL_LARGEST_BYTES
+        if self._checkpoint_requested and (self._syncer is None or overdue):
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Make a checkpoint now. Without the lock."""
+        self._checkpoint_requested = False
+        self.writer.note_checkpoint()
+        self._checkpointer.run()
+
+    def checkpoint_concluded(self, checkpoint: Checkpoint) -> None:
+        """Under the lock: a checkpoint is durable, so journal space is free again."""
+        if self._journal is not None:
+            self._journal.release(checkpoint.commit)
+
+    @property
+    def checkpoint_requested(self) -> bool:
+        """Whether a checkpoint was asked for and not made yet."""
+        return self._checkpoint_requested
+
+    def write_draft(self) -> None:
+        """Under the lock: note where every stream ends, without a sync."""
+        self.draft_sequence += 1
+        try:
+            write_draft(
+                self.filesystem,
+                self.directory,
+                self.draft_sequence,
+                commit=self.commit_number,
+                base=self.durable_commit,
+                life=self.life,
+                streams=self.streams.values(),
+            )
+        except OSError as error:
+            logger.warning("no draft checkpoint: %s; reopening after a kill will take longer", error)
+
+    def refresh(self) -> None:
+        """On a readonly engine: see what a writer in another process has published since."""
+        if self.readonly:
+            self._follower.refresh()
+
+    def metrics(self) -> dict[str, int | float]:
+        """Return counters and sizes as plain numbers."""
+        return {
+            "commits": self.published,
+            "durable_commits": self.durable_commit,
+            "life": self.life,
+            "streams": len(self.streams),
+            "segments": sum(len(stream.parts) for stream in self.streams.values()),
+            "open_segments": len(self.cache),
+            "bytes_stored": sum(stream.size_bytes for stream in list(self.streams.values())),
+            "state_events": self.state_events,
+        }
+
+    def __repr__(self) -> str:
+        return f"<Engine {self.directory} commit={self.published} streams={len(self.streams)}>"
+

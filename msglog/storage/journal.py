@@ -1,0 +1,310 @@
+"""The redo journal of `sync="commit"`: two pre-zeroed areas, filled in turn.
+
+An area is a file:
+
+    position  size  field
+    0         4     crc       CRC-32C of bytes 4 to 32
+    4         4     magic     0x4A4D4C4D ("MLMJ")
+    8         2     version   1
+    10        6     reserved  0
+    16        8     seed      random; every checksum in the area is seeded with it
+    24        8     reserved  0
+    32        -     entries, each at a multiple of 8; zeros, or what is left of earlier use, behind them
+
+An entry is one commit:
+
+    position  size  field
+    0         4     crc       CRC-32C of all that follows in the entry
+    4         4     magic     0x454D4C4D ("MLME"), version in `flags`
+    8         4     length    of the entry, without padding
+    12        4     life
+    16        8     commit
+    24        8     synced    the last commit known to be synced when the entry was written
+    32        4     frames
+    36        4     bodies    a body that several streams got stands once
+    40        4     creates   segments that the entry is the first to write to
+    44        4     version   1
+    48        -     per frame: file id u64, position u64, body u32, reserved u32, the frame's header (72 bytes)
+                    per body: length u32
+                    per create: length of the name u16, name, the segment's header (64 bytes)
+                    the bodies
+
+Writing happens under the store lock, syncing outside of it. An area is used again only when a durable checkpoint covers
+every entry in it. Bytes of an entry that was synced are written again, if at all, only with the same contents.
+"""
+
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from crc32c import crc32c
+
+from msglog.errors import CorruptionError, DiskFullError, UnsupportedFormatError
+from msglog.storage.filesystem import File, FileSystem
+from msglog.storage.frame import HEADER_SIZE
+from msglog.storage.segment import FILE_HEADER_SIZE, random_seed, seed_of
+
+AREA_MAGIC = 0x4A4D4C4D
+ENTRY_MAGIC = 0x454D4C4D
+VERSION = 1
+AREA_HEADER = struct.Struct("<IIHHIQQ")
+ENTRY_HEADER = struct.Struct("<IIIIQQIIII")
+PLACE = struct.Struct("<QQII")
+AREA_HEADER_SIZE = AREA_HEADER.size
+ENTRY_HEADER_SIZE = ENTRY_HEADER.size
+_MAGIC_BYTES = ENTRY_MAGIC.to_bytes(4, "little")
+_CRC = struct.Struct("<I")
+_MAGIC_POSITION = 4
+_ALIGNMENT = 8
+_GROWTH_STEP = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedFrame:
+    """A frame and the place it has in a segment."""
+
+    file_id: int
+    position: int
+    header: bytes
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """A segment that an entry is the first to write to."""
+
+    name: str
+    header: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One commit as read back from the journal."""
+
+    path: str
+    position: int
+    life: int
+    commit: int
+    synced: int
+    frames: tuple[PlacedFrame, ...]
+    creates: tuple[Create, ...]
+
+
+def pack_entry(
+    seed: int, life: int, commit: int, synced: int, frames: Iterable[PlacedFrame], creates: Iterable[Create]
+) -> bytes:
+    """Return an entry as it stands in an area, padded."""
+    places: list[bytes] = []
+    bodies: dict[int, tuple[int, bytes]] = {}
+    for frame in frames:
+        number, _ = bodies.setdefault(id(frame.body), (len(bodies), frame.body))
+        places += (PLACE.pack(frame.file_id, frame.position, number, 0), frame.header)
+    lengths = [len(body) for _, body in bodies.values()]
+    made: list[bytes] = []
+    for create in creates:
+        name = create.name.encode()
+        made += (struct.pack("<H", len(name)), name, create.header)
+    tail = b"".join([*places, struct.pack(f"<{len(lengths)}I", *lengths), *made, *(body for _, body in bodies.values())])
+    rest = ENTRY_HEADER.pack(
+        0,
+        ENTRY_MAGIC,
+        ENTRY_HEADER_SIZE + len(tail),
+        life,
+        commit,
+        synced,
+        len(places) // 2,
+        len(lengths),
+        len(made) // 3,
+        VERSION,
+    )[4:]
+    checksum = crc32c(tail, crc32c(rest, seed))
+    padding = bytes(-(ENTRY_HEADER_SIZE + len(tail)) % _ALIGNMENT)
+    return b"".join((_CRC.pack(checksum), rest, tail, padding))
+
+
+def unpack_entry(data: bytes, path: str, position: int) -> Entry:
+    """Read back an entry whose checksum was verified."""
+    _, _, _, life, commit, synced, frame_count, body_count, create_count, _ = ENTRY_HEADER.unpack_from(data)
+    at = ENTRY_HEADER_SIZE
+    places: list[tuple[int, int, int, bytes]] = []
+    for _ in range(frame_count):
+        file_id, place, body, _ = PLACE.unpack_from(data, at)
+        at += PLACE.size
+        places.append((file_id, place, body, data[at : at + HEADER_SIZE]))
+        at += HEADER_SIZE
+    lengths = struct.unpack_from(f"<{body_count}I", data, at)
+    at += 4 * body_count
+    creates: list[Create] = []
+    for _ in range(create_count):
+        (size,) = struct.unpack_from("<H", data, at)
+        at += 2
+        creates.append(Create(data[at : at + size].decode(), data[at + size : at + size + FILE_HEADER_SIZE]))
+        at += size + FILE_HEADER_SIZE
+    bodies: list[bytes] = []
+    for length in lengths:
+        bodies.append(data[at : at + length])
+        at += length
+    frames = tuple(PlacedFrame(file_id, place, header, bodies[body]) for file_id, place, body, header in places)
+    return Entry(path, position, life, commit, synced, frames, tuple(creates))
+
+
+class Area:
+    """One of the two files."""
+
+    def __init__(self, file: File, seed: int, size: int) -> None:
+        self.file = file
+        self.crc_seed = seed_of(seed)
+        self.size = size
+        self.position = AREA_HEADER_SIZE
+        self.last_commit = 0
+        self.synced_commit = 0
+
+    @classmethod
+    def create(cls, filesystem: FileSystem, path: str, size: int) -> "Area":
+        """Make a pre-zeroed area: an overwrite of written blocks syncs without a change of metadata."""
+        file = filesystem.open(path, create=True)
+        seed = random_seed()
+        rest = AREA_HEADER.pack(0, AREA_MAGIC, VERSION, 0, 0, seed, 0)[4:]
+        header = _CRC.pack(crc32c(rest)) + rest
+        file.allocate(size)
+        file.write(0, header + bytes(size - len(header)))
+        file.sync()
+        return cls(file, seed, size)
+
+    @classmethod
+    def open(cls, filesystem: FileSystem, path: str, *, writable: bool) -> "Area | None":
+        """Open an area; None if its making was interrupted, as no entry can be in it then."""
+        file = filesystem.open(path, writable=writable)
+        data = file.read(0, AREA_HEADER_SIZE)
+        if len(data) < AREA_HEADER_SIZE or _CRC.unpack_from(data)[0] != crc32c(data[4:]):
+            if file.read(AREA_HEADER_SIZE, 1 << 16).strip(b"\0"):
+                raise CorruptionError(f"{path}: the header of the journal is damaged", path=path, position=0)
+            file.close()
+            return None
+        _, magic, version, _, _, seed, _ = AREA_HEADER.unpack(data)
+        if magic != AREA_MAGIC or version != VERSION:
+            raise UnsupportedFormatError(
+                f"{path}: journal format {version}, this version of msglog reads {VERSION}",
+                path=path,
+                found=version,
+                supported=VERSION,
+            )
+        return cls(file, seed, file.size())
+
+    def grow(self, size: int) -> None:
+        """Add zeros up to `size`, synced before they are needed."""
+        while self.size < size:
+            step = min(size - self.size, _GROWTH_STEP)
+            self.file.write(self.size, bytes(step))
+            self.size += step
+        self.file.sync()
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the valid entries from the beginning up to the first invalid one; `position` is then behind them."""
+        self.position = AREA_HEADER_SIZE
+        while (entry := self.entry_at(self.position)) is not None:
+            self.position += self._length_at(self.position)
+            yield entry
+
+    def entries_after(self, commit: int) -> Iterator[Entry]:
+        """Yield every valid entry of a later commit, wherever it is: behind damage, too."""
+        data = self.file.read(0, self.size)
+        place = data.find(_MAGIC_BYTES)
+        while place >= 0:
+            position = place - _MAGIC_POSITION
+            if position % _ALIGNMENT == 0 and self._commit_at(data, position) > commit:
+                entry = self.entry_at(position)
+                if entry is not None:
+                    yield entry
+            place = data.find(_MAGIC_BYTES, place + 1)
+
+    def _commit_at(self, data: bytes, position: int) -> int:
+        if position < AREA_HEADER_SIZE or position + ENTRY_HEADER_SIZE > len(data):
+            return 0
+        commit: int = ENTRY_HEADER.unpack_from(data, position)[4]
+        return commit
+
+    def _length_at(self, position: int) -> int:
+        length: int = ENTRY_HEADER.unpack(self.file.read(position, ENTRY_HEADER_SIZE))[2]
+        return length + -length % _ALIGNMENT
+
+    def entry_at(self, position: int) -> Entry | None:
+        """Return the entry at `position`, None if there is no valid one."""
+        header = self.file.read(position, ENTRY_HEADER_SIZE)
+        if len(header) < ENTRY_HEADER_SIZE:
+            return None
+        checksum, magic, length, *_, version = ENTRY_HEADER.unpack(header)
+        if magic != ENTRY_MAGIC or length < ENTRY_HEADER_SIZE or position + length > self.size:
+            return None
+        data = self.file.read(position, length)
+        if crc32c(data[4:], self.crc_seed) != checksum:
+            return None
+        if version != VERSION:
+            raise UnsupportedFormatError(
+                f"{self.file.path}: journal entry of format {version}, this version of msglog reads {VERSION}",
+                path=self.file.path,
+                found=version,
+                supported=VERSION,
+            )
+        return unpack_entry(data, self.file.path, position)
+
+
+class Journal:
+    """The two areas of a store that is open for writing. All methods but `sync_files` run under the store lock."""
+
+    def __init__(self, areas: tuple[Area, Area], largest: int) -> None:
+        self._areas = areas
+        self._active = 0
+        self._largest = largest
+
+    @property
+    def area(self) -> Area:
+        """The area that takes entries now."""
+        return self._areas[self._active]
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of entries in the active area."""
+        return self.area.position - AREA_HEADER_SIZE
+
+    @property
+    def wants_checkpoint(self) -> bool:
+        """Whether the active area is half full."""
+        return self.area.position * 2 > self.area.size
+
+    def reserve(self, size: int) -> None:
+        """Make sure that an entry of `size` bytes fits: in this area, in the other one if it is free, else by growing."""
+        if self.area.position + size <= self.area.size:
+            return
+        other = self._areas[1 - self._active]
+        if other.last_commit == 0 and AREA_HEADER_SIZE + size <= other.size:
+            self._active = 1 - self._active
+            return
+        self.area.grow(self.area.position + size + _GROWTH_STEP)
+
+    def write(self, entry: bytes, position: int, commit: int) -> None:
+        """Write an entry at the area's `position`; doing it again does the same."""
+        area = self.area
+        area.file.write(position, entry)
+        area.position = position + len(entry)
+        area.last_commit = commit
+
+    def unsynced_areas(self) -> list[Area]:
+        """Return the areas that hold entries no sync covers."""
+        return [area for area in self._areas if area.last_commit > area.synced_commit]
+
+    def release(self, commit: int) -> None:
+        """A durable checkpoint covers `commit`: areas that hold nothing later are free again, and may grow."""
+        for area in self._areas:
+            if 0 < area.last_commit <= commit:
+                area.last_commit = 0
+                area.position = AREA_HEADER_SIZE
+                if area.size * 2 <= self._largest:
+                    with suppress(DiskFullError):  # a small area works, too
+                        area.grow(area.size * 2)
+
+    def close(self) -> None:
+        """Close the files."""
+        for area in self._areas:
+            area.file.close()

@@ -1,0 +1,29 @@
+"""How a store was opened, and the limits of the format. Values are checked by the store layer."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+SyncMode = Literal["commit", "interval", "none"]
+
+# One commit in one piece: what a journal entry, and memory, may be asked to hold.
+MAX_COMMIT_BYTES = 256 << 20
+# A draft after so many commits bounds what recovery walks over, frame by frame, after a kill.
+DRAFT_COMMITS = 4096
+# A checkpoint after so many commits, or unsynced bytes, bounds what recovery replays or checks.
+CHECKPOINT_COMMITS = 8192
+CHECKPOINT_BYTES = 64 << 20
+# A state snapshot is due when the events behind the last one are at least so many.
+SNAPSHOT_EVENTS = 4096
+JOURNAL_FIRST_BYTES = 1 << 20
+JOURNAL_LARGEST_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a store was opened. Durations in milliseconds, sizes in bytes."""
+
+    sync: SyncMode = "commit"
+    sync_interval_ms: int = 1000
+    segment_bytes: int = 64 << 20
+    max_record_bytes: int = 16 << 20
+    readonly: bool = False

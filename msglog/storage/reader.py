@@ -1,0 +1,135 @@
+"""Reading a stream frame by frame, without a lock.
+
+A reader keeps its place in a segment's map and goes on from there; it looks its place up again after a seek and at the end
+of a segment. Every frame is checked (checksum, offsets) before a byte of it is believed. A segment that was rolled,
+rewritten or removed meanwhile stays readable through the map in hand.
+"""
+
+from typing import TYPE_CHECKING
+
+from crc32c import crc32c
+
+from msglog.errors import CorruptionError
+from msglog.storage.filesystem import Map
+from msglog.storage.frame import HEADER, HEADER_SIZE, MAGIC_AND_VERSION, Frame, FrameError, decode
+from msglog.storage.segment import FILE_HEADER_SIZE, Segment
+
+if TYPE_CHECKING:
+    from msglog.storage.cache import SegmentCache
+    from msglog.storage.stream import Stream
+
+
+class Reader:
+    """A place in a stream. For one thread at a time; `offset` is the next one to be read."""
+
+    __slots__ = ("_cache", "_map", "_position", "_segment", "_stream", "offset")
+
+    def __init__(self, stream: "Stream", cache: "SegmentCache", offset: int) -> None:
+        self._stream = stream
+        self._cache = cache
+        self.offset = offset
+        self._segment: Segment | None = None
+        self._map: Map | None = None
+        self._position = 0
+
+    def seek(self, offset: int) -> None:
+        """Go on at `offset` with the next read."""
+        self.offset = offset
+        self._segment = None
+
+    def read(self) -> Frame | None:
+        """Return the next frame that reaches beyond `offset`, None at the visible end.
+
+        Raises `CorruptionError` on damage, again and again until `seek` goes beyond its `next_offset`.
+        """
+        while self.offset < self._stream.end:
+            segment = self._segment
+            if segment is None:
+                segment = self._locate()
+                if segment is None:
+                    return None
+            position = self._position
+            if position >= segment.stored_position:
+                if not self._next_segment(segment):
+                    return None
+                continue
+            frame = self._frame_at(segment, position)
+            if frame.next_offset > self.offset:
+                if frame.base_offset >= self._stream.end:
+                    return None
+                self.offset = frame.next_offset
+                return frame
+        return None
+
+    def _next_segment(self, segment: Segment) -> bool:
+        """Leave a segment that was read to its end; return whether there may be more."""
+        if not segment.sealed:
+            return False
+        # Offsets that compaction removed at the end of a segment are skipped with it.
+        self.offset = max(self.offset, segment.end_offset)
+        self._segment = None
+        return True
+
+    def _locate(self) -> Segment | None:
+        segment = self._stream.segment_for(self.offset)
+        if segment is None:
+            return None
+        try:
+            self._map = self._cache.map(segment)
+        except CorruptionError:
+            if not self._moved(segment):
+                raise
+            return self._locate()
+        position = FILE_HEADER_SIZE
+        if self.offset > segment.base_offset:
+            position = self._cache.index(segment).position_for(self.offset) or FILE_HEADER_SIZE
+            for _, start, next_offset, _ in segment.walk(position, segment.stored_position):
+                position = start
+                if next_offset > self.offset:
+                    break
+        self._segment = segment
+        self._position = position
+        return segment
+
+    def _moved(self, segment: Segment) -> bool:
+        """Return whether the segment is no longer the stream's: dropped or rewritten, perhaps by another process."""
+        if segment in self._stream.parts and self._cache.on_missing is not None:
+            self._cache.on_missing()
+        return segment not in self._stream.parts
+
+    def _frame_at(self, segment: Segment, position: int) -> Frame:
+        mapped = self._map
+        end = segment.stored_position
+        if mapped is None or end > len(mapped):
+            mapped = self._map = self._cache.map(segment)
+        if position + HEADER_SIZE > end:
+            raise self._damage(segment, position, "a frame's header reaches beyond the end")
+        crc, kind, length, _, _, base_offset, *_ = HEADER.unpack_from(mapped, position)
+        following = position + HEADER_SIZE + length
+        if kind & 0xFFFFFF != MAGIC_AND_VERSION or following > end:
+            raise self._damage(segment, position, "there is no frame")
+        raw = bytes(mapped[position + 4 : following])
+        if crc32c(raw, segment.crc_seed) != crc:
+            raise self._damage(segment, position, "the checksum does not match")
+        if base_offset < segment.base_offset:
+            raise self._damage(segment, position, f"offset {base_offset} does not belong here")
+        try:
+            frame = decode(raw, segment.path)
+        except FrameError as error:
+            raise self._damage(segment, position, str(error)) from error
+        self._position = following
+        return frame
+
+    def _damage(self, segment: Segment, position: int, what: str) -> CorruptionError:
+        index = self._cache.index(segment)
+        next_offset = index.offset_after(position)
+        if next_offset is None or next_offset <= self.offset:
+            next_offset = max(segment.end_offset, self.offset + 1)
+        self._segment = None
+        return CorruptionError(
+            f"{segment.path}: {what} at position {position}; offsets {self.offset} to before {next_offset} are lost",
+            path=segment.path,
+            position=position,
+            first_offset=self.offset,
+            next_offset=next_offset,
+        )

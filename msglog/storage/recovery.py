@@ -1,0 +1,156 @@
+"""Opening a store: from what lies in the directory to the longest prefix of the commit history.
+
+1. The newest valid checkpoint says where everything durable lies. A file it lists must be there.
+2. The journal is redone, always storing, even equal bytes. Its first invalid entry ends it; if a later valid entry calls that
+   commit synced, acknowledged data is damaged: `CorruptionError`.
+3. The newest draft whose checksums match, then the frames behind it, one by one: `walk`. The longest run of whole commits
+   over all streams stays, the rest is cut and kept in quarantine: `remains`.
+4. The state is loaded from its snapshot and the events behind it: `replay`.
+
+Nothing here decides by the clock, and doing it twice, or being interrupted and doing it again, ends in the same state.
+Runs in `Engine.open`, before anybody else can use the engine; a readonly engine does it without writing.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from msglog.errors import CorruptionError, ReadOnlyError
+from msglog.storage.checkpoint import Checkpoint, read_checkpoints, write_checkpoint
+from msglog.storage.filesystem import FileSystem
+from msglog.storage.layout import CHECKPOINTS, FAILED, JOURNALS, PUBLISHED, SEGMENTS, parse_segment_name
+from msglog.storage.published import PublishedPage
+from msglog.storage.redo import redo_journal
+from msglog.storage.remains import Findings, cut_tails, keep, rewrite_tails, sort_out_files
+from msglog.storage.replay import replay_state
+from msglog.storage.segment import Segment, segment_from_facts
+from msglog.storage.walk import TailWalk
+from msglog.types import RecoveryReport
+
+if TYPE_CHECKING:
+    from msglog.storage.engine import Engine
+
+_FIRST_STREAM = 1
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What recovery found and what is left to do before the store can be served."""
+
+    checkpoint: Checkpoint
+    commit: int
+    life: int
+    report: RecoveryReport
+    needs_checkpoint: bool
+
+    def announce_life(self, filesystem: FileSystem, directory: str, life: int, first_commit: int) -> None:
+        """Write the new life down without claiming that more is durable than before."""
+        self.checkpoint.begin_life(life, first_commit)
+        self.checkpoint.sequence += 1
+        self.checkpoint.clean = False
+        write_checkpoint(filesystem, directory, self.checkpoint)
+
+
+def recover(engine: "Engine") -> Recovered:
+    """Bring the engine's streams and models to the end of the recovered history."""
+    filesystem, directory = engine.filesystem, engine.directory
+    findings = Findings()
+    checkpoints = read_checkpoints(filesystem, directory)
+    if not checkpoints:
+        return _new_store(engine, findings)
+    checkpoint = checkpoints[0]
+    # A clean end can be trusted only while its predecessor is whole, too: else a newer one may be the damaged one.
+    clean = checkpoint.clean and (len(checkpoints) == len(CHECKPOINTS) or checkpoint.sequence == 1)
+    redone = 0
+    failed = _failed_before(engine)
+    if failed and engine.readonly and not engine.writer_is_alive():
+        raise ReadOnlyError(f"a sync of {directory} failed: open it once for writing", path=directory)
+    if not clean:
+        redone = redo_journal(engine, checkpoint)
+    parts = _listed_parts(engine, checkpoint)
+    walk = TailWalk(engine, checkpoint, parts)
+    if not clean or failed:
+        walk.run(limit=_published_by_writer(engine))
+    engine.begin_recovery(walk.parts())
+    commit = walk.commit
+    findings.replayed = commit - checkpoint.commit
+    engine.next_file_id = max(checkpoint.next_file_id, walk.next_file_id)
+    engine.next_stream_id = max(_FIRST_STREAM, checkpoint.next_stream_id)
+    engine.durable_commit = checkpoint.commit
+    engine.draft_sequence = walk.draft_sequence
+    replay_state(engine, checkpoint)
+    if not engine.readonly and (not clean or failed):
+        engine.names_changed = True
+        cut_tails(engine, findings)
+        if failed:
+            rewrite_tails(engine)
+    if not engine.readonly:
+        sort_out_files(engine, checkpoint, walk, findings)
+    life = checkpoint.lives[-1][0] + 1
+    needs_checkpoint = failed or redone > 0
+    report = findings.report(clean=clean and not failed, commit=commit, life=life)
+    return Recovered(checkpoint, commit, life, report, needs_checkpoint)
+
+
+def _new_store(engine: "Engine", findings: Findings) -> Recovered:
+    filesystem, directory = engine.filesystem, engine.directory
+    names = filesystem.list(directory)
+    if filesystem.list(engine.path(SEGMENTS)) or any(name in names for name in JOURNALS):
+        path = engine.path(CHECKPOINTS[0])
+        raise CorruptionError(f"{path}: there are data in {directory}, but no valid checkpoint", path=path, position=0)
+    if engine.readonly:
+        raise ReadOnlyError(f"there is no store in {directory}: open it once for writing", path=directory)
+    for name in CHECKPOINTS:
+        if name in names and names[name]:
+            keep(engine, engine.path(name), findings)
+    engine.begin_recovery({})
+    replay_state(engine, None)
+    checkpoint = Checkpoint(0, 0, True, [(0, 0)], 1, _FIRST_STREAM, (0, 0))
+    return Recovered(checkpoint, 0, 1, findings.report(clean=True, commit=0, life=1), engine.filesystem.durable)
+
+
+def _failed_before(engine: "Engine") -> bool:
+    """Return whether the last life ended with a failed sync: then the kernel's view of the tail is not to be trusted."""
+    names = engine.filesystem.list(engine.directory)
+    if FAILED in names:
+        return True
+    if names.get(PUBLISHED, 0) == 0:
+        return False
+    return PublishedPage.open(engine.filesystem, engine.path(PUBLISHED), writable=False).failed
+
+
+def _published_by_writer(engine: "Engine") -> int | None:
+    """Return up to which commit a reader may look while a writer is at work, None without one."""
+    if not engine.readonly or not engine.writer_is_alive():
+        return None
+    return PublishedPage.open(engine.filesystem, engine.path(PUBLISHED), writable=False).commit
+
+
+def _listed_parts(engine: "Engine", checkpoint: Checkpoint) -> dict[int, list[Segment]]:
+    """Return the segments that the checkpoint lists, all of which must be there."""
+    sizes = engine.filesystem.list(engine.path(SEGMENTS))
+    slugs: dict[int, str] = {}
+    by_file: dict[int, str] = {}
+    for name in sizes:
+        parsed = parse_segment_name(name)
+        if parsed is not None:
+            slugs[parsed[0]] = parsed[1]
+            by_file[parsed[3]] = name
+    parts: dict[int, list[Segment]] = {}
+    for stream_id, listed in checkpoint.streams.items():
+        parts[stream_id] = []
+        for facts in listed:
+            segment = segment_from_facts(engine.directory, stream_id, slugs.get(stream_id, ""), facts)
+            name = by_file.get(facts[0])
+            if name is None or sizes[name] < facts[3]:
+                problem = "is missing" if name is None else f"ends at {sizes[name]}, its frames at {facts[3]}"
+                raise CorruptionError(
+                    f"{segment.path}: the segment {problem}",
+                    path=segment.path,
+                    position=0 if name is None else sizes[name],
+                    first_offset=facts[1],
+                    next_offset=facts[2],
+                )
+            segment.note_durable(segment.position)
+            segment.synced_position = segment.position
+            parts[stream_id].append(segment)
+    return parts

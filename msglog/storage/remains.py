@@ -1,0 +1,177 @@
+"""What recovery leaves out: cut tails, files without a place, and the tail after a failed sync.
+
+Part of `recovery`. Nothing is deleted because it could not be read: what was cut is copied, and what has no place is moved, to
+`quarantine/`. Unlinked is only what a durable checkpoint says was dropped, and files that hold nothing.
+"""
+
+import os
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from msglog.storage.checkpoint import Checkpoint
+from msglog.storage.filesystem import File
+from msglog.storage.layout import (
+    INDEX_SUFFIX,
+    QUARANTINE,
+    SEGMENTS,
+    STATE_PREFIX,
+    in_segments,
+    parse_segment_name,
+    state_name,
+)
+from msglog.storage.segment import FILE_HEADER_SIZE, Segment
+from msglog.types import RecoveryReport
+
+if TYPE_CHECKING:
+    from msglog.storage.engine import Engine
+    from msglog.storage.walk import TailWalk
+
+_CHUNK = 1 << 20
+
+
+@dataclass(slots=True)
+class Findings:
+    """What recovery collects for its report."""
+
+    started: float = field(default_factory=time.perf_counter)
+    replayed: int = 0
+    cut_bytes: int = 0
+    quarantined: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+
+    def report(self, *, clean: bool, commit: int, life: int) -> RecoveryReport:
+        """Return the report."""
+        return RecoveryReport(
+            clean=clean,
+            commit=commit,
+            life=life,
+            replayed_commits=self.replayed,
+            cut_bytes=self.cut_bytes,
+            quarantined=tuple(self.quarantined),
+            removed=tuple(self.removed),
+            duration_ms=(time.perf_counter() - self.started) * 1000,
+        )
+
+
+def keep(engine: "Engine", path: str, findings: Findings) -> None:
+    """Move a file to quarantine."""
+    target = _place_in_quarantine(engine, os.path.basename(path))
+    engine.filesystem.rename(path, target)
+    findings.quarantined.append(target)
+
+
+def _place_in_quarantine(engine: "Engine", name: str) -> str:
+    directory = engine.path(QUARANTINE)
+    engine.filesystem.make_directory(directory)
+    taken = engine.filesystem.list(directory)
+    number, candidate = 0, name
+    while candidate in taken:
+        number += 1
+        candidate = f"{name}.{number}"
+    return os.path.join(directory, candidate)
+
+
+def cut_tails(engine: "Engine", findings: Findings) -> None:
+    """Copy what stands behind the recovered end of every stream to quarantine, and put zeros in its place.
+
+    Frames of an older life never count again anyway; the zeros only keep the next recovery from finding them once more.
+    """
+    for stream in engine.streams.values():
+        if not stream.parts:
+            continue
+        segment = stream.parts[-1]
+        file = engine.filesystem.open(segment.path)
+        try:
+            remains = _read_remains(file, segment.position)
+            if remains:
+                name = f"{os.path.basename(segment.path)}.at-{segment.position}"
+                target = _place_in_quarantine(engine, name)
+                _write_copy(engine, target, remains)
+                file.write(segment.position, bytes(len(remains)))
+                findings.cut_bytes += len(remains)
+                findings.quarantined.append(target)
+        finally:
+            file.close()
+
+
+def _read_remains(file: File, position: int) -> bytes:
+    """Return what is not zero from `position` on; what lies behind a megabyte of zeros is not looked for."""
+    parts: list[bytes] = []
+    while data := file.read(position, _CHUNK):
+        if not data.strip(b"\0"):
+            break
+        parts.append(data)
+        position += len(data)
+    return b"".join(parts).rstrip(b"\0")
+
+
+def _write_copy(engine: "Engine", path: str, data: bytes) -> None:
+    file = engine.filesystem.open(path, create=True)
+    try:
+        file.write(0, data)
+        file.sync()
+    finally:
+        file.close()
+
+
+def sort_out_files(engine: "Engine", checkpoint: Checkpoint, walk: "TailWalk", findings: Findings) -> None:
+    """Remove what a checkpoint knows to be dropped, move what has no place, and forget old snapshots."""
+    filesystem = engine.filesystem
+    live = {segment.file_id for stream in engine.streams.values() for segment in stream.parts}
+    dropped = {os.path.basename(path) for path in engine.garbage}
+    for name, size in filesystem.list(engine.path(SEGMENTS)).items():
+        path = in_segments(engine.directory, name)
+        if name.endswith(INDEX_SUFFIX):
+            parsed = parse_segment_name(name.removesuffix(INDEX_SUFFIX))
+            if parsed is not None and parsed[3] not in live:
+                filesystem.unlink(path)
+            continue
+        parsed = parse_segment_name(name)
+        if parsed is not None and (parsed[3] in live or name in dropped):
+            continue
+        known = parsed is not None and parsed[3] < checkpoint.next_file_id
+        if known or size <= FILE_HEADER_SIZE or _is_blank(engine, path):
+            filesystem.unlink(path)
+            findings.removed.append(path)
+        else:
+            findings.cut_bytes += size
+            keep(engine, path, findings)
+    current = state_name(checkpoint.state[0])
+    for name in filesystem.list(engine.directory):
+        if name.startswith(STATE_PREFIX) and name != current:
+            filesystem.unlink(engine.path(name))
+
+
+def _is_blank(engine: "Engine", path: str) -> bool:
+    file = engine.filesystem.open(path, writable=False)
+    try:
+        return not _read_remains(file, FILE_HEADER_SIZE)
+    finally:
+        file.close()
+
+
+def rewrite_tails(engine: "Engine") -> None:
+    """After a failed sync: store everything behind the last durable checkpoint anew.
+
+    The kernel may hold pages that it calls clean although they never reached the disk; only a new store makes them dirty.
+    """
+    for stream in engine.streams.values():
+        for segment in stream.parts:
+            if segment.position > segment.durable_position or not segment.announced:
+                _rewrite(engine, segment)
+
+
+def _rewrite(engine: "Engine", segment: Segment) -> None:
+    file = engine.filesystem.open(segment.path)
+    try:
+        if not segment.announced:
+            file.write(0, segment.header.pack())
+        position = segment.durable_position
+        while position < segment.position:
+            data = file.read(position, min(_CHUNK, segment.position - position))
+            file.write(position, data)
+            position += len(data)
+    finally:
+        file.close()
+    segment.synced_position = FILE_HEADER_SIZE

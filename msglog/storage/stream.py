@@ -1,0 +1,137 @@
+"""A stream: an append-only sequence of records, kept in segments.
+
+`start <= end <= next_offset`: readers see `[start, end)`, decisions are made against `next_offset`. The tuple of segments
+is replaced, never changed, so that readers need no lock; everything else changes under the store lock only. A stream
+that has had a record always keeps its last segment: the end offset lives there.
+"""
+
+from bisect import bisect_right
+from typing import TYPE_CHECKING
+
+from msglog.storage.layout import in_segments, segment_name
+from msglog.storage.reader import Reader
+from msglog.storage.segment import FILE_HEADER_SIZE, Segment, SegmentFacts, SegmentHeader, random_seed
+from msglog.waiting import Waiter
+
+if TYPE_CHECKING:
+    from msglog.storage.cache import SegmentCache
+
+# Stands in for a missing active segment: its limit of 0 sends every append the slow way.
+NO_SEGMENT = Segment("", SegmentHeader(0, 0, 0, 0, 0, 0))
+
+
+class Stream:
+    """One stream of a store."""
+
+    __slots__ = (
+        "_cache",
+        "active",
+        "end",
+        "id",
+        "next_offset",
+        "parts",
+        "segment_bytes",
+        "segment_ms",
+        "slug",
+        "start",
+        "value_bytes",
+        "waiters",
+    )
+
+    def __init__(self, stream_id: int, slug: str, segment_bytes: int, cache: "SegmentCache") -> None:
+        self.id = stream_id
+        self.slug = slug
+        self.segment_bytes = segment_bytes
+        self.segment_ms: int | None = None
+        self.start = self.end = self.next_offset = 0
+        self.value_bytes = 0
+        self.parts: tuple[Segment, ...] = ()
+        self.active = NO_SEGMENT
+        self.waiters: set[Waiter] = set()
+        self._cache = cache
+
+    def __repr__(self) -> str:
+        return f"<Stream {self.id} {self.slug!r} [{self.start}, {self.end}) in {len(self.parts)} segments>"
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of frames on disk."""
+        return sum(segment.position - FILE_HEADER_SIZE for segment in self.parts)
+
+    def segments(self) -> tuple[SegmentFacts, ...]:
+        """Return the facts of the segments, oldest first."""
+        return tuple(segment.facts() for segment in self.parts)
+
+    def reader(self, offset: int) -> Reader:
+        """Return a reader that begins at `offset`."""
+        return Reader(self, self._cache, offset)
+
+    def offset_at(self, timestamp_ms: int) -> int | None:
+        """Return the earliest visible offset whose timestamp is at or after `timestamp_ms`, None if there is none."""
+        for segment in self.parts:
+            if segment.max_timestamp_ms < timestamp_ms or segment.end_offset <= self.start:
+                continue
+            found = self._offset_in(segment, timestamp_ms)
+            if found is not None:
+                return found
+        return None
+
+    def _offset_in(self, segment: Segment, timestamp_ms: int) -> int | None:
+        index = self._cache.index(segment)
+        position = index.position_before_time(timestamp_ms) or FILE_HEADER_SIZE
+        self._cache.map(segment)
+        for base_offset, _, next_offset, max_timestamp in segment.walk(position, segment.stored_position):
+            if base_offset >= self.end:
+                return None
+            if max_timestamp < timestamp_ms or next_offset <= self.start:
+                continue
+            frame = self.reader(max(base_offset, self.start)).read()
+            if frame is None:
+                return None
+            stamps = frame.timestamps
+            for place, offset in enumerate(frame.offsets):
+                stamp = stamps if isinstance(stamps, int) else stamps[place]
+                if stamp >= timestamp_ms and offset >= self.start:
+                    return offset
+        return None
+
+    # Changes, under the store lock
+
+    def install(self, segment: Segment) -> None:
+        """Make `segment` the active one and seal the one before it."""
+        if self.parts:
+            self.active.sealed = True
+            self.active.limit = 0
+        self.parts = (*self.parts, segment)
+        self.active = segment
+
+    def trim(self, start: int) -> list[Segment]:
+        """Raise the start offset and return the segments that fall away whole; the last one always stays."""
+        self.start = max(self.start, start)
+        keep = 0
+        while keep + 1 < len(self.parts) and self.parts[keep].end_offset <= self.start:
+            keep += 1
+        dropped, self.parts = list(self.parts[:keep]), self.parts[keep:]
+        return dropped
+
+    def replace(self, old: list[Segment], new: Segment) -> None:
+        """Put a rewritten segment in the place of the ones it was made from."""
+        place = self.parts.index(old[0])
+        self.parts = (*self.parts[:place], new, *self.parts[place + len(old) :])
+
+    def segment_for(self, offset: int) -> Segment | None:
+        """Return the segment in which reading from `offset` begins, None behind the last one."""
+        parts = self.parts
+        place = max(0, bisect_right(parts, offset, key=lambda segment: segment.base_offset) - 1)
+        while place < len(parts) and parts[place].end_offset <= offset:
+            place += 1
+        return parts[place] if place < len(parts) else None
+
+
+def new_segment(directory: str, stream: Stream, file_id: int, base_offset: int, life: int, value_total: int) -> Segment:
+    """Return a segment whose file is still to be made."""
+    header = SegmentHeader(life, file_id, random_seed(), stream.id, base_offset, value_total)
+    path = in_segments(directory, segment_name(stream.id, stream.slug, base_offset, file_id))
+    segment = Segment(path, header)
+    return segment
+

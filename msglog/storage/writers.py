@@ -1,0 +1,449 @@
+"""How a commit gets to the disk: straight into the segments, or through the journal.
+
+`DirectWriter` (`sync` "none" and "interval", and memory) stores frames into their segments and publishes them at once.
+`JournalWriter` (`sync="commit"`) writes an entry under the store lock; `wait` lets one leader sync for everybody, outside of
+the lock, and then stores and publishes in commit order: so readers never see what could vanish.
+All methods but `wait` and `drain` run under the store lock.
+"""
+
+from collections import deque
+from os.path import basename
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from crc32c import crc32c
+
+from msglog.errors import MsglogError, StoreFailedError, TransactionTooLargeError
+from msglog.storage import frame as frames
+from msglog.storage.commit import Commit, Placed, Plan
+from msglog.storage.frame import CRC, KIND_KEYED, KIND_PLAIN, REST, encode_body, header_of
+from msglog.storage.journal import ENTRY_HEADER_SIZE, Area, Create, Journal, PlacedFrame, pack_entry
+from msglog.storage.options import CHECKPOINT_BYTES, CHECKPOINT_COMMITS, DRAFT_COMMITS, MAX_COMMIT_BYTES
+from msglog.storage.segment import FILE_HEADER_SIZE, Segment
+from msglog.storage.state import STATE_STREAM, pack_event
+from msglog.storage.stream import Stream
+
+if TYPE_CHECKING:
+    from msglog.storage.engine import Engine
+
+# A large frame goes through write(): filling fresh pages through a map costs twice as much (benchmarks/).
+_MAP_STORE_LIMIT = 8 << 10
+# Place, length of the body, and the making of a segment.
+_LARGEST_OVERHEAD = 24 + 4 + 2 + 64 + 8
+
+
+class Writer:
+    """What both ways share: finding a place for every frame."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+
+    def write(self, commit: Commit) -> int:
+        """Plan and do a commit; return its number."""
+        raise NotImplementedError
+
+    def redo(self, plan: Plan) -> None:
+        """Finish an interrupted plan."""
+        raise NotImplementedError
+
+    def plan(self, commit: Commit) -> Plan:
+        """Reserve a place for all of a commit. On an error nothing is left behind."""
+        engine = self._engine
+        bodies = commit.bodies
+        if commit.events:
+            packed = [pack_event(section, event) for section, event in commit.events]
+            bodies = [*bodies, (engine.streams[STATE_STREAM], encode_body(packed, engine.clock.now_ms()))]
+        size = sum(body.size for _, body in bodies)
+        if size > MAX_COMMIT_BYTES:
+            raise TransactionTooLargeError(
+                f"the commit has {size} bytes, at most {MAX_COMMIT_BYTES} fit", size=size, limit=MAX_COMMIT_BYTES
+            )
+        plan = Plan(engine.commit_number + 1, [], commit.events, [], size=size)
+        try:
+            self._place_all(plan, bodies)
+        except BaseException as error:
+            for _, segment in plan.installs:
+                engine.discard_segment(segment)
+            if isinstance(error, OSError) and not isinstance(error, MsglogError):
+                raise StoreFailedError(
+                    f"could not make room for a commit: {error}", path=engine.directory, outcome="not_applied"
+                ) from error
+            raise
+        return plan
+
+    def _place_all(self, plan: Plan, bodies: list[tuple[Stream, frames.Body]]) -> None:
+        engine = self._engine
+        last: dict[int, Placed] = {}
+        for stream, body in bodies:
+            before = last.get(stream.id)
+            if before is None:
+                segment, position = stream.active, stream.active.position
+                offset, total = stream.next_offset, stream.value_bytes
+            else:
+                segment, position = before.segment, before.end
+                offset, total = before.end_offset, before.value_total
+            end = position + body.size
+            if self._must_roll(stream, segment, position, end, body):
+                segment = engine.make_segment(stream, offset, total, FILE_HEADER_SIZE + body.size)
+                plan.installs.append((stream, segment))
+                position = FILE_HEADER_SIZE
+                end = position + body.size
+            else:
+                engine.make_room(stream, segment, end)
+            header = header_of(body, segment.crc_seed, offset, plan.number, engine.life, len(bodies), total)
+            placed = Placed(
+                stream, segment, position, end, header, body, offset, offset + body.span, total + body.value_bytes
+            )
+            last[stream.id] = placed
+            plan.frames.append(placed)
+
+    def _must_roll(self, stream: Stream, segment: Segment, position: int, end: int, body: frames.Body) -> bool:
+        if segment.file_id == 0:
+            return True
+        if position == FILE_HEADER_SIZE:
+            return False
+        if stream.segment_ms is not None and segment.first_timestamp_ms + stream.segment_ms <= body.max_timestamp_ms:
+            return True
+        return end > stream.segment_bytes
+
+    def install(self, plan: Plan) -> None:
+        """Make new segments part of their streams."""
+        for stream, segment in plan.installs:
+            if segment not in stream.parts:
+                stream.install(segment)
+
+    def apply_events(self, plan: Plan) -> None:
+        """Let the models follow."""
+        engine = self._engine
+        for section, event in plan.events:
+            engine.models[section].apply(event)
+        if plan.events:
+            engine.state_events += len(plan.events)
+
+    def store(self, placed: Placed) -> None:
+        """Put a frame's bytes into its segment and into the index."""
+        segment, position, body = placed.segment, placed.position, placed.body
+        if segment.dropped:
+            return
+        if len(body.data) > _MAP_STORE_LIMIT and segment.file is not None:
+            segment.file.write(position, placed.header + body.data)
+        else:
+            mapped = segment.map
+            if mapped is None:
+                raise AssertionError("a segment with frames to come stays open")
+            mapped[position : placed.end] = placed.header + body.data
+        segment.note_stored(placed.base_offset, position, placed.end, body.max_timestamp_ms)
+        if placed.stream.segment_ms is not None:
+            segment.limit = 0  # every append asks whether it is time to roll
+
+    def publish(self, plan: Plan) -> None:
+        """Show a plan's frames to readers and wake those who wait for them."""
+        engine = self._engine
+        for placed in plan.frames:
+            placed.stream.end = placed.end_offset
+        engine.published = plan.number
+        engine.page_slots[2] = plan.number
+        for placed in plan.frames:
+            if placed.stream.waiters:
+                for waiter in tuple(placed.stream.waiters):
+                    waiter.wake()
+
+
+class DirectWriter(Writer):
+    """Straight into the segments."""
+
+    def __init__(self, engine: "Engine") -> None:
+        super().__init__(engine)
+        self._next_draft = engine.commit_number + DRAFT_COMMITS
+        self._bytes = 0
+
+    def write(self, commit: Commit) -> int:
+        """Store, then publish."""
+        engine = self._engine
+        plan = self.plan(commit)
+        if not plan.frames:
+            return engine.commit_number
+        # From here on only forward.
+        engine.obstacle = plan
+        self.redo(plan)
+        engine.obstacle = None
+        self._bytes += plan.size
+        self._after_growth(plan.installs)
+        return plan.number
+
+    def redo(self, plan: Plan) -> None:
+        """Do all steps of a plan, again if need be."""
+        engine = self._engine
+        self.install(plan)
+        try:
+            for placed in plan.frames:
+                placed.assign()
+                self.store(placed)
+        except OSError as error:
+            raise engine.stop_writing("a write failed", error) from error
+        engine.commit_number = plan.number
+        self.apply_events(plan)
+        self.publish(plan)
+
+    def redo_append(
+        self,
+        done: tuple[Segment, int, int, bytes, Stream, int, int, int, int],
+    ) -> None:
+        """Finish an interrupted `append`."""
+        engine = self._engine
+        segment, position, end, frame, stream, end_offset, total, timestamp_ms, number = done
+        mapped = segment.map
+        if mapped is None:
+            raise AssertionError("the active segment is open")
+        mapped[position:end] = frame
+        segment.note_frame(end_offset, end, timestamp_ms, timestamp_ms)
+        segment.before_ms = segment.max_timestamp_ms
+        segment.stored_position = end
+        segment.value_total = stream.value_bytes = total
+        stream.next_offset = stream.end = end_offset
+        engine.commit_number = engine.published = number
+        engine.page_slots[2] = number
+
+    def append(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None = None) -> int:
+        """Append one record: the hot path, a frame of one written out by hand."""
+        engine = self._engine
+        with engine.lock:
+            if engine.obstacle is not None:
+                engine.clear_obstacle()
+            segment = stream.active
+            number = engine.commit_number + 1
+            offset = stream.next_offset
+            value_total = stream.value_bytes
+            if key is None:
+                rest = (
+                    REST.pack(
+                        KIND_PLAIN,
+                        len(value),
+                        1,
+                        1,
+                        offset,
+                        timestamp_ms,
+                        timestamp_ms,
+                        number,
+                        engine.life,
+                        1,
+                        value_total,
+                    )
+                    + value
+                )
+            else:
+                body = CRC.pack(len(key)) + key + value
+                rest = (
+                    REST.pack(
+                        KIND_KEYED,
+                        len(body),
+                        1,
+                        1,
+                        offset,
+                        timestamp_ms,
+                        timestamp_ms,
+                        number,
+                        engine.life,
+                        1,
+                        value_total,
+                    )
+                    + body
+                )
+            frame = CRC.pack(crc32c(rest, segment.crc_seed)) + rest
+            position = segment.position
+            end = position + len(frame)
+            if end > segment.limit:
+                return self._append_slowly(stream, value, timestamp_ms, key)
+            total = value_total + len(value)
+            # From here on only forward: whoever takes the lock after an interruption does these steps again.
+            engine.obstacle = (segment, position, end, frame, stream, offset + 1, total, timestamp_ms, number)
+            segment.map[position:end] = frame  # type: ignore[index]
+            segment.position = segment.stored_position = end
+            segment.end_offset = stream.next_offset = stream.end = offset + 1
+            segment.value_total = stream.value_bytes = total
+            if timestamp_ms > segment.max_timestamp_ms:
+                segment.max_timestamp_ms = segment.before_ms = timestamp_ms
+            engine.commit_number = engine.published = number
+            engine.page_slots[2] = number
+            engine.obstacle = None
+            if stream.waiters:
+                for waiter in tuple(stream.waiters):
+                    waiter.wake()
+        return offset
+
+    def _append_slowly(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None) -> int:
+        """Append where space, an index entry or a new segment is due."""
+        commit = Commit(self._engine)
+        offset = commit.append(stream, encode_body((value,), timestamp_ms, keys=None if key is None else (key,)))
+        self.write(commit)
+        return offset
+
+    def wait(self, commit: int) -> None:  # noqa: ARG002 the other writer needs it
+        """Return at once: what is written is published. Only work that was put off is done here."""
+        self._engine.run_requested()
+
+    def drain(self) -> None:
+        """Do nothing: nothing is ever unpublished."""
+
+    def drain_locked(self) -> None:
+        """Do nothing, like `drain`."""
+
+    def note_checkpoint(self) -> None:
+        """A checkpoint begins: what was written before needs no other one."""
+        self._bytes = 0
+        self._next_draft = self._engine.commit_number + DRAFT_COMMITS
+
+    def _after_growth(self, installs: list[tuple[Stream, Segment]]) -> None:
+        engine = self._engine
+        if not engine.filesystem.durable:
+            return
+        rolled = any(len(stream.parts) > 1 for stream, _ in installs)
+        if rolled or self._bytes > CHECKPOINT_BYTES or engine.snapshot_due():
+            engine.request_checkpoint()
+            self._bytes = 0
+        if engine.commit_number >= self._next_draft:
+            self._next_draft = engine.commit_number + DRAFT_COMMITS
+            engine.write_draft()
+
+
+class JournalWriter(Writer):
+    """Through the journal."""
+
+    def __init__(self, engine: "Engine", journal: Journal) -> None:
+        super().__init__(engine)
+        self._journal = journal
+        self._pending: deque[Plan] = deque()
+        self._sync_lock = Lock()
+
+    def write(self, commit: Commit) -> int:
+        """Write an entry; the frames follow after its sync."""
+        engine = self._engine
+        plan = self.plan(commit)
+        if not plan.frames:
+            return engine.commit_number
+        try:
+            self._journal.reserve(self._largest_entry(plan))
+            plan.entry = self._entry(plan)
+        except BaseException as error:
+            for _, segment in plan.installs:
+                engine.discard_segment(segment)
+            if isinstance(error, OSError) and not isinstance(error, MsglogError):
+                raise StoreFailedError(
+                    f"could not make room in the journal: {error}", path=engine.directory, outcome="not_applied"
+                ) from error
+            raise
+        plan.entry_position = self._journal.area.position
+        # From here on only forward.
+        engine.obstacle = plan
+        self.redo(plan)
+        engine.obstacle = None
+        long = plan.number - engine.durable_commit >= CHECKPOINT_COMMITS
+        if long or self._journal.wants_checkpoint or engine.snapshot_due():
+            engine.request_checkpoint()
+        return plan.number
+
+    def redo(self, plan: Plan) -> None:
+        """Write the entry and advance the assigned state, again if need be."""
+        engine = self._engine
+        try:
+            self._journal.write(plan.entry, plan.entry_position, plan.number)
+        except OSError as error:
+            raise engine.stop_writing("a write to the journal failed", error) from error
+        self.install(plan)
+        for placed in plan.frames:
+            placed.assign()
+            placed.segment.announced = True
+        engine.commit_number = plan.number
+        self.apply_events(plan)
+        if not self._pending or self._pending[-1] is not plan:
+            self._pending.append(plan)
+
+    def _largest_entry(self, plan: Plan) -> int:
+        names = sum(len(placed.segment.path) for placed in plan.frames)
+        return plan.size + names + len(plan.frames) * _LARGEST_OVERHEAD + ENTRY_HEADER_SIZE
+
+    def _entry(self, plan: Plan) -> bytes:
+        engine = self._engine
+        creates = {
+            placed.segment.file_id: Create(basename(placed.segment.path), placed.segment.header.pack())
+            for placed in plan.frames
+            if not placed.segment.announced
+        }
+        return pack_entry(
+            self._journal.area.crc_seed,
+            engine.life,
+            plan.number,
+            engine.published,
+            [
+                PlacedFrame(placed.segment.file_id, placed.position, placed.header, placed.body.data)
+                for placed in plan.frames
+            ],
+            creates.values(),
+        )
+
+    def append(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None = None) -> int:
+        """Append one record and wait for its sync."""
+        engine = self._engine
+        body = encode_body((value,), timestamp_ms, keys=None if key is None else (key,))
+        with engine.lock:
+            commit = engine.begin()
+            offset = commit.append(stream, body)
+            number = self.write(commit)
+        self.wait(number)
+        return offset
+
+    def wait(self, commit: int) -> None:
+        """Return when `commit` is synced and visible. One thread syncs for all that wait."""
+        engine = self._engine
+        if engine.published < commit:
+            with self._sync_lock:
+                if engine.published < commit:
+                    self._sync()
+        engine.run_requested()
+
+    def drain(self) -> None:
+        """Sync and publish all that is written."""
+        with self._sync_lock:
+            self._sync()
+
+    def note_checkpoint(self) -> None:
+        """Nothing to note: the journal itself knows what is covered."""
+
+    def _sync(self) -> None:
+        engine = self._engine
+        with engine.lock:
+            engine.clear_obstacle()
+            target = engine.commit_number
+            areas = self._journal.unsynced_areas()
+        self._sync_areas(areas, target)
+        with engine.lock:
+            self._publish_up_to(target)
+
+    def drain_locked(self) -> None:
+        """Sync and publish all that is written without letting go of the store lock."""
+        target = self._engine.commit_number
+        self._sync_areas(self._journal.unsynced_areas(), target)
+        self._publish_up_to(target)
+
+    def _sync_areas(self, areas: list[Area], target: int) -> None:
+        try:
+            for area in areas:
+                area.file.sync()
+        except OSError as error:
+            raise self._engine.stop_writing("a sync of the journal failed", error) from error
+        for area in areas:
+            area.synced_commit = max(area.synced_commit, target)
+
+    def _publish_up_to(self, target: int) -> None:
+        """Store and show everything up to a commit that is synced."""
+        pending = self._pending
+        while pending and pending[0].number <= target:
+            plan = pending[0]
+            try:
+                for placed in plan.frames:
+                    self.store(placed)
+            except OSError as error:
+                raise self._engine.stop_writing("a write failed", error) from error
+            self.publish(plan)
+            pending.popleft()
+

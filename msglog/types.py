@@ -1,0 +1,123 @@
+"""The public value types: what calls return. Plain immutable data; imports nothing of msglog.
+
+Records carry payloads but never show them: a `repr` tells names, sizes and offsets only.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+Headers = tuple[tuple[str, bytes | None], ...]
+
+
+class TopicPartition(NamedTuple):
+    """A partition of a topic."""
+
+    topic: str
+    partition: int
+
+
+class Record(NamedTuple):
+    """One record as read from a topic.
+
+    `timestamp_ms` is the producer's time or the append time, as the topic says; `value` None is a tombstone.
+    Headers are ordered and may repeat names.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+    def __repr__(self) -> str:
+        key = "None" if self.key is None else f"<{len(self.key)} bytes>"
+        value = "None" if self.value is None else f"<{len(self.value)} bytes>"
+        return (
+            f"Record(topic={self.topic!r}, partition={self.partition}, offset={self.offset}, "
+            f"timestamp_ms={self.timestamp_ms}, key={key}, value={value}, headers=<{len(self.headers)}>)"
+        )
+
+
+class RecordMetadata(NamedTuple):
+    """Where a record was put. `duplicate` is True when a named producer had written it before."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionDescription:
+    """One partition: its readable offsets are `start_offset` to before `end_offset`."""
+
+    partition: int
+    start_offset: int
+    end_offset: int
+    size_bytes: int
+    segments: int
+
+
+@dataclass(frozen=True, slots=True)
+class TopicDescription:
+    """A topic with its options and its partitions."""
+
+    name: str
+    topic_id: int
+    partitions: tuple[PartitionDescription, ...]
+    config: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class MemberDescription:
+    """One member of a consumer group and what it owns."""
+
+    member_id: str
+    instance_id: str | None
+    topics: frozenset[str]
+    assignment: frozenset[TopicPartition]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupDescription:
+    """A consumer group. `lag` is None for a partition without a committed offset."""
+
+    group: str
+    state: str
+    generation: int
+    assignor: str | None
+    members: tuple[MemberDescription, ...]
+    offsets: dict[TopicPartition, int]
+    lag: dict[TopicPartition, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class CleanReport:
+    """What one run of retention and compaction removed."""
+
+    records_removed: int = 0
+    bytes_removed: int = 0
+    segments_removed: int = 0
+    partitions: tuple[TopicPartition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryReport:
+    """How the store was found when it was opened.
+
+    `clean`: the last writer closed it, or it is new. `commit`: the last commit kept. `life`: the number of this
+    opening for writing. `replayed_commits`: taken from the journal or found behind the last checkpoint.
+    `cut_bytes`: bytes of unfinished or unreachable frames left out; `quarantined`: files that keep a copy of them.
+    """
+
+    clean: bool = True
+    commit: int = 0
+    life: int = 0
+    replayed_commits: int = 0
+    cut_bytes: int = 0
+    quarantined: tuple[str, ...] = field(default=())
+    removed: tuple[str, ...] = field(default=())
+    duration_ms: float = 0.0

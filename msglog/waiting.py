@@ -1,0 +1,155 @@
+"""The one place where threads wait: for commits, and for times of the store's clock.
+
+`Waiter` is what a blocked call sleeps on; the engine wakes it when a stream it watches has grown. `Timers` holds the
+work that becomes due on the store's clock: driven by a manual clock's `advance`, otherwise by one daemon thread that
+starts with the first timer. Imports `clock` and `errors`; knows nothing of streams, topics or queues.
+"""
+
+import heapq
+import itertools
+import logging
+import weakref
+from collections.abc import Callable
+from threading import Condition, Lock, Thread
+from time import monotonic
+
+from msglog.clock import Clock, ManualClock
+
+__all__ = ["Timer", "Timers", "Waiter", "deadline_after"]
+
+logger = logging.getLogger("msglog.timers")
+
+
+class Waiter:
+    """A binary semaphore: any number of `wake` calls let one `wait` pass.
+
+    `wake` may be called from any thread and from a signal handler: it takes no lock that its own thread could hold.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._lock.acquire()
+
+    def wake(self) -> None:
+        """Let the present or the next `wait` return at once."""
+        try:
+            self._lock.release()
+        except RuntimeError:
+            pass  # already awake: wakes do not add up
+
+    def wait(self, timeout: float | None) -> bool:
+        """Sleep until woken, at most `timeout` seconds (None: for ever). Return whether it was woken."""
+        return self._lock.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
+
+
+def deadline_after(timeout: float | None) -> float | None:
+    """Return the time on `time.monotonic` at which a wait of `timeout` seconds ends, None for never."""
+    return None if timeout is None else monotonic() + timeout
+
+
+class Timer:
+    """One piece of work waiting for its time."""
+
+    __slots__ = ("callback", "due_ms")
+
+    def __init__(self, due_ms: int, callback: Callable[[], None]) -> None:
+        self.due_ms = due_ms
+        self.callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        """Make sure the work does not start any more."""
+        self.callback = None
+
+
+class Timers:
+    """Work due at times of one clock (its monotonic time), run in due order.
+
+    Callbacks run one at a time, without any lock held; one that raises is logged and does not stop the others.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._heap: list[tuple[int, int, Timer]] = []
+        self._order = itertools.count()
+        self._changed = Condition(Lock())
+        self._thread: Thread | None = None
+        self._closed = False
+        if isinstance(clock, ManualClock):
+            clock.attach(self)
+
+    def schedule(self, due_ms: int, callback: Callable[[], None]) -> Timer:
+        """Run `callback` when the clock's monotonic time reaches `due_ms`."""
+        timer = Timer(due_ms, callback)
+        with self._changed:
+            if self._closed:
+                timer.cancel()
+                return timer
+            heapq.heappush(self._heap, (due_ms, next(self._order), timer))
+            if not self._clock.manual:
+                self._start_thread()
+                if self._heap[0][2] is timer:
+                    self._changed.notify()
+        return timer
+
+    def next_due_ms(self) -> int | None:
+        """Return when the earliest live timer is due, None without any."""
+        with self._changed:
+            self._drop_cancelled()
+            return self._heap[0][0] if self._heap else None
+
+    def run_due(self, now_ms: int) -> None:
+        """Run what is due at `now_ms`, earliest first."""
+        while (callback := self._take_due(now_ms)) is not None:
+            try:
+                callback()
+            except Exception:
+                logger.exception("a timer's work failed")
+
+    def close(self) -> None:
+        """Forget all timers and end the thread."""
+        with self._changed:
+            self._closed = True
+            self._heap.clear()
+            self._changed.notify_all()
+        if isinstance(self._clock, ManualClock):
+            self._clock.detach(self)
+
+    def _take_due(self, now_ms: int) -> Callable[[], None] | None:
+        with self._changed:
+            self._drop_cancelled()
+            if not self._heap or self._heap[0][0] > now_ms:
+                return None
+            timer = heapq.heappop(self._heap)[2]
+            callback, timer.callback = timer.callback, None
+            return callback
+
+    def _drop_cancelled(self) -> None:
+        while self._heap and self._heap[0][2].callback is None:
+            heapq.heappop(self._heap)
+
+    def _start_thread(self) -> None:
+        if self._thread is None:
+            self._thread = Thread(target=_run_timers, args=(weakref.ref(self),), name="msglog-timers", daemon=True)
+            self._thread.start()
+
+    def _wait_for_work(self) -> bool:
+        """Sleep until a timer may be due; return whether to go on."""
+        with self._changed:
+            self._drop_cancelled()
+            if self._closed:
+                return False
+            seconds = 60.0
+            if self._heap:
+                seconds = min(seconds, (self._heap[0][0] - self._clock.monotonic_ms()) / 1000)
+            if seconds > 0:
+                self._changed.wait(seconds)
+            return not self._closed
+
+
+def _run_timers(reference: "weakref.ref[Timers]") -> None:
+    # Only a weak reference is kept between waits, so that timers nobody else holds can be collected.
+    while (timers := reference()) is not None and timers._wait_for_work():
+        timers.run_due(timers._clock.monotonic_ms())
+        del timers
