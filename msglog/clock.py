@@ -5,7 +5,6 @@ Imports `errors` only. Timers that hang on a clock are in `waiting`.
 """
 
 import time
-from collections.abc import Callable
 from threading import Lock
 from typing import Protocol
 
@@ -27,9 +26,15 @@ class DueWork(Protocol):
 class Clock(Protocol):
     """A source of time in integer milliseconds."""
 
-    now_ms: Callable[[], int]
-    monotonic_ms: Callable[[], int]
-    manual: bool
+    @property
+    def manual(self) -> bool:
+        """Whether time moves only when a test says so."""
+
+    def now_ms(self) -> int:
+        """Return the wall time since 1970."""
+
+    def monotonic_ms(self) -> int:
+        """Return a time that never goes back."""
 
 
 class SystemClock:

@@ -99,8 +99,10 @@ class Timers:
             self._drop_cancelled()
             return self._heap[0][0] if self._heap else None
 
-    def run_due(self, now_ms: int) -> None:
-        """Run what is due at `now_ms`, earliest first."""
+    def run_due(self, now_ms: int | None = None) -> None:
+        """Run what is due at `now_ms` (None: now), earliest first."""
+        if now_ms is None:
+            now_ms = self._clock.monotonic_ms()
         while (callback := self._take_due(now_ms)) is not None:
             try:
                 callback()
@@ -134,7 +136,7 @@ class Timers:
             self._thread = Thread(target=_run_timers, args=(weakref.ref(self),), name="msglog-timers", daemon=True)
             self._thread.start()
 
-    def _wait_for_work(self) -> bool:
+    def wait_for_work(self) -> bool:
         """Sleep until a timer may be due; return whether to go on."""
         with self._changed:
             self._drop_cancelled()
@@ -150,6 +152,6 @@ class Timers:
 
 def _run_timers(reference: "weakref.ref[Timers]") -> None:
     # Only a weak reference is kept between waits, so that timers nobody else holds can be collected.
-    while (timers := reference()) is not None and timers._wait_for_work():
-        timers.run_due(timers._clock.monotonic_ms())
+    while (timers := reference()) is not None and timers.wait_for_work():
+        timers.run_due()
         del timers

@@ -51,8 +51,10 @@ class SegmentCache:
         self._limit = limit
         self._writable = writable
         self._open: dict[int, Segment] = {}
+        # Files of the commit that is being planned: one commit may touch more streams than may be open.
+        self.pinned: set[int] = set()
         self._ticks = itertools.count(1)
-        self.on_sync_error: Callable[[Segment, OSError], None] | None = None
+        self.on_sync_error: Callable[[OSError], object] | None = None
         # A reader in another process looks again when a file is gone: the writer may have dropped it.
         self.on_missing: Callable[[], None] | None = None
 
@@ -129,6 +131,8 @@ class SegmentCache:
             self.forget(oldest)
 
     def _may_close(self, segment: Segment) -> bool:
+        if segment.file_id in self.pinned:
+            return False
         return not segment.syncing and segment.stored_position >= segment.position
 
     def _sync(self, segment: Segment) -> None:
@@ -139,6 +143,6 @@ class SegmentCache:
             segment.file.sync()
         except OSError as error:
             if self.on_sync_error is not None:
-                self.on_sync_error(segment, error)
+                self.on_sync_error(error)
             raise
         segment.synced_position = position

@@ -1,9 +1,9 @@
 """Making a checkpoint: sync what is written, then write down that it is.
 
-The order is the argument. Under the store lock everything is noted as it is at one commit; outside of it the noted files are
-synced, then the names, then the state snapshot, then the checkpoint itself. Only when that is durable is anything reused
-or unlinked: journal space, dropped segments, old snapshots. Failing in between leaves the last checkpoint in force.
-One thread makes a checkpoint at a time.
+The order is the argument. Under the store lock everything is noted as it is at one commit; outside of it the noted
+files are synced, then the names, then the state snapshot, then the checkpoint itself. Only when that is durable is
+anything reused or unlinked: journal space, dropped segments, old snapshots. Failing in between leaves the last
+checkpoint in force. One thread makes a checkpoint at a time.
 """
 
 import os
@@ -54,6 +54,8 @@ class Checkpointer:
             with engine.lock:
                 engine.clear_obstacle()
                 engine.writer.drain_locked()
+                if clean:
+                    engine.refuse_more()  # a commit after this checkpoint would make it a lie
                 notes = self._take_notes(clean=clean)
             try:
                 self._make_durable(notes)
@@ -166,4 +168,3 @@ class Checkpointer:
         engine.checkpoint_sequence = notes.checkpoint.sequence
         engine.durable_commit = notes.checkpoint.commit
         engine.checkpoint_concluded(notes.checkpoint)
-

@@ -1,8 +1,8 @@
 """A commit: first a list of wishes, then a plan with a place for everything, then done.
 
-A `Commit` only collects: dropping it leaves nothing behind. Its plan is made under the store lock by reserving space; what
-fails there leaves nothing behind either. From the first store on a plan only goes forward: its steps set absolute values,
-so that whoever takes the lock after an interruption can do them all again.
+A `Commit` only collects: dropping it leaves nothing behind. Its plan is made under the store lock by reserving space;
+what fails there leaves nothing behind either. From the first store on a plan only goes forward: its steps set
+absolute values, so that whoever takes the lock after an interruption can do them all again.
 """
 
 from dataclasses import dataclass, field

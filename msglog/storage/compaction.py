@@ -1,8 +1,9 @@
 """Rewriting sealed segments without the records that did not survive.
 
-The new segment is written beside the old ones and synced; a commit switches over; the old files go after the next durable
-checkpoint. Records keep their offsets: a frame's base offset and span stay, and what is left is told by its offset column.
-A crash at any point leaves either the old segments or the new one in force. Called by `Engine.rewrite`, without the lock.
+The new segment is written beside the old ones and synced; a commit switches over; the old files go after the next
+durable checkpoint. Records keep their offsets: a frame's base offset and span stay, and what is left is told by its
+offset column. A crash at any point leaves either the old segments or the new one in force. Called by
+`Engine.rewrite`, without the lock.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +34,7 @@ def rewrite_segments(
     if any(not segment.announced or segment.position > segment.durable_position for segment in old):
         # Only what a checkpoint lists is rewritten: so recovery never has to choose between an old and a new file.
         engine.checkpoint()
-    bodies, removed = _surviving_bodies(engine, stream, old, survivors)
+    bodies, removed = _surviving_bodies(stream, old, survivors)
     if not removed and len(old) == 1:
         return 0, 0
     with engine.lock:
@@ -57,7 +58,7 @@ def rewrite_segments(
 
 
 def _surviving_bodies(
-    engine: "Engine", stream: Stream, old: list[Segment], survivors: Survivors
+    stream: Stream, old: list[Segment], survivors: Survivors
 ) -> tuple[list[tuple[Body, int, Frame]], int]:
     reader = stream.reader(old[0].base_offset)
     end = old[-1].end_offset
@@ -122,5 +123,3 @@ def _switch_over(engine: "Engine", stream: Stream, old: list[Segment], new: Segm
         number = commit.write()
         engine.cache.forget(new)
         return number
-
-

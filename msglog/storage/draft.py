@@ -2,8 +2,9 @@
 
 In `sync` "none" and "interval" frames go straight to the segments, and recovery walks over all that came after the last
 durable checkpoint. Every few thousand commits a draft notes where each stream ended, and the checksum of every stretch
-of bytes written since that checkpoint. Recovery believes a draft only if all these checksums match, so it needs no sync:
-checking a stretch costs a fraction of walking its frames. Same form of file as a checkpoint, see there; contents:
+of bytes written since that checkpoint. Recovery believes a draft only if all these checksums match, so it needs no
+sync: checking a stretch costs a fraction of walking its frames. Same form of file as a checkpoint, see there;
+contents:
 
     base       commit of the durable checkpoint it builds on
     life       of the writer
@@ -25,7 +26,14 @@ _CHUNK = 1 << 20
 
 
 def write_draft(
-    filesystem: FileSystem, directory: str, sequence: int, *, commit: int, base: int, life: int, streams: Iterable[Stream]
+    filesystem: FileSystem,
+    directory: str,
+    sequence: int,
+    *,
+    commit: int,
+    base: int,
+    life: int,
+    streams: Iterable[Stream],
 ) -> None:
     """Write the draft whose turn it is; called under the store lock, nothing is synced."""
     noted: dict[int, list[tuple[list[int], int, int]]] = {}

@@ -1,12 +1,13 @@
 """The engine: one open directory of streams.
 
-It holds the store lock, the streams, the models and the numbers that rise, and puts the parts together: `recovery` fills it at
-opening, a writer brings commits to the disk, the checkpointer makes them durable, the cache keeps segments open.
+It holds the store lock, the streams, the models and the numbers that rise, and puts the parts together: `recovery`
+fills it at opening, a writer brings commits to the disk, the checkpointer makes them durable, the cache keeps
+segments open.
 
-Locks, always taken in this order: checkpointer, journal leader, store lock. The store lock (`lock`) is a plain C lock, held
-only in `with` statements: so an interrupt cannot leak it. Under it everything here may be changed; without it only `end`
-and `parts` of a stream, `published`, and open maps are read. `obstacle` is what stands in the way of the next commit: an
-interrupted one that is to be finished first, or the reason why there will be none any more.
+Locks, always taken in this order: checkpointer, journal leader, store lock. The store lock (`lock`) is a plain C
+lock, held only in `with` statements: so an interrupt cannot leak it. Under it everything here may be changed; without
+it only `end` and `parts` of a stream, `published`, and open maps are read. `obstacle` is what stands in the way of
+the next commit: an interrupted one that is to be finished first, or the reason why there will be none any more.
 """
 
 import logging
@@ -63,7 +64,7 @@ class Engine:
         self.models: dict[str, Model] = {}
         self.streams: dict[int, Stream] = {}
         self.cache = SegmentCache(filesystem, self.lock, open_segment_limit(), writable=not options.readonly)
-        self.cache.on_sync_error = lambda _, error: self.stop_writing("a sync failed", error)
+        self.cache.on_sync_error = lambda error: self.stop_writing("a sync failed", error)
         self.commit_number = self.published = self.durable_commit = 0
         self.life = self.first_commit = 0
         self.next_file_id = self.next_stream_id = 1
@@ -102,8 +103,8 @@ class Engine:
     ) -> "Engine":
         """Open a directory, recovering it if need be.
 
-        `background`: let a thread sync at intervals and make checkpoints; without it they are made by the calls that find
-        them due (tests want every operation at a known place). Raises `StoreLockedError`, `CorruptionError`,
+        `background`: let a thread sync at intervals and make checkpoints; without it they are made by the calls that
+        find them due (tests want every operation at a known place). Raises `StoreLockedError`, `CorruptionError`,
         `UnsupportedFormatError`, `ReadOnlyError`.
         """
         engine = cls(filesystem, directory, options, clock)
@@ -134,11 +135,11 @@ class Engine:
     def load(self) -> Recovered:
         """Recover streams and models from the directory; a reader does so again when a new writer has begun."""
         attempts = _READER_ATTEMPTS if self.readonly else 1
-        while True:
+        recovered: Recovered | None = None
+        while recovered is None:
             attempts -= 1
             try:
                 recovered = recover(self)
-                break
             except (CorruptionError, FileNotFoundError):
                 # A writer at work may drop files between two looks of a reader.
                 if attempts == 0 or not self.writer_is_alive():
@@ -177,7 +178,11 @@ class Engine:
         areas: list[Area] = []
         for name in JOURNALS:
             path = self.path(name)
-            area = Area.open(self.filesystem, path, writable=True) if name in self.filesystem.list(self.directory) else None
+            area = (
+                Area.open(self.filesystem, path, writable=True)
+                if name in self.filesystem.list(self.directory)
+                else None
+            )
             areas.append(area or Area.create(self.filesystem, path, JOURNAL_FIRST_BYTES))
         self.filesystem.sync_directory(self.directory)
         return Journal((areas[0], areas[1]), JOURNAL_LARGEST_BYTES)
@@ -189,14 +194,19 @@ class Engine:
         if self._syncer is not None:
             self._syncer.stop()
         try:
-            if not self.readonly and self.filesystem.durable and not isinstance(self.obstacle, MsglogError):
+            writable = not self.readonly and self.filesystem.durable
+            if writable and not isinstance(self.obstacle, MsglogError):
                 self._save_indexes()
                 self._checkpointer.run(clean=True)
         finally:
             with self.lock:
-                self.closed = True
-                self.obstacle = ClosedError(f"the store {self.directory} is closed")
+                self.refuse_more()
             self._let_go()
+
+    def refuse_more(self) -> None:
+        """Under the lock: from now on the store is closed for everybody."""
+        self.closed = True
+        self.obstacle = ClosedError(f"the store {self.directory} is closed")
 
     def _let_go(self) -> None:
         forks.unregister(self)
@@ -250,6 +260,7 @@ class Engine:
             self._refuse()
         if isinstance(obstacle, Plan):
             self.writer.redo(obstacle)
+            self.cache.pinned.clear()
         elif isinstance(self.writer, DirectWriter):
             self.writer.redo_append(obstacle)
         self.obstacle = None
@@ -291,11 +302,12 @@ class Engine:
     def stop_writing(self, what: str, error: OSError) -> StoreFailedError:
         """Take no more writes until the store is reopened; return the error to raise.
 
-        After a failed sync the kernel may call pages clean that never reached the disk, so nothing is tried again: the next
-        opening rewrites all that came after the last checkpoint.
+        After a failed sync the kernel may call pages clean that never reached the disk, so nothing is tried again:
+        the next opening rewrites all that came after the last checkpoint.
         """
         failure = StoreFailedError(
-            f"{what} ({error}): the store {self.directory} takes no more writes until it is reopened", path=self.directory
+            f"{what} ({error}): the store {self.directory} takes no more writes until it is reopened",
+            path=self.directory,
         )
         self.obstacle = failure
         logger.error("%s", failure)
@@ -354,8 +366,8 @@ class Engine:
     def rewrite(self, stream: Stream, segments: Sequence[SegmentFacts], survivors: Survivors) -> tuple[int, int]:
         """Compaction: copy what survives of consecutive sealed segments into a new one and switch over in a commit.
 
-        `survivors` gives the indexes of the records of a frame that stay. Offsets are kept. Call it without the lock. Returns
-        (records removed, bytes freed).
+        `survivors` gives the indexes of the records of a frame that stay. Offsets are kept. Call it without the lock.
+        Returns (records removed, bytes freed).
         """
         return rewrite_segments(self, stream, segments, survivors)
 
@@ -494,4 +506,3 @@ class Engine:
 
     def __repr__(self) -> str:
         return f"<Engine {self.directory} commit={self.published} streams={len(self.streams)}>"
-

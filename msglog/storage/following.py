@@ -1,8 +1,9 @@
 """Following a writer in another process: what a readonly engine does to see new commits.
 
-The published page says up to which commit the store can be read. Frames behind the ends known so far are taken in when their
-checksum, offset, life and commit fit; then the events that came with them are applied. When the page shows another life, a
-new writer has recovered the store, and everything is loaded anew. The journal is never read, nothing is ever written.
+The published page says up to which commit the store can be read. Frames behind the ends known so far are taken in
+when their checksum, offset, life and commit fit; then the events that came with them are applied. When the page shows
+another life, a new writer has recovered the store, and everything is loaded anew. The journal is never read, nothing
+is ever written.
 """
 
 import os

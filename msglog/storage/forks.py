@@ -1,6 +1,7 @@
 """Forked children: a handle that was opened before the fork refuses to work there, and never unlocks.
 
-The child has the parent's memory, but not its threads, and its stores would reach the parent's files. Imported by `engine`.
+The child has the parent's memory, but not its threads, and its stores would reach the parent's files. Imported by
+`engine`.
 """
 
 import os

@@ -49,6 +49,9 @@ CRC = struct.Struct("<I")
 # magic, version, codec, flags and the reserved field travel as one integer, `kind`: it halves the cost of packing.
 REST = struct.Struct("<QIIIQqqQIIQ")
 HEADER = struct.Struct("<IQIIIQqqQIIQ")
+# The same bytes for a frame of one record: count and span, life and frames are one integer each that never changes.
+REST_OF_ONE = struct.Struct("<QIQQqqQQQ")
+ONE_RECORD = 1 | 1 << 32
 
 
 class Flag(IntFlag):
@@ -80,7 +83,15 @@ class Body:
     __slots__ = ("append_time", "count", "data", "kind", "max_timestamp_ms", "span", "timestamp_ms", "value_bytes")
 
     def __init__(
-        self, data: bytes, *, count: int, span: int, kind: int, timestamp_ms: int, max_timestamp_ms: int, value_bytes: int
+        self,
+        data: bytes,
+        *,
+        count: int,
+        span: int,
+        kind: int,
+        timestamp_ms: int,
+        max_timestamp_ms: int,
+        value_bytes: int,
     ) -> None:
         self.data = data
         self.count = count
@@ -219,7 +230,14 @@ class Frame:
         "values",
     )
 
+    base_offset: int
+    next_offset: int
+    count: int
+    commit: int
     codec: int
+    append_time: bool
+    max_timestamp_ms: int
+    value_total: int
     offsets: range | list[int]
     timestamps: int | list[int]
     values: list[bytes | None]

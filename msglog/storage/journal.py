@@ -105,7 +105,9 @@ def pack_entry(
     for create in creates:
         name = create.name.encode()
         made += (struct.pack("<H", len(name)), name, create.header)
-    tail = b"".join([*places, struct.pack(f"<{len(lengths)}I", *lengths), *made, *(body for _, body in bodies.values())])
+    tail = b"".join(
+        [*places, struct.pack(f"<{len(lengths)}I", *lengths), *made, *(body for _, body in bodies.values())]
+    )
     rest = ENTRY_HEADER.pack(
         0,
         ENTRY_MAGIC,
@@ -274,7 +276,7 @@ class Journal:
         return self.area.position * 2 > self.area.size
 
     def reserve(self, size: int) -> None:
-        """Make sure that an entry of `size` bytes fits: in this area, in the other one if it is free, else by growing."""
+        """Make sure that an entry of `size` bytes fits: here, in the other area if it is free, else by growing."""
         if self.area.position + size <= self.area.size:
             return
         other = self._areas[1 - self._active]

@@ -6,9 +6,9 @@
     16        8     number of the last published commit
     24        8     1 after a sync failed in this life
 
-A frame is readable when its commit is at or below the published one: so one eight-byte store publishes a commit over all
-streams at once, and a reader in another process never sees half of a transaction. The page is never synced and means
-nothing after a crash of the machine; recovery only looks at the failure mark.
+A frame is readable when its commit is at or below the published one: so one eight-byte store publishes a commit over
+all streams at once, and a reader in another process never sees half of a transaction. The page is never synced and
+means nothing after a crash of the machine; recovery only looks at the failure mark.
 """
 
 from msglog.errors import CorruptionError

@@ -1,8 +1,8 @@
 """Reading a stream frame by frame, without a lock.
 
-A reader keeps its place in a segment's map and goes on from there; it looks its place up again after a seek and at the end
-of a segment. Every frame is checked (checksum, offsets) before a byte of it is believed. A segment that was rolled,
-rewritten or removed meanwhile stays readable through the map in hand.
+A reader keeps its place in a segment's map and goes on from there; it looks its place up again after a seek and at
+the end of a segment. Every frame is checked (checksum, offsets) before a byte of it is believed. A segment that was
+rolled, rewritten or removed meanwhile stays readable through the map in hand.
 """
 
 from typing import TYPE_CHECKING
@@ -11,12 +11,24 @@ from crc32c import crc32c
 
 from msglog.errors import CorruptionError
 from msglog.storage.filesystem import Map
-from msglog.storage.frame import HEADER, HEADER_SIZE, MAGIC_AND_VERSION, Frame, FrameError, decode
+from msglog.storage.frame import (
+    HEADER,
+    HEADER_SIZE,
+    KIND_KEYED,
+    KIND_PLAIN,
+    MAGIC_AND_VERSION,
+    Frame,
+    FrameError,
+    decode,
+)
+from msglog.storage.runs import RUN_BYTES, decode_run
 from msglog.storage.segment import FILE_HEADER_SIZE, Segment
 
 if TYPE_CHECKING:
     from msglog.storage.cache import SegmentCache
     from msglog.storage.stream import Stream
+
+_KINDS_OF_ONE = (KIND_PLAIN, KIND_KEYED)
 
 
 class Reader:
@@ -108,6 +120,16 @@ class Reader:
         following = position + HEADER_SIZE + length
         if kind & 0xFFFFFF != MAGIC_AND_VERSION or following > end:
             raise self._damage(segment, position, "there is no frame")
+        if kind in _KINDS_OF_ONE:
+            run = decode_run(
+                bytes(mapped[position : min(end, position + RUN_BYTES)]),
+                segment.crc_seed,
+                base_offset,
+                self._stream.end,
+            )
+            if run is not None:
+                self._position = position + run[1]
+                return run[0]
         raw = bytes(mapped[position + 4 : following])
         if crc32c(raw, segment.crc_seed) != crc:
             raise self._damage(segment, position, "the checksum does not match")

@@ -1,9 +1,11 @@
 """Opening a store: from what lies in the directory to the longest prefix of the commit history.
 
 1. The newest valid checkpoint says where everything durable lies. A file it lists must be there.
-2. The journal is redone, always storing, even equal bytes. Its first invalid entry ends it; if a later valid entry calls that
+2. The journal is redone, always storing, even equal bytes. Its first invalid entry ends it; if a later valid entry
+calls that
    commit synced, acknowledged data is damaged: `CorruptionError`.
-3. The newest draft whose checksums match, then the frames behind it, one by one: `walk`. The longest run of whole commits
+3. The newest draft whose checksums match, then the frames behind it, one by one: `walk`. The longest run of whole
+commits
    over all streams stays, the rest is cut and kept in quarantine: `remains`.
 4. The state is loaded from its snapshot and the events behind it: `replay`.
 
@@ -84,7 +86,7 @@ def recover(engine: "Engine") -> Recovered:
         if failed:
             rewrite_tails(engine)
     if not engine.readonly:
-        sort_out_files(engine, checkpoint, walk, findings)
+        sort_out_files(engine, checkpoint, findings)
     life = checkpoint.lives[-1][0] + 1
     needs_checkpoint = failed or redone > 0
     report = findings.report(clean=clean and not failed, commit=commit, life=life)
@@ -100,16 +102,18 @@ def _new_store(engine: "Engine", findings: Findings) -> Recovered:
     if engine.readonly:
         raise ReadOnlyError(f"there is no store in {directory}: open it once for writing", path=directory)
     for name in CHECKPOINTS:
-        if name in names and names[name]:
+        if names.get(name):
             keep(engine, engine.path(name), findings)
     engine.begin_recovery({})
     replay_state(engine, None)
-    checkpoint = Checkpoint(0, 0, True, [(0, 0)], 1, _FIRST_STREAM, (0, 0))
+    checkpoint = Checkpoint(
+        sequence=0, commit=0, clean=True, lives=[(0, 0)], next_file_id=1, next_stream_id=_FIRST_STREAM, state=(0, 0)
+    )
     return Recovered(checkpoint, 0, 1, findings.report(clean=True, commit=0, life=1), engine.filesystem.durable)
 
 
 def _failed_before(engine: "Engine") -> bool:
-    """Return whether the last life ended with a failed sync: then the kernel's view of the tail is not to be trusted."""
+    """Return whether a sync failed in the last life: then the kernel's view of the tail is not to be trusted."""
     names = engine.filesystem.list(engine.directory)
     if FAILED in names:
         return True
@@ -140,13 +144,13 @@ def _listed_parts(engine: "Engine", checkpoint: Checkpoint) -> dict[int, list[Se
         parts[stream_id] = []
         for facts in listed:
             segment = segment_from_facts(engine.directory, stream_id, slugs.get(stream_id, ""), facts)
-            name = by_file.get(facts[0])
-            if name is None or sizes[name] < facts[3]:
-                problem = "is missing" if name is None else f"ends at {sizes[name]}, its frames at {facts[3]}"
+            found = by_file.get(facts[0])
+            if found is None or sizes[found] < facts[3]:
+                problem = "is missing" if found is None else f"ends at {sizes[found]}, its frames at {facts[3]}"
                 raise CorruptionError(
                     f"{segment.path}: the segment {problem}",
                     path=segment.path,
-                    position=0 if name is None else sizes[name],
+                    position=0 if found is None else sizes[found],
                     first_offset=facts[1],
                     next_offset=facts[2],
                 )

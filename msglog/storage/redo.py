@@ -1,7 +1,8 @@
 """Redoing the journal: frames of synced commits are stored into their segments once more.
 
-Part of `recovery`. Storing is done without looking whether the bytes are there: after a failed sync the kernel may show pages
-that never reached the disk. Segments that an entry was the first to write to are made again if their names were lost.
+Part of `recovery`. Storing is done without looking whether the bytes are there: after a failed sync the kernel may
+show pages that never reached the disk. Segments that an entry was the first to write to are made again if their names
+were lost.
 """
 
 from typing import TYPE_CHECKING
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 def redo_journal(engine: "Engine", checkpoint: Checkpoint) -> int:
     """Store what the journal holds beyond the checkpoint; return the number of commits.
 
-    Raises `CorruptionError` when an entry is damaged that a later one calls synced, `ReadOnlyError` when the engine may not
-    write but there is something to store.
+    Raises `CorruptionError` when an entry is damaged that a later one calls synced, `ReadOnlyError` when the engine
+    may not write but there is something to store.
     """
     areas = _open_areas(engine)
     try:
@@ -54,9 +55,7 @@ def _belongs(entry: Entry, checkpoint: Checkpoint) -> bool:
 
 def _chain(areas: list[Area], checkpoint: Checkpoint) -> list[Entry]:
     """Return the consecutive entries that follow the checkpoint."""
-    found = {
-        entry.commit: entry for area in areas for entry in area.entries() if _belongs(entry, checkpoint)
-    }
+    found = {entry.commit: entry for area in areas for entry in area.entries() if _belongs(entry, checkpoint)}
     chain: list[Entry] = []
     while (entry := found.get(checkpoint.commit + 1 + len(chain))) is not None:
         chain.append(entry)

@@ -1,6 +1,7 @@
 """What recovery leaves out: cut tails, files without a place, and the tail after a failed sync.
 
-Part of `recovery`. Nothing is deleted because it could not be read: what was cut is copied, and what has no place is moved, to
+Part of `recovery`. Nothing is deleted because it could not be read: what was cut is copied, and what has no place is
+moved, to
 `quarantine/`. Unlinked is only what a durable checkpoint says was dropped, and files that hold nothing.
 """
 
@@ -25,7 +26,6 @@ from msglog.types import RecoveryReport
 
 if TYPE_CHECKING:
     from msglog.storage.engine import Engine
-    from msglog.storage.walk import TailWalk
 
 _CHUNK = 1 << 20
 
@@ -115,7 +115,7 @@ def _write_copy(engine: "Engine", path: str, data: bytes) -> None:
         file.close()
 
 
-def sort_out_files(engine: "Engine", checkpoint: Checkpoint, walk: "TailWalk", findings: Findings) -> None:
+def sort_out_files(engine: "Engine", checkpoint: Checkpoint, findings: Findings) -> None:
     """Remove what a checkpoint knows to be dropped, move what has no place, and forget old snapshots."""
     filesystem = engine.filesystem
     live = {segment.file_id for stream in engine.streams.values() for segment in stream.parts}
@@ -154,7 +154,8 @@ def _is_blank(engine: "Engine", path: str) -> bool:
 def rewrite_tails(engine: "Engine") -> None:
     """After a failed sync: store everything behind the last durable checkpoint anew.
 
-    The kernel may hold pages that it calls clean although they never reached the disk; only a new store makes them dirty.
+    The kernel may hold pages that it calls clean although they never reached the disk; only a new store makes them
+    dirty.
     """
     for stream in engine.streams.values():
         for segment in stream.parts:

@@ -55,7 +55,7 @@ def apply_events(engine: "Engine", offset: int) -> int:
 def _check_sections(engine: "Engine", unknown: set[str]) -> None:
     if unknown:
         raise UnsupportedFormatError(
-            f"{engine.directory}: the store holds state of {sorted(unknown)}, which this version of msglog does not know",
+            f"{engine.directory}: the store holds state of {sorted(unknown)}, unknown to this version of msglog",
             path=engine.directory,
             found=sorted(unknown),
             supported=sorted(engine.models),

@@ -38,6 +38,7 @@ FILE_HEADER = struct.Struct("<IIHHIQQQQQQ")
 FILE_HEADER_SIZE = 64
 FIRST_ALLOCATION = 64 << 10
 _CRC = struct.Struct("<I")
+_ZERO_AHEAD = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,9 @@ class SegmentHeader:
         """Read the header back. Raises `CorruptionError`, or `UnsupportedFormatError` for a newer version."""
         if len(data) < FILE_HEADER_SIZE or _CRC.unpack_from(data)[0] != crc32c(data[4:FILE_HEADER_SIZE]):
             raise CorruptionError(f"{path}: the header of the segment is damaged", path=path, position=0)
-        _, magic, version, _, life, file_id, seed, stream_id, base_offset, value_total, _ = FILE_HEADER.unpack_from(data)
+        _, magic, version, _, life, file_id, seed, stream_id, base_offset, value_total, _ = FILE_HEADER.unpack_from(
+            data
+        )
         if magic != MAGIC:
             raise CorruptionError(f"{path}: not a segment", path=path, position=4)
         if version != VERSION:
@@ -140,6 +143,7 @@ class Segment:
         "syncing",
         "used",
         "value_total",
+        "zeroed_position",
     )
 
     def __init__(self, path: str, header: SegmentHeader) -> None:
@@ -171,6 +175,7 @@ class Segment:
         self.next_index_position = FILE_HEADER_SIZE
         self.syncing = False
         self.used = 0
+        self.zeroed_position = 0
 
     @property
     def dirty(self) -> bool:
@@ -285,6 +290,7 @@ class Segment:
     def close(self) -> None:
         """Drop the map and the descriptor. The map itself lives on in whoever reads from it."""
         self.map = None
+        self.index = None
         self.limit = 0
         file, self.file = self.file, None
         if file is not None and not self.syncing:
@@ -302,6 +308,15 @@ class Segment:
         self.file.allocate(size)
         self.map = self.file.map(size)
         self.capacity = size
+
+    def zero_ahead(self, position: int) -> None:
+        """Write zeros where the next small frames will go, before they are stored through the map.
+
+        Pages that a write made ready cost a third less to fill through the map than fresh ones (benchmarks/).
+        """
+        self.zeroed_position = min(self.capacity, position + _ZERO_AHEAD)
+        if self.file is not None and position < self.zeroed_position:
+            self.file.write(position, bytes(self.zeroed_position - position))
 
     # Looking into the file
 

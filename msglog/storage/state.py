@@ -1,9 +1,9 @@
 """The state stream: small events in the same commits as the data they belong to, replayed at opening.
 
-An event is a msgpack array: section, kind, fields. A section's `Model` is a pure function of its snapshot and its events:
-events hold decisions, so replay never reads a clock and never decides again. Applying an event twice in a row must do
-what applying it once does, since an interrupted commit is finished by doing its steps again. `StorageModel` is the
-engine's own section: which streams there are, where they start, which segments were rewritten.
+An event is a msgpack array: section, kind, fields. A section's `Model` is a pure function of its snapshot and its
+events: events hold decisions, so replay never reads a clock and never decides again. Applying an event twice in a row
+must do what applying it once does, since an interrupted commit is finished by doing its steps again. `StorageModel`
+is the engine's own section: which streams there are, where they start, which segments were rewritten.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,8 +1,8 @@
 """A stream: an append-only sequence of records, kept in segments.
 
-`start <= end <= next_offset`: readers see `[start, end)`, decisions are made against `next_offset`. The tuple of segments
-is replaced, never changed, so that readers need no lock; everything else changes under the store lock only. A stream
-that has had a record always keeps its last segment: the end offset lives there.
+`start <= end <= next_offset`: readers see `[start, end)`, decisions are made against `next_offset`. The tuple of
+segments is replaced, never changed, so that readers need no lock; everything else changes under the store lock only.
+A stream that has had a record always keeps its last segment: the end offset lives there.
 """
 
 from bisect import bisect_right
@@ -132,6 +132,4 @@ def new_segment(directory: str, stream: Stream, file_id: int, base_offset: int, 
     """Return a segment whose file is still to be made."""
     header = SegmentHeader(life, file_id, random_seed(), stream.id, base_offset, value_total)
     path = in_segments(directory, segment_name(stream.id, stream.slug, base_offset, file_id))
-    segment = Segment(path, header)
-    return segment
-
+    return Segment(path, header)

@@ -1,7 +1,7 @@
 """The one background thread of a store on disk: syncs at intervals, and checkpoints when they are due.
 
-It runs on the machine's monotonic clock, never on the store's clock, since durability is about real time. `sync="none"`: it
-sleeps until a checkpoint is asked for. Only a weak reference to the engine is kept while it sleeps.
+It runs on the machine's monotonic clock, never on the store's clock, since durability is about real time.
+`sync="none"`: it sleeps until a checkpoint is asked for. Only a weak reference to the engine is kept while it sleeps.
 """
 
 import logging

@@ -1,8 +1,9 @@
 """Walking over the frames behind the last checkpoint, to find the longest run of whole commits.
 
-Part of `recovery`. A frame counts if its checksum, its offset and its life fit: a frame of an older life than the one that owns
-its commit number is a leftover of a tail that was cut before. A stream goes on in another file if there is one that begins at
-the offset reached. A commit is whole when as many of its frames were found as its frames say it has.
+Part of `recovery`. A frame counts if its checksum, its offset and its life fit: a frame of an older life than the one
+that owns its commit number is a leftover of a tail that was cut before. A stream goes on in another file if there is
+one that begins at the offset reached. A commit is whole when as many of its frames were found as its frames say it
+has.
 """
 
 import os

@@ -1,9 +1,9 @@
 """How a commit gets to the disk: straight into the segments, or through the journal.
 
 `DirectWriter` (`sync` "none" and "interval", and memory) stores frames into their segments and publishes them at once.
-`JournalWriter` (`sync="commit"`) writes an entry under the store lock; `wait` lets one leader sync for everybody, outside of
-the lock, and then stores and publishes in commit order: so readers never see what could vanish.
-All methods but `wait` and `drain` run under the store lock.
+`JournalWriter` (`sync="commit"`) writes an entry under the store lock; `wait` lets one leader sync for everybody,
+outside of the lock, and then stores and publishes in commit order: so readers never see what could vanish. All
+methods but `wait` and `drain` run under the store lock.
 """
 
 from collections import deque
@@ -16,7 +16,15 @@ from crc32c import crc32c
 from msglog.errors import MsglogError, StoreFailedError, TransactionTooLargeError
 from msglog.storage import frame as frames
 from msglog.storage.commit import Commit, Placed, Plan
-from msglog.storage.frame import CRC, KIND_KEYED, KIND_PLAIN, REST, encode_body, header_of
+from msglog.storage.frame import (
+    CRC,
+    KIND_KEYED,
+    KIND_PLAIN,
+    ONE_RECORD,
+    REST_OF_ONE,
+    encode_body,
+    header_of,
+)
 from msglog.storage.journal import ENTRY_HEADER_SIZE, Area, Create, Journal, PlacedFrame, pack_entry
 from msglog.storage.options import CHECKPOINT_BYTES, CHECKPOINT_COMMITS, DRAFT_COMMITS, MAX_COMMIT_BYTES
 from msglog.storage.segment import FILE_HEADER_SIZE, Segment
@@ -28,6 +36,8 @@ if TYPE_CHECKING:
 
 # A large frame goes through write(): filling fresh pages through a map costs twice as much (benchmarks/).
 _MAP_STORE_LIMIT = 8 << 10
+_PACK_ONE = REST_OF_ONE.pack
+_PACK_CRC = CRC.pack
 # Place, length of the body, and the making of a segment.
 _LARGEST_OVERHEAD = 24 + 4 + 2 + 64 + 8
 
@@ -62,14 +72,19 @@ class Writer:
         try:
             self._place_all(plan, bodies)
         except BaseException as error:
-            for _, segment in plan.installs:
-                engine.discard_segment(segment)
+            self.abandon(plan)
             if isinstance(error, OSError) and not isinstance(error, MsglogError):
                 raise StoreFailedError(
                     f"could not make room for a commit: {error}", path=engine.directory, outcome="not_applied"
                 ) from error
             raise
         return plan
+
+    def abandon(self, plan: Plan) -> None:
+        """Leave nothing of a plan behind that was not begun."""
+        self._engine.cache.pinned.clear()
+        for _, segment in plan.installs:
+            self._engine.discard_segment(segment)
 
     def _place_all(self, plan: Plan, bodies: list[tuple[Stream, frames.Body]]) -> None:
         engine = self._engine
@@ -90,6 +105,7 @@ class Writer:
                 end = position + body.size
             else:
                 engine.make_room(stream, segment, end)
+            engine.cache.pinned.add(segment.file_id)
             header = header_of(body, segment.crc_seed, offset, plan.number, engine.life, len(bodies), total)
             placed = Placed(
                 stream, segment, position, end, header, body, offset, offset + body.span, total + body.value_bytes
@@ -131,6 +147,8 @@ class Writer:
             mapped = segment.map
             if mapped is None:
                 raise AssertionError("a segment with frames to come stays open")
+            if placed.end > segment.zeroed_position and self._engine.filesystem.durable:
+                segment.zero_ahead(placed.end)
             mapped[position : placed.end] = placed.header + body.data
         segment.note_stored(placed.base_offset, position, placed.end, body.max_timestamp_ms)
         if placed.stream.segment_ms is not None:
@@ -154,6 +172,7 @@ class DirectWriter(Writer):
 
     def __init__(self, engine: "Engine") -> None:
         super().__init__(engine)
+        self._life_of_one = engine.life | 1 << 32
         self._next_draft = engine.commit_number + DRAFT_COMMITS
         self._bytes = 0
 
@@ -167,6 +186,7 @@ class DirectWriter(Writer):
         engine.obstacle = plan
         self.redo(plan)
         engine.obstacle = None
+        engine.cache.pinned.clear()
         self._bytes += plan.size
         self._after_growth(plan.installs)
         return plan.number
@@ -207,6 +227,8 @@ class DirectWriter(Writer):
     def append(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None = None) -> int:
         """Append one record: the hot path, a frame of one written out by hand."""
         engine = self._engine
+        pack = _PACK_ONE
+        pack_crc = _PACK_CRC
         with engine.lock:
             if engine.obstacle is not None:
                 engine.clear_obstacle()
@@ -215,45 +237,18 @@ class DirectWriter(Writer):
             offset = stream.next_offset
             value_total = stream.value_bytes
             if key is None:
-                rest = (
-                    REST.pack(
-                        KIND_PLAIN,
-                        len(value),
-                        1,
-                        1,
-                        offset,
-                        timestamp_ms,
-                        timestamp_ms,
-                        number,
-                        engine.life,
-                        1,
-                        value_total,
-                    )
-                    + value
-                )
+                kind, body = KIND_PLAIN, value
             else:
-                body = CRC.pack(len(key)) + key + value
-                rest = (
-                    REST.pack(
-                        KIND_KEYED,
-                        len(body),
-                        1,
-                        1,
-                        offset,
-                        timestamp_ms,
-                        timestamp_ms,
-                        number,
-                        engine.life,
-                        1,
-                        value_total,
-                    )
-                    + body
-                )
-            frame = CRC.pack(crc32c(rest, segment.crc_seed)) + rest
+                kind, body = KIND_KEYED, CRC.pack(len(key)) + key + value
+            life = self._life_of_one
+            rest = (
+                pack(kind, len(body), ONE_RECORD, offset, timestamp_ms, timestamp_ms, number, life, value_total) + body
+            )
             position = segment.position
-            end = position + len(frame)
+            end = position + 4 + len(rest)
             if end > segment.limit:
                 return self._append_slowly(stream, value, timestamp_ms, key)
+            frame = pack_crc(crc32c(rest, segment.crc_seed)) + rest
             total = value_total + len(value)
             # From here on only forward: whoever takes the lock after an interruption does these steps again.
             engine.obstacle = (segment, position, end, frame, stream, offset + 1, total, timestamp_ms, number)
@@ -263,8 +258,7 @@ class DirectWriter(Writer):
             segment.value_total = stream.value_bytes = total
             if timestamp_ms > segment.max_timestamp_ms:
                 segment.max_timestamp_ms = segment.before_ms = timestamp_ms
-            engine.commit_number = engine.published = number
-            engine.page_slots[2] = number
+            engine.commit_number = engine.published = engine.page_slots[2] = number
             engine.obstacle = None
             if stream.waiters:
                 for waiter in tuple(stream.waiters):
@@ -325,8 +319,7 @@ class JournalWriter(Writer):
             self._journal.reserve(self._largest_entry(plan))
             plan.entry = self._entry(plan)
         except BaseException as error:
-            for _, segment in plan.installs:
-                engine.discard_segment(segment)
+            self.abandon(plan)
             if isinstance(error, OSError) and not isinstance(error, MsglogError):
                 raise StoreFailedError(
                     f"could not make room in the journal: {error}", path=engine.directory, outcome="not_applied"
@@ -337,6 +330,7 @@ class JournalWriter(Writer):
         engine.obstacle = plan
         self.redo(plan)
         engine.obstacle = None
+        engine.cache.pinned.clear()
         long = plan.number - engine.durable_commit >= CHECKPOINT_COMMITS
         if long or self._journal.wants_checkpoint or engine.snapshot_due():
             engine.request_checkpoint()
@@ -446,4 +440,3 @@ class JournalWriter(Writer):
                 raise self._engine.stop_writing("a write failed", error) from error
             self.publish(plan)
             pending.popleft()
-

@@ -6,8 +6,8 @@ behind the same seam that loses, tears and reorders writes. All names are absolu
 Rules every implementation keeps:
 - Space is allocated before it is mapped; a file only grows, and a failed growth leaves it as it was.
 - Bytes change only through `File.write` and through slice assignment on a map (`map[a:b] = data`), never through
-  the buffer protocol: so a recording implementation sees every change. Only the published page, which means nothing after
-  a crash, is stored to through a view.
+  the buffer protocol: so a recording implementation sees every change. Only the published page, which means nothing
+  after a crash, is stored to through a view.
 - A map stays readable after the file has grown, was closed or unlinked. Growth needs a new map to be seen.
 - `sync` covers contents and size of that file, stores through maps included; names are durable only after
   `sync_directory`.

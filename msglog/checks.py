@@ -1,0 +1,70 @@
+"""Checks of plain arguments: integers, flags and choices.
+
+The errors say what was given and what is allowed. A bool is never taken for an int. Imported by every layer
+that takes arguments; imports `errors` only. Errors tell types, sizes and numbers, never the contents of
+bytes.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from msglog.errors import InvalidOptionError, InvalidTypeError
+
+MAX_INT64: Final = (1 << 63) - 1
+
+_SHOWN_LENGTH: Final = 60
+
+
+def check_integer(option: str, given: object, least: int, most: int = MAX_INT64) -> int:
+    """Return `given` when it is an int from `least` to `most`.
+
+    Raises `InvalidTypeError` for anything but an int, `InvalidOptionError` outside of the range.
+    """
+    allowed = f"an int from {least} to {most}"
+    if isinstance(given, bool) or not isinstance(given, int):
+        raise wrong_type(option, given, allowed)
+    if not least <= given <= most:
+        raise refused(option, given, allowed)
+    return given
+
+
+def check_flag(option: str, given: object) -> bool:
+    """Return `given` when it is True or False. Raises `InvalidTypeError`."""
+    if not isinstance(given, bool):
+        raise wrong_type(option, given, "True or False")
+    return given
+
+
+def check_choice(option: str, given: object, choices: Sequence[str]) -> None:
+    """Make sure that `given` is one of `choices`. Raises `InvalidTypeError` or `InvalidOptionError`."""
+    allowed = "one of " + ", ".join(repr(choice) for choice in choices)
+    if not isinstance(given, str):
+        raise wrong_type(option, given, allowed)
+    if given not in choices:
+        raise refused(option, given, allowed)
+
+
+def refused(option: str, given: object, allowed: str) -> InvalidOptionError:
+    """Return the error for a value that is not allowed."""
+    shown = show(given)
+    return InvalidOptionError(f"{option}={shown}; allowed: {allowed}", option=option, given=shown, allowed=allowed)
+
+
+def wrong_type(option: str, given: object, allowed: str) -> InvalidTypeError:
+    """Return the error for a value of the wrong type."""
+    shown = show(given)
+    message = f"{option} must be {allowed}, not {shown}"
+    return InvalidTypeError(message, option=option, given=shown, allowed=allowed)
+
+
+def show(given: object) -> str:
+    """Return a short text: a number or a name itself, of anything else no more than type and size."""
+    if given is None or isinstance(given, bool | int | float):
+        text = repr(given)
+    elif isinstance(given, str):
+        text = repr(given[:_SHOWN_LENGTH]) + ("..." if len(given) > _SHOWN_LENGTH else "")
+    elif isinstance(given, bytes | bytearray | memoryview | list | tuple | dict):
+        text = f"a {type(given).__name__} of length {len(given)}"
+    else:
+        text = f"a {type(given).__name__}"
+    return text if len(text) <= 2 * _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}... ({len(text)} digits)"
