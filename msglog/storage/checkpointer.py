@@ -6,6 +6,7 @@ anything reused or unlinked: journal space, dropped segments, old snapshots. Fai
 checkpoint in force. One thread makes a checkpoint at a time.
 """
 
+import logging
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from msglog.storage.state import STATE_STREAM, pack_snapshot
 
 if TYPE_CHECKING:
     from msglog.storage.engine import Engine
+
+logger = logging.getLogger("msglog.storage")
 
 
 @dataclass(slots=True)
@@ -73,11 +76,21 @@ class Checkpointer:
                 raise
             with engine.lock:
                 self._conclude(notes)
-            for path in notes.garbage:
-                engine.filesystem.unlink(path)
+            self._unlink(notes.garbage)
+
+    def _unlink(self, garbage: list[str]) -> None:
+        for place, path in enumerate(garbage):
+            try:
+                self._engine.filesystem.unlink(path)
+            except OSError as error:
+                logger.warning("could not remove %s, trying again with the next checkpoint: %s", path, error)
+                with self._engine.lock:
+                    self._engine.garbage += garbage[place:]
+                return
 
     def _take_notes(self, *, clean: bool) -> Notes:
         engine = self._engine
+        engine.checkpoint_begins()
         snapshot = None
         state = engine.streams[STATE_STREAM]
         if engine.snapshot_due() or (clean and engine.state_events):
@@ -167,4 +180,7 @@ class Checkpointer:
             segment.note_durable(position)
         engine.checkpoint_sequence = notes.checkpoint.sequence
         engine.durable_commit = notes.checkpoint.commit
-        engine.checkpoint_concluded(notes.checkpoint)
+        try:
+            engine.checkpoint_concluded(notes.checkpoint)
+        except OSError as error:
+            raise engine.stop_writing("the journal could not grow", error) from error

@@ -44,8 +44,7 @@ def rewrite_segments(
         new.syncing = True
     try:
         _fill(engine, new, old, bodies)
-        if engine.filesystem.durable:
-            engine.filesystem.sync_directory(engine.path(SEGMENTS))
+        _sync(engine, new)
         number = _switch_over(engine, stream, old, new)
     except BaseException:
         with engine.lock:
@@ -103,15 +102,17 @@ def _fill(engine: "Engine", new: Segment, old: list[Segment], bodies: list[tuple
     new.end_offset = old[-1].end_offset
     new.value_total = old[-1].value_total
     new.sealed = True
-    if engine.filesystem.durable:
+    new.save_index(engine.filesystem)
+
+
+def _sync(engine: "Engine", new: Segment) -> None:
+    if new.file is not None and engine.filesystem.durable:
         try:
             new.file.sync()
+            engine.filesystem.sync_directory(engine.path(SEGMENTS))
         except OSError as error:
-            if isinstance(error, MsglogError):
-                raise
             raise engine.stop_writing("a sync failed", error) from error
     new.synced_position = new.stored_position
-    new.save_index(engine.filesystem)
 
 
 def _switch_over(engine: "Engine", stream: Stream, old: list[Segment], new: Segment) -> int:

@@ -211,6 +211,16 @@ def _lengths_of(items: Sequence[bytes | None]) -> bytes:
     return struct.pack(f"<{len(items)}I", *[NULL if item is None else len(item) for item in items])
 
 
+def value_bytes_of_one(frame: bytes) -> int:
+    """Return the size of the value in an uncompressed frame of one record with or without a key."""
+    size = len(frame) - HEADER_SIZE
+    (kind,) = struct.unpack_from("<Q", frame, CRC.size)
+    if kind == KIND_PLAIN:
+        return size
+    (key_size,) = CRC.unpack_from(frame, HEADER_SIZE)
+    return size - CRC.size - int(key_size)
+
+
 class Frame:
     """The decoded columns of one frame. Lists are as long as `count`; None stands for an absent column."""
 

@@ -202,45 +202,39 @@ class Area:
             self.size += step
         self.file.sync()
 
-    def entries(self) -> Iterator[Entry]:
-        """Yield the valid entries from the beginning up to the first invalid one; `position` is then behind them."""
-        self.position = AREA_HEADER_SIZE
-        while (entry := self.entry_at(self.position)) is not None:
-            self.position += self._length_at(self.position)
-            yield entry
-
     def entries_after(self, commit: int) -> Iterator[Entry]:
-        """Yield every valid entry of a later commit, wherever it is: behind damage, too."""
+        """Yield the valid entries of later commits in the order of the file, those behind damage, too.
+
+        Commits rise from the beginning of the area. Where they fall, what is left of earlier use begins: all of that is
+        covered by a checkpoint, or its area would not have been used again.
+        """
         data = self.file.read(0, self.size)
-        place = data.find(_MAGIC_BYTES)
+        newest = 0
+        place = data.find(_MAGIC_BYTES, AREA_HEADER_SIZE)
         while place >= 0:
             position = place - _MAGIC_POSITION
-            if position % _ALIGNMENT == 0 and self._commit_at(data, position) > commit:
-                entry = self.entry_at(position)
-                if entry is not None:
-                    yield entry
             place = data.find(_MAGIC_BYTES, place + 1)
+            if position % _ALIGNMENT or position + ENTRY_HEADER_SIZE > len(data):
+                continue
+            header = ENTRY_HEADER.unpack_from(data, position)
+            if header[4] <= commit and not newest:
+                continue  # not worth a look at its checksum
+            entry = self._entry_in(data, position, header)
+            if entry is None:
+                continue
+            if entry.commit <= newest:
+                return
+            newest = entry.commit
+            place = data.find(_MAGIC_BYTES, position + header[2])
+            yield entry
 
-    def _commit_at(self, data: bytes, position: int) -> int:
-        if position < AREA_HEADER_SIZE or position + ENTRY_HEADER_SIZE > len(data):
-            return 0
-        commit: int = ENTRY_HEADER.unpack_from(data, position)[4]
-        return commit
-
-    def _length_at(self, position: int) -> int:
-        length: int = ENTRY_HEADER.unpack(self.file.read(position, ENTRY_HEADER_SIZE))[2]
-        return length + -length % _ALIGNMENT
-
-    def entry_at(self, position: int) -> Entry | None:
+    def _entry_in(self, data: bytes, position: int, header: tuple[int, ...]) -> Entry | None:
         """Return the entry at `position`, None if there is no valid one."""
-        header = self.file.read(position, ENTRY_HEADER_SIZE)
-        if len(header) < ENTRY_HEADER_SIZE:
+        checksum, length, version = header[0], header[2], header[9]
+        if length < ENTRY_HEADER_SIZE or position + length > len(data):
             return None
-        checksum, magic, length, *_, version = ENTRY_HEADER.unpack(header)
-        if magic != ENTRY_MAGIC or length < ENTRY_HEADER_SIZE or position + length > self.size:
-            return None
-        data = self.file.read(position, length)
-        if crc32c(data[4:], self.crc_seed) != checksum:
+        entry = data[position : position + length]
+        if crc32c(entry[4:], self.crc_seed) != checksum:
             return None
         if version != VERSION:
             raise UnsupportedFormatError(
@@ -249,7 +243,7 @@ class Area:
                 found=version,
                 supported=VERSION,
             )
-        return unpack_entry(data, self.file.path, position)
+        return unpack_entry(entry, self.file.path, position)
 
 
 class Journal:
@@ -285,6 +279,12 @@ class Journal:
             return
         self.area.grow(self.area.position + size + _GROWTH_STEP)
 
+    def switch(self) -> None:
+        """A checkpoint begins: let what comes after it go to the other area if that one is free."""
+        other = self._areas[1 - self._active]
+        if other.last_commit == 0 and self.area.last_commit:
+            self._active = 1 - self._active
+
     def write(self, entry: bytes, position: int, commit: int) -> None:
         """Write an entry at the area's `position`; doing it again does the same."""
         area = self.area
@@ -297,7 +297,10 @@ class Journal:
         return [area for area in self._areas if area.last_commit > area.synced_commit]
 
     def release(self, commit: int) -> None:
-        """A durable checkpoint covers `commit`: areas that hold nothing later are free again, and may grow."""
+        """A durable checkpoint covers `commit`: areas that hold nothing later are free again, and may grow.
+
+        Raises OSError when the growth fails for another reason than a full disk.
+        """
         for area in self._areas:
             if 0 < area.last_commit <= commit:
                 area.last_commit = 0

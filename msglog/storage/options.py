@@ -10,7 +10,7 @@ MAX_COMMIT_BYTES = 256 << 20
 # A draft after so many commits bounds what recovery walks over, frame by frame, after a kill.
 DRAFT_COMMITS = 4096
 # A checkpoint after so many commits, or unsynced bytes, bounds what recovery replays or checks.
-CHECKPOINT_COMMITS = 8192
+CHECKPOINT_COMMITS = 4096
 CHECKPOINT_BYTES = 64 << 20
 # A state snapshot is due when the events behind the last one are at least so many.
 SNAPSHOT_EVENTS = 4096

@@ -5,13 +5,15 @@ show pages that never reached the disk. Segments that an entry was the first to 
 were lost.
 """
 
+import os
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from msglog.errors import CorruptionError, ReadOnlyError
 from msglog.storage.checkpoint import Checkpoint
 from msglog.storage.filesystem import File
 from msglog.storage.frame import HEADER_SIZE
-from msglog.storage.journal import Area, Entry
+from msglog.storage.journal import Area, Create, Entry, PlacedFrame
 from msglog.storage.layout import JOURNALS, SEGMENTS, in_segments, parse_segment_name
 from msglog.storage.segment import FIRST_ALLOCATION
 
@@ -19,109 +21,158 @@ if TYPE_CHECKING:
     from msglog.storage.engine import Engine
 
 
+_STRETCH_BYTES = 1 << 20
+_MOST_OPEN = 128
+
+
 def redo_journal(engine: "Engine", checkpoint: Checkpoint) -> int:
     """Store what the journal holds beyond the checkpoint; return the number of commits.
 
-    Raises `CorruptionError` when an entry is damaged that a later one calls synced, `ReadOnlyError` when the engine
-    may not write but there is something to store.
+    Raises `CorruptionError` when an entry is damaged that a later one calls synced, `ReadOnlyError` when the engine may not
+    write but there is something to store.
     """
-    areas = _open_areas(engine)
-    try:
-        chain = _chain(areas, checkpoint)
-        _check_nothing_lost(areas, checkpoint, chain)
-        if chain and engine.readonly:
-            if engine.writer_is_alive():
-                return 0  # the writer publishes what readers may see
-            raise ReadOnlyError(
-                f"the store {engine.directory} was not closed: open it once for writing to recover it",
-                path=engine.directory,
-            )
-        _store(engine, chain)
-        return len(chain)
-    finally:
-        for area in areas:
-            area.file.close()
+    entries = _entries(engine, checkpoint)
+    chain = _chain(entries, checkpoint)
+    _check_nothing_lost(entries, checkpoint, chain)
+    if chain and engine.readonly:
+        if engine.writer_is_alive():
+            return 0  # the writer publishes what readers may see
+        raise ReadOnlyError(
+            f"the store {engine.directory} was not closed: open it once for writing to recover it",
+            path=engine.directory,
+        )
+    if chain:
+        _Redo(engine).store(chain)
+    return len(chain)
 
 
-def _open_areas(engine: "Engine") -> list[Area]:
+def _entries(engine: "Engine", checkpoint: Checkpoint) -> list[Entry]:
     names = engine.filesystem.list(engine.directory)
-    found = [Area.open(engine.filesystem, engine.path(name), writable=False) for name in JOURNALS if name in names]
-    return [area for area in found if area is not None]
+    entries: list[Entry] = []
+    for name in JOURNALS:
+        if name not in names:
+            continue
+        area = Area.open(engine.filesystem, engine.path(name), writable=False)
+        if area is not None:
+            try:
+                entries += area.entries_after(checkpoint.commit)
+            finally:
+                area.file.close()
+    return entries
 
 
-def _belongs(entry: Entry, checkpoint: Checkpoint) -> bool:
-    return entry.commit > checkpoint.commit and checkpoint.life_of(entry.commit) == entry.life
-
-
-def _chain(areas: list[Area], checkpoint: Checkpoint) -> list[Entry]:
+def _chain(entries: list[Entry], checkpoint: Checkpoint) -> list[Entry]:
     """Return the consecutive entries that follow the checkpoint."""
-    found = {entry.commit: entry for area in areas for entry in area.entries() if _belongs(entry, checkpoint)}
+    found = {entry.commit: entry for entry in entries if checkpoint.life_of(entry.commit) == entry.life}
     chain: list[Entry] = []
     while (entry := found.get(checkpoint.commit + 1 + len(chain))) is not None:
         chain.append(entry)
     return chain
 
 
-def _check_nothing_lost(areas: list[Area], checkpoint: Checkpoint, chain: list[Entry]) -> None:
+def _check_nothing_lost(entries: list[Entry], checkpoint: Checkpoint, chain: list[Entry]) -> None:
     last = checkpoint.commit + len(chain)
     newest_life = checkpoint.lives[-1][0]
-    for area in areas:
-        for entry in area.entries_after(last):
-            if entry.life > newest_life:
-                raise CorruptionError(
-                    f"{area.file.path}: an entry of life {entry.life}, of which no checkpoint is left",
-                    path=area.file.path,
-                    position=entry.position,
-                )
-            if _belongs(entry, checkpoint) and entry.synced > last:
-                raise CorruptionError(
-                    f"{area.file.path}: commit {last + 1} was synced, but its entry is damaged",
-                    path=area.file.path,
-                    position=area.position,
-                )
+    for entry in entries:
+        if entry.life > newest_life:
+            raise CorruptionError(
+                f"{entry.path}: an entry of life {entry.life}, of which no checkpoint is left",
+                path=entry.path,
+                position=entry.position,
+            )
+        if entry.synced > last and checkpoint.life_of(entry.commit) == entry.life:
+            raise CorruptionError(
+                f"{entry.path}: commit {last + 1} was synced, but its entry is damaged",
+                path=entry.path,
+                position=entry.position,
+            )
 
 
-def _store(engine: "Engine", chain: list[Entry]) -> None:
-    filesystem = engine.filesystem
-    files: dict[int, File] = {}
-    names = {
-        parsed[3]: name
-        for name in filesystem.list(engine.path(SEGMENTS))
-        if (parsed := parse_segment_name(name)) is not None
-    }
-    try:
-        for entry in chain:
-            for create in entry.creates:
-                file = filesystem.open(in_segments(engine.directory, create.name), create=True)
-                file.allocate(FIRST_ALLOCATION)
-                file.write(0, create.header)
-                parsed = parse_segment_name(create.name)
-                if parsed is not None:
-                    files[parsed[3]] = file
-                engine.names_changed = True
-            for frame in entry.frames:
-                file = files.get(frame.file_id) or _open_segment(engine, names, files, frame.file_id, entry)
-                file.allocate(_rounded(frame.position + HEADER_SIZE + len(frame.body)))
-                file.write(frame.position, frame.header + frame.body)
-    finally:
-        for file in files.values():
-            file.close()
+@dataclass(slots=True)
+class _Stretch:
+    """Bytes on their way into one segment: neighbours are written in one call."""
+
+    file: File
+    allocated: int
+    start: int = 0
+    size: int = 0
+    parts: list[bytes] = field(default_factory=list)
+
+    def add(self, position: int, frame: PlacedFrame) -> None:
+        if self.start + self.size != position or self.size > _STRETCH_BYTES:
+            self.write()
+            self.start = position
+        self.parts += (frame.header, frame.body)
+        self.size += HEADER_SIZE + len(frame.body)
+
+    def write(self) -> None:
+        if not self.size:
+            return
+        end = self.start + self.size
+        if end > self.allocated:
+            while self.allocated < end:
+                self.allocated *= 2
+            self.file.allocate(self.allocated)
+        self.file.write(self.start, b"".join(self.parts))
+        self.parts, self.size = [], 0
 
 
-def _open_segment(engine: "Engine", names: dict[int, str], files: dict[int, File], file_id: int, entry: Entry) -> File:
-    name = names.get(file_id)
-    if name is None:
-        raise CorruptionError(
-            f"{entry.path}: commit {entry.commit} belongs into segment {file_id}, which is missing",
-            path=entry.path,
-            position=entry.position,
-        )
-    files[file_id] = file = engine.filesystem.open(in_segments(engine.directory, name))
-    return file
+class _Redo:
+    """Stores the frames of a chain of entries."""
 
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+        self._names = {
+            parsed[3]: name
+            for name in engine.filesystem.list(engine.path(SEGMENTS))
+            if (parsed := parse_segment_name(name)) is not None
+        }
+        self._open: dict[int, _Stretch] = {}
 
-def _rounded(size: int) -> int:
-    allocated = FIRST_ALLOCATION
-    while allocated < size:
-        allocated *= 2
-    return allocated
+    def store(self, chain: list[Entry]) -> None:
+        try:
+            for entry in chain:
+                for create in entry.creates:
+                    self._create(create)
+                for frame in entry.frames:
+                    self._stretch(frame.file_id, entry).add(frame.position, frame)
+            for stretch in self._open.values():
+                stretch.write()
+        finally:
+            for stretch in self._open.values():
+                stretch.file.close()
+
+    def _create(self, create: Create) -> None:
+        """Make a segment whose name may have been lost; one that is there gets its header once more."""
+        path = in_segments(self._engine.directory, create.name)
+        parsed = parse_segment_name(create.name)
+        if parsed is None:
+            raise CorruptionError(f"{path}: not the name of a segment", path=path, position=0)
+        file = self._engine.filesystem.open(path, create=True)
+        file.allocate(FIRST_ALLOCATION)
+        file.write(0, create.header)
+        self._engine.names_changed = True
+        self._keep(parsed[3], file)
+
+    def _stretch(self, file_id: int, entry: Entry) -> _Stretch:
+        known = self._open.get(file_id)
+        if known is not None:
+            return known
+        name = self._names.get(file_id)
+        if name is None:
+            raise CorruptionError(
+                f"{entry.path}: commit {entry.commit} belongs into segment {file_id}, which is missing",
+                path=entry.path,
+                position=entry.position,
+            )
+        return self._keep(file_id, self._engine.filesystem.open(in_segments(self._engine.directory, name)))
+
+    def _keep(self, file_id: int, file: File) -> _Stretch:
+        if len(self._open) >= _MOST_OPEN:
+            oldest = self._open.pop(next(iter(self._open)))
+            oldest.write()
+            oldest.file.close()
+        stretch = _Stretch(file, max(file.size(), FIRST_ALLOCATION))
+        self._open[file_id] = stretch
+        self._names.setdefault(file_id, os.path.basename(file.path))
+        return stretch

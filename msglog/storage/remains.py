@@ -119,6 +119,7 @@ def sort_out_files(engine: "Engine", checkpoint: Checkpoint, findings: Findings)
     """Remove what a checkpoint knows to be dropped, move what has no place, and forget old snapshots."""
     filesystem = engine.filesystem
     live = {segment.file_id for stream in engine.streams.values() for segment in stream.parts}
+    listed = {facts[0] for parts in checkpoint.streams.values() for facts in parts}
     dropped = {os.path.basename(path) for path in engine.garbage}
     for name, size in filesystem.list(engine.path(SEGMENTS)).items():
         path = in_segments(engine.directory, name)
@@ -129,6 +130,10 @@ def sort_out_files(engine: "Engine", checkpoint: Checkpoint, findings: Findings)
             continue
         parsed = parse_segment_name(name)
         if parsed is not None and (parsed[3] in live or name in dropped):
+            continue
+        if parsed is not None and parsed[3] in listed:
+            # Dropped since, but the checkpoint in force still lists it: it goes with the next one.
+            engine.garbage += (path, path + INDEX_SUFFIX)
             continue
         known = parsed is not None and parsed[3] < checkpoint.next_file_id
         if known or size <= FILE_HEADER_SIZE or _is_blank(engine, path):

@@ -22,6 +22,7 @@ never shrunk. A `Segment` is the state of such a file in memory; whoever changes
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from crc32c import crc32c
@@ -29,7 +30,7 @@ from crc32c import crc32c
 from msglog.errors import CorruptionError, UnsupportedFormatError
 from msglog.storage.filesystem import File, FileSystem, Map
 from msglog.storage.frame import HEADER, HEADER_SIZE, MAGIC_AND_VERSION
-from msglog.storage.index import INDEX_INTERVAL, MIN_TIMESTAMP, SparseIndex
+from msglog.storage.index import ENTRY, INDEX_INTERVAL, MIN_TIMESTAMP, SparseIndex
 from msglog.storage.layout import INDEX_SUFFIX, in_segments, segment_name
 
 MAGIC = 0x47534C4D
@@ -255,11 +256,15 @@ class Segment:
 
     def note_stored(self, base_offset: int, position: int, end: int, max_timestamp_ms: int) -> None:
         """Take a stored frame into the index."""
+        self.note_frame_at(base_offset, position)
+        self.before_ms = max(self.before_ms, max_timestamp_ms)
+        self.stored_position = end
+
+    def note_frame_at(self, base_offset: int, position: int) -> None:
+        """Take a frame at the end into the index, if an entry is due there."""
         if self.index is not None and position >= self.next_index_position:
             self.index.add(base_offset, position, self.before_ms)
             self.next_index_position = position + INDEX_INTERVAL
-        self.before_ms = max(self.before_ms, max_timestamp_ms)
-        self.stored_position = end
         self.limit = min(self.capacity, self.next_index_position)
 
     def open(self, filesystem: FileSystem, *, writable: bool) -> None:
@@ -352,12 +357,13 @@ class Segment:
         index = self.index
         if index is None or index.saved == len(index):
             return
-        file = filesystem.open(self.path + INDEX_SUFFIX, create=True)
-        try:
-            file.write(index.saved * 24, index.entries_from(index.saved, self.crc_seed))
-            index.saved = len(index)
-        finally:
-            file.close()
+        with suppress(OSError):  # without it the next one to open the segment walks over its frames
+            file = filesystem.open(self.path + INDEX_SUFFIX, create=True)
+            try:
+                file.write(index.saved * ENTRY.size, index.entries_from(index.saved, self.crc_seed))
+                index.saved = len(index)
+            finally:
+                file.close()
 
     def walk(self, position: int, end: int) -> Iterator[tuple[int, int, int, int]]:
         """Yield (base offset, position, next offset, max timestamp) of the frames from `position` on.

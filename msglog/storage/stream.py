@@ -34,6 +34,7 @@ class Stream:
         "segment_ms",
         "slug",
         "start",
+        "unfinished",
         "value_bytes",
         "waiters",
     )
@@ -47,6 +48,8 @@ class Stream:
         self.value_bytes = 0
         self.parts: tuple[Segment, ...] = ()
         self.active = NO_SEGMENT
+        # The frame of a single append while it is stored: what an interruption leaves to finish.
+        self.unfinished = b""
         self.waiters: set[Waiter] = set()
         self._cache = cache
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 from crc32c import crc32c
 
-from msglog.errors import MsglogError, StoreFailedError, TransactionTooLargeError
+from msglog.errors import ClosedError, MsglogError, StoreFailedError, TransactionTooLargeError
 from msglog.storage import frame as frames
 from msglog.storage.commit import Commit, Placed, Plan
 from msglog.storage.frame import (
     CRC,
+    HEADER_SIZE,
     KIND_KEYED,
     KIND_PLAIN,
     ONE_RECORD,
@@ -90,6 +91,8 @@ class Writer:
         engine = self._engine
         last: dict[int, Placed] = {}
         for stream, body in bodies:
+            if engine.streams.get(stream.id) is not stream:
+                raise ClosedError(f"the stream {stream.slug!r} was removed")
             before = last.get(stream.id)
             if before is None:
                 segment, position = stream.active, stream.active.position
@@ -205,30 +208,28 @@ class DirectWriter(Writer):
         self.apply_events(plan)
         self.publish(plan)
 
-    def redo_append(
-        self,
-        done: tuple[Segment, int, int, bytes, Stream, int, int, int, int],
-    ) -> None:
-        """Finish an interrupted `append`."""
-        engine = self._engine
-        segment, position, end, frame, stream, end_offset, total, timestamp_ms, number = done
+    def redo_append(self, stream: Stream) -> None:
+        """Finish an interrupted `append`: all it needs stands in the frame that it left with its stream."""
+        engine, segment, frame = self._engine, stream.active, stream.unfinished
+        header = frames.HEADER.unpack_from(frame)
+        base_offset, timestamp_ms, number, value_total = header[5], header[6], header[8], header[11]
         mapped = segment.map
         if mapped is None:
             raise AssertionError("the active segment is open")
-        mapped[position:end] = frame
-        segment.note_frame(end_offset, end, timestamp_ms, timestamp_ms)
+        end = segment.position
+        if mapped[end - len(frame) : end] != frame:  # the position was not advanced yet
+            mapped[end : end + len(frame)] = frame
+            end += len(frame)
+        segment.note_frame(base_offset + 1, end, timestamp_ms, timestamp_ms)
         segment.before_ms = segment.max_timestamp_ms
         segment.stored_position = end
-        segment.value_total = stream.value_bytes = total
-        stream.next_offset = stream.end = end_offset
-        engine.commit_number = engine.published = number
-        engine.page_slots[2] = number
+        segment.value_total = stream.value_bytes = value_total + frames.value_bytes_of_one(frame)
+        stream.next_offset = stream.end = base_offset + 1
+        engine.commit_number = engine.published = engine.page_slots[2] = number
 
     def append(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None = None) -> int:
         """Append one record: the hot path, a frame of one written out by hand."""
         engine = self._engine
-        pack = _PACK_ONE
-        pack_crc = _PACK_CRC
         with engine.lock:
             if engine.obstacle is not None:
                 engine.clear_obstacle()
@@ -236,26 +237,40 @@ class DirectWriter(Writer):
             number = engine.commit_number + 1
             offset = stream.next_offset
             value_total = stream.value_bytes
-            if key is None:
-                kind, body = KIND_PLAIN, value
-            else:
-                kind, body = KIND_KEYED, CRC.pack(len(key)) + key + value
+            size = len(value)
             life = self._life_of_one
-            rest = (
-                pack(kind, len(body), ONE_RECORD, offset, timestamp_ms, timestamp_ms, number, life, value_total) + body
-            )
-            position = segment.position
-            end = position + 4 + len(rest)
-            if end > segment.limit:
+            if key is None:
+                stamp = timestamp_ms
+                rest = _PACK_ONE(KIND_PLAIN, size, ONE_RECORD, offset, stamp, stamp, number, life, value_total) + value
+                position = segment.position
+                end = position + HEADER_SIZE + size
+            else:
+                body = _PACK_CRC(len(key)) + key + value
+                rest = (
+                    _PACK_ONE(
+                        KIND_KEYED,
+                        len(body),
+                        ONE_RECORD,
+                        offset,
+                        timestamp_ms,
+                        timestamp_ms,
+                        number,
+                        life,
+                        value_total,
+                    )
+                    + body
+                )
+                position = segment.position
+                end = position + HEADER_SIZE + len(body)
+            if end > segment.limit and not self._make_way(stream, segment, position, end):
                 return self._append_slowly(stream, value, timestamp_ms, key)
-            frame = pack_crc(crc32c(rest, segment.crc_seed)) + rest
-            total = value_total + len(value)
-            # From here on only forward: whoever takes the lock after an interruption does these steps again.
-            engine.obstacle = (segment, position, end, frame, stream, offset + 1, total, timestamp_ms, number)
+            # From here on only forward: whoever takes the lock after an interruption finishes this.
+            stream.unfinished = frame = _PACK_CRC(crc32c(rest, segment.crc_seed)) + rest
+            engine.obstacle = stream
             segment.map[position:end] = frame  # type: ignore[index]
             segment.position = segment.stored_position = end
             segment.end_offset = stream.next_offset = stream.end = offset + 1
-            segment.value_total = stream.value_bytes = total
+            segment.value_total = stream.value_bytes = value_total + size
             if timestamp_ms > segment.max_timestamp_ms:
                 segment.max_timestamp_ms = segment.before_ms = timestamp_ms
             engine.commit_number = engine.published = engine.page_slots[2] = number
@@ -264,6 +279,17 @@ class DirectWriter(Writer):
                 for waiter in tuple(stream.waiters):
                     waiter.wake()
         return offset
+
+    def _make_way(self, stream: Stream, segment: Segment, position: int, end: int) -> bool:
+        """Raise the segment's limit over the next frame where only an index entry or ready pages are due."""
+        in_file = segment.map is not None and segment.index is not None and end <= segment.capacity
+        if not in_file or stream.segment_ms is not None or self._engine.commit_number >= self._next_draft:
+            return False
+        if end > segment.zeroed_position and self._engine.filesystem.durable:
+            return False
+        segment.note_frame_at(stream.next_offset, position)
+        segment.limit = max(end, segment.limit)
+        return True
 
     def _append_slowly(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None) -> int:
         """Append where space, an index entry or a new segment is due."""
