@@ -29,14 +29,15 @@ logger = logging.getLogger("msglog.storage")
 
 @dataclass(slots=True)
 class Notes:
-    """The store as it was at one commit."""
+    """The store as it was at one commit. Taking notes changes nothing, so that giving up leaves nothing behind."""
 
     checkpoint: Checkpoint
     dirty: list[tuple[Segment, int]]
     listed: list[tuple[Segment, int]]
     garbage: list[str]
-    names_changed: bool
+    names_version: int
     snapshot: bytes | None
+    state_events: int
 
 
 class Checkpointer:
@@ -61,19 +62,16 @@ class Checkpointer:
                     engine.refuse_more()  # a commit after this checkpoint would make it a lie
                 notes = self._take_notes(clean=clean)
             try:
+                for segment, _ in notes.dirty:
+                    segment.syncing = True
                 self._make_durable(notes)
-            except DiskFullError:
-                with engine.lock:
-                    self._give_back(notes)
-                raise
             except OSError as error:
-                with engine.lock:
-                    self._give_back(notes)
+                if isinstance(error, DiskFullError):
+                    raise
                 raise engine.stop_writing("a sync failed", error) from error
-            except BaseException:
-                with engine.lock:
-                    self._give_back(notes)
-                raise
+            finally:
+                for segment, _ in notes.dirty:
+                    segment.syncing = False
             with engine.lock:
                 self._conclude(notes)
             self._unlink(notes.garbage)
@@ -93,15 +91,18 @@ class Checkpointer:
         engine.checkpoint_begins()
         snapshot = None
         state = engine.streams[STATE_STREAM]
+        state_at = engine.state_at
         if engine.snapshot_due() or (clean and engine.state_events):
             snapshot = pack_snapshot(engine.models.values())
-            engine.snapshot_bytes = len(snapshot)
-            engine.snapshot_wanted = False
-            engine.drop(state.trim(state.next_offset))
-            if engine.state_at[0]:
-                engine.garbage.append(engine.path(state_name(engine.state_at[0])))
-            engine.state_at = (engine.commit_number, state.next_offset)
-            engine.state_events = 0
+            state_at = (engine.commit_number, state.next_offset)
+        parts = {stream.id: stream.parts for stream in engine.streams.values()}
+        parts[STATE_STREAM] = state.parts[len(state.parts_below(state_at[1])) :]
+        listed = [
+            (segment, segment.position)
+            for segments in parts.values()
+            for segment in segments
+            if segment.position > segment.durable_position or not segment.announced
+        ]
         checkpoint = Checkpoint(
             sequence=engine.checkpoint_sequence + 1,
             commit=engine.commit_number,
@@ -109,29 +110,26 @@ class Checkpointer:
             lives=[(engine.life, engine.first_commit)],
             next_file_id=engine.next_file_id,
             next_stream_id=engine.next_stream_id,
-            state=engine.state_at,
+            state=state_at,
             streams={
-                stream.id: [segment.packed_facts() for segment in stream.parts] for stream in engine.streams.values()
+                stream_id: [segment.packed_facts() for segment in segments] for stream_id, segments in parts.items()
             },
         )
-        listed = [
-            (segment, segment.position)
-            for stream in engine.streams.values()
-            for segment in stream.parts
-            if segment.position > segment.durable_position or not segment.announced
-        ]
-        dirty = [(segment, segment.stored_position) for segment, _ in listed if segment.dirty or not segment.announced]
-        for segment, _ in dirty:
-            segment.syncing = True
-        garbage, engine.garbage = engine.garbage, []
-        names_changed, engine.names_changed = engine.names_changed, False
-        return Notes(checkpoint, dirty, listed, garbage, names_changed, snapshot)
+        return Notes(
+            checkpoint,
+            [(segment, segment.stored_position) for segment, _ in listed if segment.dirty or not segment.announced],
+            listed,
+            list(engine.garbage),
+            engine.names_version,
+            snapshot,
+            engine.state_events,
+        )
 
     def _make_durable(self, notes: Notes) -> None:
         engine = self._engine
         for segment, _ in notes.dirty:
             self._sync(segment)
-        if notes.names_changed:
+        if notes.names_version != engine.names_synced:
             engine.filesystem.sync_directory(engine.path(SEGMENTS))
         if notes.snapshot is not None:
             self._write_snapshot(engine.path(state_name(notes.checkpoint.state[0])), notes.snapshot)
@@ -160,27 +158,31 @@ class Checkpointer:
             file.close()
         filesystem.sync_directory(os.path.dirname(path))
 
-    def _give_back(self, notes: Notes) -> None:
-        engine = self._engine
-        for segment, _ in notes.dirty:
-            segment.syncing = False
-        engine.garbage += notes.garbage
-        engine.names_changed |= notes.names_changed
-        if notes.snapshot is not None:
-            # The old snapshot is garbage only once a new one is durable: make a new one with the next checkpoint.
-            engine.snapshot_wanted = True
-
     def _conclude(self, notes: Notes) -> None:
         engine = self._engine
         for segment, position in notes.dirty:
-            segment.syncing = False
             segment.synced_position = max(segment.synced_position, position)
         for segment, position in notes.listed:
             segment.announced = True
             segment.note_durable(position)
+        engine.names_synced = notes.names_version
         engine.checkpoint_sequence = notes.checkpoint.sequence
         engine.durable_commit = notes.checkpoint.commit
+        engine.garbage = engine.garbage[len(notes.garbage) :]
+        if notes.snapshot is not None:
+            self._take_over_snapshot(notes, notes.snapshot)
         try:
             engine.checkpoint_concluded(notes.checkpoint)
         except OSError as error:
             raise engine.stop_writing("the journal could not grow", error) from error
+
+    def _take_over_snapshot(self, notes: Notes, snapshot: bytes) -> None:
+        engine = self._engine
+        if engine.state_at[0]:
+            notes.garbage.append(engine.path(state_name(engine.state_at[0])))
+        engine.state_at = notes.checkpoint.state
+        engine.state_events -= notes.state_events
+        engine.snapshot_bytes = len(snapshot)
+        engine.snapshot_wanted = False
+        state = engine.streams[STATE_STREAM]
+        engine.drop(state.trim(engine.state_at[1]))

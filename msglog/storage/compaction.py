@@ -49,8 +49,10 @@ def rewrite_segments(
     except BaseException:
         with engine.lock:
             new.syncing = False
-            if new not in stream.parts:
-                engine.discard_segment(new)
+            if not isinstance(engine.obstacle, MsglogError):
+                engine.clear_obstacle()  # an interrupted switch is a switch
+                if all(segment.file_id != new.file_id for segment in stream.parts):
+                    engine.discard_segment(new)
         raise
     engine.wait(number)
     return removed, sum(segment.position for segment in old) - new.position

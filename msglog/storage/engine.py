@@ -77,7 +77,8 @@ class Engine:
         "life",
         "lock",
         "models",
-        "names_changed",
+        "names_synced",
+        "names_version",
         "next_file_id",
         "next_stream_id",
         "obstacle",
@@ -125,7 +126,8 @@ class Engine:
         self.snapshot_bytes = 0
         self.snapshot_wanted = False
         self.garbage: list[str] = []
-        self.names_changed = False
+        # Rises when a segment's file is made; the directory is synced when a checkpoint finds it changed.
+        self.names_version = self.names_synced = 0
         self._found_parts: dict[int, tuple[Segment, ...]] = {}
         self._process_lock: ProcessLock | None = None
         self._page: PublishedPage | None = None
@@ -384,7 +386,7 @@ class Engine:
         except BaseException:
             self.discard_segment(segment)
             raise
-        self.names_changed = True
+        self.names_version += 1
         return segment
 
     def discard_segment(self, segment: Segment) -> None:
@@ -477,8 +479,8 @@ class Engine:
             return
         stream.active = last = parts[-1]
         stream.start = parts[0].base_offset
-        stream.end = stream.next_offset = last.end_offset
         stream.value_bytes = last.value_total
+        stream.end = stream.next_offset = last.end_offset
 
     def begin_recovery(self, parts: dict[int, tuple[Segment, ...]]) -> None:
         """Start replay with the segments found on the disk."""
@@ -486,9 +488,16 @@ class Engine:
         self._found_parts = parts
         self.add_stream(STATE_STREAM, STATE_SLUG)
 
-    def unclaimed_parts(self) -> dict[int, tuple[Segment, ...]]:
-        """After replay: segments of streams that no event made."""
-        return self._found_parts
+    def take_over_parts(self, parts: dict[int, tuple[Segment, ...]]) -> None:
+        """On a readonly engine: extend the streams by what a walk found; new streams get theirs from their event."""
+        for stream_id, found in parts.items():
+            stream = self.streams.get(stream_id)
+            if stream is None:
+                self._found_parts[stream_id] = found
+            else:
+                start = stream.start
+                self.adopt_parts(stream, found)
+                stream.start = max(start, stream.start)
 
     # Durability
 

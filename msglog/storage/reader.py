@@ -95,10 +95,11 @@ class Reader:
         position = FILE_HEADER_SIZE
         if self.offset > segment.base_offset:
             position = self._cache.index(segment).position_for(self.offset) or FILE_HEADER_SIZE
-            for _, start, next_offset, _ in segment.walk(position, segment.stored_position):
-                position = start
+            for _, start, end, next_offset, _ in segment.walk(position, segment.stored_position):
                 if next_offset > self.offset:
+                    position = start
                     break
+                position = end
         self._segment = segment
         self._position = position
         return segment

@@ -81,7 +81,7 @@ def recover(engine: "Engine") -> Recovered:
     engine.draft_sequence = walk.draft_sequence
     replay_state(engine, checkpoint)
     if not engine.readonly and (not clean or failed):
-        engine.names_changed = True
+        engine.names_version += 1
         cut_tails(engine, findings)
         if failed:
             rewrite_tails(engine)

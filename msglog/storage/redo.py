@@ -20,7 +20,6 @@ from msglog.storage.segment import FIRST_ALLOCATION
 if TYPE_CHECKING:
     from msglog.storage.engine import Engine
 
-
 _STRETCH_BYTES = 1 << 20
 _MOST_OPEN = 128
 
@@ -28,8 +27,8 @@ _MOST_OPEN = 128
 def redo_journal(engine: "Engine", checkpoint: Checkpoint) -> int:
     """Store what the journal holds beyond the checkpoint; return the number of commits.
 
-    Raises `CorruptionError` when an entry is damaged that a later one calls synced, `ReadOnlyError` when the engine may not
-    write but there is something to store.
+    Raises `CorruptionError` when an entry is damaged that a later one calls synced, `ReadOnlyError` when the engine may
+    not write but there is something to store.
     """
     entries = _entries(engine, checkpoint)
     chain = _chain(entries, checkpoint)
@@ -151,7 +150,7 @@ class _Redo:
         file = self._engine.filesystem.open(path, create=True)
         file.allocate(FIRST_ALLOCATION)
         file.write(0, create.header)
-        self._engine.names_changed = True
+        self._engine.names_version += 1
         self._keep(parsed[3], file)
 
     def _stretch(self, file_id: int, entry: Entry) -> _Stretch:

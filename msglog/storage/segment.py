@@ -333,11 +333,17 @@ class Segment:
         before_ms = index.last_timestamp()
         position = index.last_position()
         next_position = FILE_HEADER_SIZE if position is None else position + INDEX_INTERVAL
-        for base_offset, start, _, max_timestamp in self.walk(position or FILE_HEADER_SIZE, self.stored_position):
-            if start >= next_position:
-                index.add(base_offset, start, before_ms)
-                next_position = start + INDEX_INTERVAL
-            before_ms = max(before_ms, max_timestamp)
+        reached: int | None = position or FILE_HEADER_SIZE
+        while reached is not None:
+            for base_offset, start, end, _, max_timestamp in self.walk(reached, self.stored_position):
+                reached = end
+                if start >= next_position:
+                    index.add(base_offset, start, before_ms)
+                    next_position = start + INDEX_INTERVAL
+                before_ms = max(before_ms, max_timestamp)
+            reached = self._frame_behind_damage(reached)
+            if reached is not None:
+                next_position = reached  # what lies behind damage is found by its entry only
         self.next_index_position = next_position
         self.index = index
         return index
@@ -365,23 +371,36 @@ class Segment:
             finally:
                 file.close()
 
-    def walk(self, position: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-        """Yield (base offset, position, next offset, max timestamp) of the frames from `position` on.
+    def walk(self, position: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
+        """Yield (base offset, position, end position, next offset, max timestamp) of the frames from `position` on.
 
-        Only lengths are looked at, not checksums; it stops where no frame can be.
+        Every checksum is verified; it stops before the first frame that is damaged.
         """
         mapped = self.map
         if mapped is None:
             return
         while position + HEADER_SIZE <= end:
             header = HEADER.unpack_from(mapped, position)
-            if header[1] & 0xFFFFFF != MAGIC_AND_VERSION:
-                return
             following = position + HEADER_SIZE + header[2]
-            if following > end:
+            if header[1] & 0xFFFFFF != MAGIC_AND_VERSION or following > end:
                 return
-            yield header[5], position, header[5] + header[4], header[7]
+            if crc32c(bytes(mapped[position + 4 : following]), self.crc_seed) != header[0]:
+                return
+            yield header[5], position, following, header[5] + header[4], header[7]
             position = following
+
+    def _frame_behind_damage(self, position: int) -> int | None:
+        """Return the position of the first whole frame behind damage at `position`, None at the end."""
+        mapped, end = self.map, self.stored_position
+        if mapped is None or position >= end:
+            return None
+        magic = MAGIC_AND_VERSION.to_bytes(3, "little")
+        place = mapped.find(magic, position + 5, end)
+        while place >= 0:
+            if next(self.walk(place - 4, end), None) is not None:
+                return place - 4
+            place = mapped.find(magic, place + 1, end)
+        return None
 
 
 def segment_from_facts(directory: str, stream_id: int, slug: str, facts: list[int]) -> Segment:

@@ -83,7 +83,9 @@ class Stream:
         index = self._cache.index(segment)
         position = index.position_before_time(timestamp_ms) or FILE_HEADER_SIZE
         self._cache.map(segment)
-        for base_offset, _, next_offset, max_timestamp in segment.walk(position, segment.stored_position):
+        reached = segment.base_offset
+        for base_offset, _, _, next_offset, max_timestamp in segment.walk(position, segment.stored_position):
+            reached = next_offset
             if base_offset >= self.end:
                 return None
             if max_timestamp < timestamp_ms or next_offset <= self.start:
@@ -96,26 +98,41 @@ class Stream:
                 stamp = stamps if isinstance(stamps, int) else stamps[place]
                 if stamp >= timestamp_ms and offset >= self.start:
                     return offset
+        if reached < min(segment.end_offset, self.end):
+            self.reader(reached).read()  # the walk ended at damage: let the reader say so
         return None
 
     # Changes, under the store lock
 
+    def configure(self, segment_bytes: int, segment_ms: int | None) -> None:
+        """Set when the active segment is full: so many bytes, or a record so much later than its first one."""
+        self.segment_bytes = segment_bytes
+        self.segment_ms = segment_ms
+        self.active.limit = 0  # the next append goes the slow way and looks
+
     def install(self, segment: Segment) -> None:
-        """Make `segment` the active one and seal the one before it."""
-        if self.parts:
-            self.active.sealed = True
-            self.active.limit = 0
-        self.parts = (*self.parts, segment)
+        """Make `segment` the active one and seal the one before it; doing it again does the same."""
+        before = self.parts[-1] if self.parts else None
+        if before is not segment:
+            if before is not None:
+                before.sealed = True
+                before.limit = 0
+            self.parts = (*self.parts, segment)
         self.active = segment
 
     def trim(self, start: int) -> list[Segment]:
         """Raise the start offset and return the segments that fall away whole; the last one always stays."""
         self.start = max(self.start, start)
-        keep = 0
-        while keep + 1 < len(self.parts) and self.parts[keep].end_offset <= self.start:
-            keep += 1
-        dropped, self.parts = list(self.parts[:keep]), self.parts[keep:]
+        dropped = self.parts_below(self.start)
+        self.parts = self.parts[len(dropped) :]
         return dropped
+
+    def parts_below(self, offset: int) -> list[Segment]:
+        """Return the segments that end at or below `offset`; never the last one."""
+        below = 0
+        while below + 1 < len(self.parts) and self.parts[below].end_offset <= offset:
+            below += 1
+        return list(self.parts[:below])
 
     def replace(self, old: list[Segment], new: Segment) -> None:
         """Put a rewritten segment in the place of the ones it was made from."""

@@ -51,7 +51,9 @@ class Tail:
 class TailWalk:
     """The walk over all streams of a store."""
 
-    def __init__(self, engine: "Engine", checkpoint: Checkpoint, parts: dict[int, list[Segment]]) -> None:
+    def __init__(
+        self, engine: "Engine", checkpoint: Checkpoint, parts: dict[int, list[Segment]], *, with_draft: bool = True
+    ) -> None:
         self._engine = engine
         self._checkpoint = checkpoint
         self.commit = checkpoint.commit
@@ -65,7 +67,7 @@ class TailWalk:
         self._found: Counter[int] = Counter()
         self.draft_sequence = 0
         self._sort_files({segment.file_id for segments in parts.values() for segment in segments})
-        draft = read_draft(engine.filesystem, engine.directory, checkpoint)
+        draft = read_draft(engine.filesystem, engine.directory, checkpoint) if with_draft else None
         if draft is not None:
             self.draft_sequence, commit, streams = draft
             self._believe(commit, streams)
@@ -158,6 +160,8 @@ class TailWalk:
         if crc32c(bytes(mapped[position + 4 : end]), segment.crc_seed) != checksum:
             return None
         if life > self._checkpoint.lives[-1][0]:
+            if self._engine.readonly and self._engine.writer_is_alive():
+                return None  # a new writer has begun meanwhile
             raise CorruptionError(
                 f"{segment.path}: a frame of life {life}, of which no checkpoint is left",
                 path=segment.path,
@@ -180,6 +184,8 @@ class TailWalk:
             if header is None or header.file_id != item[1] or header.stream_id != stream_id:
                 continue
             if self._checkpoint.lives[-1][0] < header.life:
+                if self._engine.readonly and self._engine.writer_is_alive():
+                    continue
                 raise CorruptionError(
                     f"{path}: a segment of life {header.life}, of which no checkpoint is left", path=path, position=0
                 )
@@ -205,6 +211,8 @@ class TailWalk:
         kept = [frame for frame in tail.frames if frame.commit <= self.commit]
         for frame in kept:
             segment = frame.segment
+            if segment.index is not None:
+                segment.note_frame_at(segment.end_offset, frame.position)
             segment.note_frame(frame.end_offset, frame.end, frame.timestamp_ms, frame.max_timestamp_ms)
             segment.stored_position = segment.position
             segment.before_ms = segment.max_timestamp_ms

@@ -128,8 +128,7 @@ class Writer:
     def install(self, plan: Plan) -> None:
         """Make new segments part of their streams."""
         for stream, segment in plan.installs:
-            if segment not in stream.parts:
-                stream.install(segment)
+            stream.install(segment)
 
     def apply_events(self, plan: Plan) -> None:
         """Let the models follow."""
@@ -156,6 +155,8 @@ class Writer:
         segment.note_stored(placed.base_offset, position, placed.end, body.max_timestamp_ms)
         if placed.stream.segment_ms is not None:
             segment.limit = 0  # every append asks whether it is time to roll
+        else:
+            segment.limit = min(segment.limit, placed.stream.segment_bytes)
 
     def publish(self, plan: Plan) -> None:
         """Show a plan's frames to readers and wake those who wait for them."""
@@ -282,13 +283,14 @@ class DirectWriter(Writer):
 
     def _make_way(self, stream: Stream, segment: Segment, position: int, end: int) -> bool:
         """Raise the segment's limit over the next frame where only an index entry or ready pages are due."""
-        in_file = segment.map is not None and segment.index is not None and end <= segment.capacity
+        room = min(segment.capacity, stream.segment_bytes)
+        in_file = segment.map is not None and segment.index is not None and end <= room
         if not in_file or stream.segment_ms is not None or self._engine.commit_number >= self._next_draft:
             return False
         if end > segment.zeroed_position and self._engine.filesystem.durable:
             return False
         segment.note_frame_at(stream.next_offset, position)
-        segment.limit = max(end, segment.limit)
+        segment.limit = max(end, min(segment.limit, room))
         return True
 
     def _append_slowly(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None) -> int:

@@ -114,7 +114,8 @@ class OSFile:
             os.close(descriptor)
 
     def __del__(self) -> None:
-        self.close()
+        if hasattr(self, "_descriptor"):  # an interrupt may strike before it is set
+            self.close()
 
 
 class OSLock:
@@ -155,10 +156,16 @@ class OSFileSystem:
     def list(self, path: str) -> dict[str, int]:
         """Return the files in a directory with their sizes."""
         try:
-            with os.scandir(path) as entries:
-                return {entry.name: entry.stat(follow_symlinks=False).st_size for entry in entries if entry.is_file()}
+            entries = os.scandir(path)
         except FileNotFoundError:
             return {}
+        found: dict[str, int] = {}
+        with entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):  # unlinked by another process since it was listed
+                    if entry.is_file():
+                        found[entry.name] = entry.stat(follow_symlinks=False).st_size
+        return found
 
     def open(self, path: str, *, create: bool = False, writable: bool = True) -> OSFile:
         """Open a file, close-on-exec."""

@@ -1,0 +1,21 @@
+"""The Kafka-shaped model: topics, producers, consumer groups.
+
+Importing it makes it known to the store: its two models, `store.log`, and background cleaning. Imported by
+`msglog` and the layers above; imports `store` and below, never the broker.
+"""
+
+from msglog.log.background import BackgroundCleaning
+from msglog.log.consumer import Consumer
+from msglog.log.groups import GroupsModel
+from msglog.log.log import Log
+from msglog.log.model import LogModel
+from msglog.log.producer import Producer
+from msglog.log.subscription import Subscription
+from msglog.store import register_face, register_model, register_service
+
+__all__ = ["Consumer", "Log", "Producer", "Subscription"]
+
+register_model(LogModel)
+register_model(GroupsModel)
+register_face("log", Log)
+register_service(BackgroundCleaning.name, BackgroundCleaning)

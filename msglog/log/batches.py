@@ -1,0 +1,265 @@
+"""From arguments to packed batches: all of an append that needs no lock.
+
+A call becomes one `Batch`: records checked, assigned to partitions, cut into frames of bounded size and
+packed. It is all or nothing, whatever the number of frames. Imported by `placing`, `appending` and
+`producer`.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, TypeVar
+
+from msglog.checks import check_integer, refused
+from msglog.errors import TransactionTooLargeError
+from msglog.log import arguments
+from msglog.log.rules.partitioning import partition_for_key
+from msglog.log.topic import Topic
+from msglog.storage import Body, encode_body
+from msglog.storage.options import MAX_COMMIT_BYTES
+from msglog.types import Headers
+
+T = TypeVar("T")
+
+FRAME_RECORDS: Final = 10_000
+FRAME_BYTES: Final = 4 << 20
+
+
+@dataclass(slots=True)
+class Batch:
+    """The packed records of one call: `pieces` are (partition, body) in the order of writing."""
+
+    topic: Topic
+    count: int
+    pieces: list[tuple[int, Body]]
+    expected_offset: int | None = None
+
+
+@dataclass
+class Columns:
+    """Checked records side by side: `sizes` are the bytes of each one's key, value and headers.
+
+    `key` is one key for all, `keys` one for each; `timestamps` None stands for `now_ms` for all.
+    """
+
+    values: Sequence[bytes | None]
+    sizes: Sequence[int]
+    now_ms: int
+    key: bytes | None = None
+    keys: Sequence[bytes | None] | None = None
+    headers: Sequence[Headers] | None = None
+    timestamps: Sequence[int] | None = None
+
+    @cached_property
+    def total(self) -> int:
+        """The bytes of all records; first asked for when the columns are complete."""
+        return sum(self.sizes)
+
+    def chosen(self, places: Sequence[int]) -> "Columns":
+        """Return the records at these places."""
+
+        def pick(column: Sequence[T]) -> list[T]:
+            return list(map(column.__getitem__, places))
+
+        keys = None if self.keys is None else pick(self.keys)
+        headers = None if self.headers is None else pick(self.headers)
+        timestamps = None if self.timestamps is None else pick(self.timestamps)
+        return Columns(pick(self.values), pick(self.sizes), self.now_ms, self.key, keys, headers, timestamps)
+
+    def cut(self, start: int, stop: int) -> "Columns":
+        """Return the records from place `start` to before `stop`."""
+        part = slice(start, stop)
+        keys = None if self.keys is None else self.keys[part]
+        headers = None if self.headers is None else self.headers[part]
+        timestamps = None if self.timestamps is None else self.timestamps[part]
+        return Columns(self.values[part], self.sizes[part], self.now_ms, self.key, keys, headers, timestamps)
+
+    def frames(self) -> Iterator["Columns"]:
+        """Cut the records so that no piece is larger than a frame should be; a larger record gets its own."""
+        if len(self.values) <= FRAME_RECORDS and self.total <= FRAME_BYTES:
+            yield self
+            return
+        start = 0
+        for stop in _cuts(self.sizes):
+            yield self.cut(start, stop)
+            start = stop
+
+    def packed(self, topic: Topic) -> Body:
+        """Return the records as one frame's body."""
+        append_time = topic.config.timestamp_type == "append"
+        return encode_body(
+            self.values,
+            self.now_ms,
+            key=self.key,
+            keys=self.keys,
+            headers=self.headers,
+            timestamps=None if append_time else self.timestamps,
+            append_time=append_time,
+            codec=topic.config.compression,
+        )
+
+
+def _cuts(sizes: Sequence[int]) -> Iterator[int]:
+    """Yield the places after which a frame is full."""
+    start = total = 0
+    for place, size in enumerate(sizes):
+        if place > start and (place - start >= FRAME_RECORDS or total + size > FRAME_BYTES):
+            yield place
+            start, total = place, 0
+        total += size
+    yield len(sizes)
+
+
+def batch_of_one(
+    topic: Topic,
+    now_ms: int,
+    value: bytes | None,
+    *,
+    key: bytes | None,
+    headers: object,
+    partition: int | None,
+    timestamp_ms: int | None,
+    expected_offset: int | None,
+) -> Batch:
+    """Check and pack one record. Raises the errors of `arguments`."""
+    arguments.check_bytes("value", value)
+    arguments.check_bytes("key", key)
+    arguments.check_key_rule(topic, has_key=key is not None)
+    checked = arguments.check_headers(headers)
+    size = len(value or b"") + len(key or b"") + arguments.headers_size(checked)
+    arguments.check_size(topic, size)
+    timestamps = None
+    if timestamp_ms is not None:
+        arguments.check_timestamps(topic, "timestamp_ms", (timestamp_ms,), now_ms)
+        now_ms = timestamp_ms
+    columns = Columns((value,), (size,), now_ms, key, None, (checked,) if checked else None, timestamps)
+    _check_expectation(topic, expected_offset, partition, has_key=key is not None)
+    number = choose_partition(topic, key, partition, size)
+    return Batch(topic, 1, [(number, columns.packed(topic))], expected_offset)
+
+
+def batch_of_many(
+    topic: Topic,
+    now_ms: int,
+    values: object,
+    *,
+    key: bytes | None,
+    keys: object,
+    headers: object,
+    partition: int | None,
+    timestamps_ms: object,
+    expected_offset: int | None,
+) -> Batch:
+    """Check, assign to partitions, cut and pack many records. Raises the errors of `arguments`.
+
+    `TransactionTooLargeError` when they are more than one commit writes.
+    """
+    checked = arguments.check_column("values", values)
+    columns = Columns(checked, _lengths(checked), now_ms)
+    _take_keys(columns, topic, key, keys)
+    _take_headers(columns, headers)
+    _take_timestamps(columns, topic, timestamps_ms)
+    _check_expectation(topic, expected_offset, partition, has_key=key is not None)
+    if partition is not None:
+        arguments.check_partition(topic, partition)
+    batch = Batch(topic, len(checked), [], expected_offset)
+    if checked:
+        if columns.total > topic.limit:  # otherwise no single record can be too large
+            arguments.check_size(topic, max(columns.sizes))
+        _check_total(columns.total)
+        batch.pieces = [(number, part.packed(topic)) for number, part in _assign(topic, columns, partition)]
+    return batch
+
+
+def choose_partition(topic: Topic, key: bytes | None, partition: int | None, size: int) -> int:
+    """Return the partition for a record: the one asked for, else by its key, else the sticky choice."""
+    if partition is not None:
+        return arguments.check_partition(topic, partition)
+    if topic.sticky is None:
+        return 0
+    if key is not None:
+        return partition_for_key(key, len(topic.partitions))
+    return topic.sticky.choose(size)
+
+
+def _check_expectation(topic: Topic, expected_offset: object, partition: int | None, *, has_key: bool) -> None:
+    if expected_offset is None:
+        return
+    check_integer("expected_offset", expected_offset, 0)
+    if partition is None and not has_key and topic.sticky is not None:
+        raise refused("partition", None, "the partition that expected_offset is about: the topic has several")
+
+
+def _check_total(size: int) -> None:
+    if size > MAX_COMMIT_BYTES:
+        raise TransactionTooLargeError(
+            f"{size} bytes in one call are more than one commit writes, which is {MAX_COMMIT_BYTES}",
+            size=size,
+            limit=MAX_COMMIT_BYTES,
+        )
+
+
+def _take_keys(columns: Columns, topic: Topic, key: bytes | None, keys: object) -> None:
+    arguments.check_bytes("key", key)
+    if keys is not None:
+        if key is not None:
+            raise refused("keys", keys, "None when key gives one for all records")
+        columns.keys = arguments.check_column("keys", keys, len(columns.values))
+        columns.sizes = _added(columns.sizes, _lengths(columns.keys))
+        arguments.check_key_rule(topic, has_key=None not in columns.keys)
+    elif key is not None:
+        columns.key = key
+        columns.sizes = [size + len(key) for size in columns.sizes]
+    elif columns.values:
+        arguments.check_key_rule(topic, has_key=False)
+
+
+def _take_headers(columns: Columns, headers: object) -> None:
+    if headers is not None:
+        columns.headers = arguments.check_header_column(headers, len(columns.values))
+        columns.sizes = _added(columns.sizes, [arguments.headers_size(item) for item in columns.headers])
+
+
+def _take_timestamps(columns: Columns, topic: Topic, given: object) -> None:
+    if given is None:
+        return
+    timestamps = arguments.as_sequence("timestamps_ms", given, "None or an iterable with an int for each record")
+    arguments.check_count("timestamps_ms", timestamps, len(columns.values))
+    if timestamps:
+        arguments.check_timestamps(topic, "timestamps_ms", timestamps, columns.now_ms)
+        columns.timestamps = timestamps
+
+
+def _lengths(column: Sequence[bytes | None]) -> list[int]:
+    try:
+        return list(map(len, column))  # type: ignore[arg-type]
+    except TypeError:  # None is among them
+        return [0 if item is None else len(item) for item in column]
+
+
+def _added(sizes: Sequence[int], more: Sequence[int]) -> list[int]:
+    return [size + extra for size, extra in zip(sizes, more, strict=True)]
+
+
+def _assign(topic: Topic, columns: Columns, partition: int | None) -> Iterator[tuple[int, Columns]]:
+    """Yield (partition, records) for each frame, keeping the order within each partition."""
+    if partition is None and topic.sticky is not None and columns.keys is not None:
+        for number, places in _places_by_key(topic, columns.keys, columns.sizes).items():
+            for part in columns.chosen(places).frames():
+                yield number, part
+        return
+    for part in columns.frames():
+        yield choose_partition(topic, columns.key, partition, part.total), part
+
+
+def _places_by_key(topic: Topic, keys: Sequence[bytes | None], sizes: Sequence[int]) -> dict[int, list[int]]:
+    """Return the places of the records for each partition; those without a key stay together."""
+    partitions = len(topic.partitions)
+    keyless = topic.sticky.choose(sum(sizes)) if topic.sticky is not None and None in keys else 0
+    # Keys come again and again: each is hashed once, and the loop over the records stays short.
+    choices = {key: keyless if key is None else partition_for_key(key, partitions) for key in set(keys)}
+    places: defaultdict[int, list[int]] = defaultdict(list)
+    for place, number in enumerate(map(choices.__getitem__, keys)):
+        places[number].append(place)
+    return places

@@ -1,0 +1,65 @@
+"""Checks of what is passed to a consumer: partitions, timeouts, offsets to commit. Pure functions.
+
+Imported by the parts of the consumer and by the subscription.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from msglog.checks import check_integer, refused, wrong_type
+from msglog.types import Record, TopicPartition
+
+MAX_TIMEOUT_SECONDS: Final = 1e9
+"""The longest time to wait, about 30 years: what comes after is for ever, which None stands for."""
+
+
+def check_timeout(given: object) -> float | None:
+    """Return a timeout in seconds, None for ever. Raises `InvalidTypeError` or `InvalidOptionError`."""
+    allowed = f"None, or seconds from 0 to {MAX_TIMEOUT_SECONDS:.0f}"
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise wrong_type("timeout", given, allowed)
+    if not 0 <= given <= MAX_TIMEOUT_SECONDS:
+        raise refused("timeout", given, allowed)
+    return float(given)
+
+
+def check_callback(option: str, given: Any) -> Callable[..., None] | None:
+    """Return a callable or None. Raises `InvalidTypeError`."""
+    if given is not None and not callable(given):
+        raise wrong_type(option, given, "a callable or None")
+    callback: Callable[..., None] | None = given
+    return callback
+
+
+def check_partition(option: str, given: object) -> TopicPartition:
+    """Return a (topic, partition) pair as a `TopicPartition`. Raises `InvalidTypeError`."""
+    if isinstance(given, tuple) and len(given) == len(TopicPartition._fields):
+        topic, number = given
+        if isinstance(topic, str) and isinstance(number, int) and not isinstance(number, bool):
+            return TopicPartition(topic, number)
+    raise wrong_type(option, given, "a TopicPartition")
+
+
+def check_partitions(option: str, given: object) -> list[TopicPartition]:
+    """Return each of several partitions once, in order. Raises `InvalidTypeError` for anything else."""
+    if isinstance(given, str | bytes | TopicPartition) or not isinstance(given, Iterable):
+        raise wrong_type(option, given, "an iterable of TopicPartition")
+    return list(dict.fromkeys(check_partition(option, item) for item in given))
+
+
+def check_offsets(option: str, given: object) -> dict[TopicPartition, int]:
+    """Return the offsets to commit: those of a mapping, or the one after a record.
+
+    Raises `InvalidTypeError`, and `InvalidOptionError` for a negative offset.
+    """
+    if isinstance(given, Record):
+        return {TopicPartition(given.topic, given.partition): given.offset + 1}
+    if not isinstance(given, Mapping):
+        raise wrong_type(option, given, "None, a Record, or a mapping of TopicPartition to the next offset to read")
+    return {check_partition(option, key): _check_offset(option, offset) for key, offset in given.items()}
+
+
+def _check_offset(option: str, given: object) -> int:
+    return check_integer(f"an offset in {option}", given, 0)

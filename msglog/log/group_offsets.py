@@ -1,0 +1,64 @@
+"""What a consumer commits: on demand, durably; and by itself, without waiting. Imported by the consumer.
+
+A consumer without a group has nowhere to commit to and says so.
+"""
+
+from collections.abc import Mapping
+
+from msglog.errors import GroupError, PartitionNotFoundError, TopicNotFoundError
+from msglog.log.coordination import Coordination
+from msglog.log.live_group import Seat
+from msglog.types import TopicPartition
+
+
+class GroupOffsets:
+    """The committed offsets of one group, as one of its consumers sees them."""
+
+    def __init__(self, coordination: Coordination, group: str | None, *, auto_commit: bool) -> None:
+        self._coordination = coordination
+        self._group = group
+        self._auto_commit = auto_commit
+        self._written: dict[TopicPartition, int] = {}
+
+    @property
+    def group(self) -> str:
+        """The group's name. Raises `GroupError` without a group."""
+        if self._group is None:
+            raise GroupError("this consumer has no group, so it has no committed offsets")
+        return self._group
+
+    def committed(self, partition: TopicPartition) -> int | None:
+        """Return the group's committed offset, None without a commit or without a group."""
+        return None if self._group is None else self._coordination.committed(self._group, partition)
+
+    def begin(self, partition: TopicPartition, position: int | None) -> None:
+        """Note where the consumer begins with a partition: this alone is nothing to commit."""
+        if position is not None:
+            self._written[partition] = position
+
+    def end(self, partition: TopicPartition) -> None:
+        """Forget a partition."""
+        self._written.pop(partition, None)
+
+    def commit(self, seat: Seat | None, offsets: Mapping[TopicPartition, int]) -> int:
+        """Commit and return the number of the commit to wait for. Raises as `Coordination.commit` does."""
+        number = self._coordination.commit(self.group, seat, offsets)
+        self._written.update(offsets)
+        return number
+
+    def commit_finished(self, seat: Seat | None, positions: Mapping[TopicPartition, int]) -> None:
+        """With auto-commit: write the positions that moved, without waiting for the disk.
+
+        Offsets the group no longer takes from this consumer are not an error: whoever owns the partitions
+        now goes on from the last commit. Raises what writing raises otherwise (`DiskFullError`,
+        `StoreFailedError`).
+        """
+        if not self._auto_commit or self._group is None:
+            return
+        moved = {partition: offset for partition, offset in positions.items() if self._written.get(partition) != offset}
+        if not moved:
+            return
+        try:
+            self.commit(seat, moved)
+        except (GroupError, TopicNotFoundError, PartitionNotFoundError):
+            pass  # the look at the group or the topics that follows tells the consumer

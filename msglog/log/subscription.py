@@ -1,0 +1,253 @@
+"""Callbacks on threads: workers, each a consumer of one group, that call a function for every record.
+
+A record whose callback fails holds up its partition, so order is kept, while the worker goes on with its
+others: the partition is paused and sought back to the record until the back-off is over. The worker keeps
+polling meanwhile, so it stays in the group however long that takes. Offsets are committed once the callback
+has returned. Exported by `msglog`.
+"""
+
+import logging
+import re
+from collections.abc import Callable, Iterable
+from threading import Thread, current_thread
+from time import monotonic
+from types import TracebackType
+from typing import Final, Self, cast
+
+from msglog.checks import check_integer, wrong_type
+from msglog.errors import ClosedError
+from msglog.log.assignment import TopicSelection
+from msglog.log.bell import Bell
+from msglog.log.consumer import Consumer
+from msglog.log.consumer_arguments import check_timeout
+from msglog.log.coordination import Coordination
+from msglog.log.model import LogModel
+from msglog.retry import Retry
+from msglog.store import StoreCore
+from msglog.types import Record, TopicPartition
+from msglog.waiting import Waiter, deadline_after
+
+MAX_WORKERS: Final = 1000
+
+logger = logging.getLogger("msglog.subscription")
+
+RecordCallback = Callable[[Record], object]
+
+
+class _Worker:
+    """One thread with its consumer. `thread` runs it; the rest is its own but for `stop`."""
+
+    def __init__(self, consumer: Consumer, callback: RecordCallback, retry: Retry, ended: Callable[[], None]) -> None:
+        self.consumer = consumer
+        self._callback = callback
+        self._retry = retry
+        self._ended = ended
+        self._stopped = False
+        # Failed attempts at the record that each partition stands at, and until when it is left alone.
+        self._attempts: dict[TopicPartition, tuple[int, int]] = {}
+        self._paused_until: dict[TopicPartition, float] = {}
+        self.thread = Thread(target=self._run, name="msglog-subscription", daemon=True)
+
+    def stop(self) -> None:
+        self._stopped = True
+        self.consumer.stop()
+
+    def _run(self) -> None:
+        try:
+            with self.consumer:
+                while not self._stopped:
+                    self._work_until_due()
+        except ClosedError:
+            logger.debug("the store was closed: a worker of a subscription ends")
+        except BaseException:
+            # The end of a thread: nobody above would hear of it. What was in hand was not committed.
+            logger.exception("a worker of a subscription failed and ends")
+        finally:
+            self._ended()
+
+    def _work_until_due(self) -> None:
+        """Handle records until a partition may be tried again, or the end."""
+        due = min(self._paused_until.values(), default=None)
+        timeout = None if due is None else max(0.0, due - monotonic())
+        for record in self.consumer.iter(timeout):
+            if not self._handle(record) or self._stopped or (due is not None and monotonic() >= due):
+                break
+        self._resume_due()
+
+    def _handle(self, record: Record) -> bool:
+        """Return whether the record is done with."""
+        partition = TopicPartition(record.topic, record.partition)
+        try:
+            self._callback(record)
+        except Exception as error:  # noqa: BLE001 whatever it is, the back-off is the answer to it
+            self._put_off(partition, record, error)
+            return False
+        self._attempts.pop(partition, None)
+        return True
+
+    def _put_off(self, partition: TopicPartition, record: Record, error: Exception) -> None:
+        offset, failed = self._attempts.get(partition, (record.offset, 0))
+        attempt = failed + 1 if offset == record.offset else 1
+        delay_ms = self._retry.delay_for(attempt)
+        if delay_ms is None:
+            logger.error("giving up on %r after %d attempts", record, attempt, exc_info=error)
+            self._attempts.pop(partition, None)
+            return
+        logger.warning("attempt %d at %r failed, next in %d ms", attempt, record, delay_ms, exc_info=error)
+        self._attempts[partition] = (record.offset, attempt)
+        self._paused_until[partition] = monotonic() + delay_ms / 1000
+        self.consumer.pause(partition)
+        self.consumer.seek(partition, record.offset)
+
+    def _resume_due(self) -> None:
+        now = monotonic()
+        assigned = self.consumer.assignment() if self._paused_until else frozenset()
+        for partition, until in tuple(self._paused_until.items()):
+            if partition not in assigned:  # it went to another worker, which begins at the same record
+                del self._paused_until[partition]
+                self._attempts.pop(partition, None)
+            elif until <= now:
+                del self._paused_until[partition]
+                self.consumer.resume(partition)
+
+
+class Subscription:
+    """Calls `callback(record)` for each record of a group's topics; made by `Log.subscribe`.
+
+    Arguments:
+        topics: names and compiled patterns, at least one, as for a consumer.
+        group: the group to work for. Several subscriptions and consumers may share it.
+        callback: called on daemon threads, for one record of a partition at a time, in offset order. What it
+            returns is ignored.
+        workers: how many threads, 1 to 1000. More than there are partitions are idle.
+        on_error: when the callback raises an `Exception` the record is tried again after this back-off (on
+            real time); when its retries are used up, the record is logged and left behind.
+
+    Offsets are committed after the callback has returned: after a crash a record may come again, none is
+    left out. A callback that raises something other than an `Exception` ends its worker; so does damage to
+    the data. It is logged.
+
+    Raises as `Log.consumer` does. Safe for any thread. A context manager; closing the store closes it, too.
+    Until it is closed it works on, whether anybody holds it or not.
+    """
+
+    def __init__(
+        self,
+        core: StoreCore,
+        topics: Iterable[str | re.Pattern[str]],
+        group: str,
+        callback: RecordCallback,
+        workers: int = 1,
+        on_error: Retry | None = None,
+    ) -> None:
+        if not callable(callback):
+            raise wrong_type("callback", callback, "a callable that takes a record")
+        if not isinstance(group, str):
+            raise wrong_type("group", group, "the name of a group")
+        retry = Retry() if on_error is None else on_error
+        if not isinstance(retry, Retry):
+            raise wrong_type("on_error", retry, "a Retry")
+        check_integer("workers", workers, 1, MAX_WORKERS)
+        self._log = cast(LogModel, core.engine.models[LogModel.section])
+        self._coordination = Coordination.of(core)
+        self._group = group
+        self._selection = TopicSelection(self._log, topics)
+        if not self._selection:
+            raise wrong_type("topics", topics, "at least one name or pattern")
+        self._watchers: set[Waiter] = set()
+        self._workers: list[_Worker] = []
+        try:
+            for _ in range(workers):
+                consumer = Consumer(core, topics, group=group, auto_commit=True)
+                self._workers.append(_Worker(consumer, callback, retry, self._tell_watchers))
+        except BaseException:
+            for worker in self._workers:
+                worker.consumer.close()
+            raise
+        for worker in self._workers:
+            worker.thread.start()
+
+    def stop(self) -> None:
+        """Have each worker end after the record in hand; returns at once.
+
+        From any thread, and from a signal handler: it takes no lock.
+        """
+        for worker in self._workers:
+            worker.stop()
+
+    def close(self, timeout: float | None = None) -> None:
+        """Stop, and wait up to `timeout` seconds for the callbacks that run (None: for ever).
+
+        Those that take longer run on, but count no more: their workers leave the group at once, so what they
+        have in hand goes to other members and is not committed for them. Called by a callback it does not
+        wait. Calling again does nothing.
+        """
+        self.stop()
+        if not self.join(timeout):
+            for worker in self._workers:
+                if worker.thread is not current_thread():
+                    worker.consumer.abandon()
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait up to `timeout` seconds (None: for ever) for all workers to end; return whether they have."""
+        deadline = deadline_after(check_timeout(timeout))
+        others = [worker.thread for worker in self._workers if worker.thread is not current_thread()]
+        for thread in others:
+            thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
+        return not any(worker.thread.is_alive() for worker in self._workers)
+
+    def wait_idle(self, timeout: float | None = None) -> bool:
+        """Wait until everything that is in the topics now was handled and committed, by whatever member.
+
+        Returns False when that takes more than `timeout` seconds of real time (None: for ever), or when all
+        workers have ended before. Raises `ClosedError`.
+        """
+        deadline = deadline_after(check_timeout(timeout))
+        self._coordination.check_open()
+        ends = {tp: self._end_of(tp) for tp in self._selection.partitions()}
+        bell = Bell()  # for topics that go meanwhile, and for the end of the store
+        waiter = bell.waiter
+        self._coordination.watch(bell)
+        self._coordination.observe(self._group, waiter)
+        self._watchers.add(waiter)
+        try:
+            while not self._has_reached(ends):
+                self._coordination.check_open()
+                seconds = None if deadline is None else deadline - monotonic()
+                if (seconds is not None and seconds <= 0) or not any(w.thread.is_alive() for w in self._workers):
+                    return False
+                waiter.wait(seconds)
+        finally:
+            self._watchers.discard(waiter)
+            self._coordination.unobserve(self._group, waiter)
+        return True
+
+    def _has_reached(self, ends: dict[TopicPartition, int]) -> bool:
+        return all(self._position_of(tp) >= end for tp, end in ends.items())
+
+    def _end_of(self, partition: TopicPartition) -> int:
+        return self._log.topic(partition.topic).partition(partition.partition).end
+
+    def _position_of(self, partition: TopicPartition) -> float:
+        """Return up to where a partition was handled; what was removed needs no handling."""
+        topic = self._log.topics.get(partition.topic)
+        if topic is None:
+            return float("inf")
+        committed = self._coordination.committed(self._group, partition)
+        return max(committed or 0, topic.partition(partition.partition).start)
+
+    def _tell_watchers(self) -> None:
+        for waiter in tuple(self._watchers):
+            waiter.wake()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        alive = sum(worker.thread.is_alive() for worker in self._workers)
+        return f"<msglog.Subscription group={self._group!r} {alive} of {len(self._workers)} workers alive>"

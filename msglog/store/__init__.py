@@ -1,0 +1,11 @@
+"""One open directory: options, sharing within the process, lifecycle, and what the models above register.
+
+Imported by the models (`log`) and by users through `msglog`; imports `storage` and below, never a model.
+"""
+
+from msglog.store.core import StoreCore
+from msglog.store.options import StoreOptions
+from msglog.store.registration import register_face, register_model, register_service
+from msglog.store.store import Store
+
+__all__ = ["Store", "StoreCore", "StoreOptions", "register_face", "register_model", "register_service"]

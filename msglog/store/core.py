@@ -1,0 +1,162 @@
+"""One open directory in this process, shared by all handles on it.
+
+Invariants: a directory, known by device and inode of its lock file, has at most one core in this process; a
+core is closed with its last handle, in the order services, timers, engine. A store in memory has a core of
+its own. Handles that were collected without being closed only leave a note here (a finalizer may run
+anywhere, even inside the store lock); the next opening or closing in this process acts on it. A forked child
+starts with no core: the inherited handles refuse to work, and what it opens is its own. Imported by `store`
+and the models; never by users.
+"""
+
+import atexit
+import contextlib
+import logging
+import os
+from queue import Empty, SimpleQueue
+from threading import Lock
+
+from msglog.checks import refused
+from msglog.clock import Clock, SystemClock
+from msglog.storage import Engine, Options
+from msglog.storage.filesystem import FileSystem, MemoryFileSystem, OSFileSystem
+from msglog.storage.layout import LOCK
+from msglog.store.options import MEMORY, differences
+from msglog.store.registration import Service, model_factories, start_services
+from msglog.waiting import Timers
+
+logger = logging.getLogger("msglog.store")
+
+
+class StoreCore:
+    """The engine of one directory with its clock, its timers and the services that go with it.
+
+    `path` is the directory, `pid` the process that opened it. Handles get and give back a core through
+    `acquire` and `release`.
+    """
+
+    def __init__(self, filesystem: FileSystem, path: str, options: Options, clock: Clock) -> None:
+        self.path = path
+        self.pid = os.getpid()
+        self.clock = clock
+        self.engine = Engine.open(filesystem, path, options, model_factories(), clock)
+        self.timers = Timers(clock)
+        self.holders = 1
+        self.services: dict[str, Service] = {}
+        try:
+            self.services.update(start_services(self))
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close everything, last the engine; called once, when no handle is left."""
+        with contextlib.ExitStack() as closing:
+            closing.callback(self.engine.close)
+            closing.callback(self.timers.close)
+            for service in self.services.values():
+                closing.callback(service.close)
+
+
+class _Registry:
+    """The cores of this process. The lock is held while one opens or closes: a second opening waits."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.cores: dict[tuple[int, int], StoreCore] = {}
+        # Only a SimpleQueue may be filled from a finalizer: its put is safe against itself.
+        self.abandoned: SimpleQueue[StoreCore] = SimpleQueue()
+
+
+_registry = _Registry()
+_filesystem = OSFileSystem()
+
+
+def acquire(path: str, options: Options, clock: Clock | None, given: frozenset[str]) -> StoreCore:
+    """Return the core of a directory, opening it if this process has not done so yet.
+
+    `given` names the options that were asked for explicitly: those of a core that is shared must not differ.
+    Raises `InvalidOptionError` when they do, and what the engine raises on opening.
+    """
+    with _registry.lock:
+        _release_abandoned()
+        if path == MEMORY:
+            return StoreCore(MemoryFileSystem(), path, options, clock or SystemClock())
+        core = _find(path)
+        if core is None:
+            core = StoreCore(_filesystem, path, options, clock or SystemClock())
+            _registry.cores[_filesystem.identity(f"{path}/{LOCK}")] = core
+        else:
+            _check_agreement(core, options, clock, given)
+            core.holders += 1
+        return core
+
+
+def release(core: StoreCore) -> None:
+    """Give a core back; the last one to do so closes it. A forked child leaves its parent's alone."""
+    if core.pid != os.getpid():
+        return
+    with _registry.lock:
+        _release_abandoned()
+        _release(core)
+
+
+def abandon(core: StoreCore) -> None:
+    """Note that a handle was collected unclosed. Takes no lock."""
+    _registry.abandoned.put(core)
+
+
+def _find(path: str) -> StoreCore | None:
+    try:
+        return _registry.cores.get(_filesystem.identity(f"{path}/{LOCK}"))
+    except FileNotFoundError:
+        return None
+
+
+def _check_agreement(core: StoreCore, options: Options, clock: Clock | None, given: frozenset[str]) -> None:
+    found = differences(core.engine.options, options, given)
+    if clock is not None and clock is not core.clock:
+        found.append(("clock", core.clock, clock))
+    if found:
+        name, have, want = found[0]
+        raise refused(name, want, f"{have!r}, with which {core.path} is open in this process already")
+
+
+def _release(core: StoreCore) -> None:
+    core.holders -= 1
+    if core.holders:
+        return
+    for identity in [identity for identity, known in _registry.cores.items() if known is core]:
+        del _registry.cores[identity]
+    core.close()
+
+
+def _release_abandoned() -> None:
+    with contextlib.suppress(Empty):
+        while True:
+            core = _registry.abandoned.get_nowait()
+            try:
+                _release(core)
+            except Exception:
+                # Not the fault of whoever opens or closes something else right now.
+                logger.exception("closing %s, which was collected unclosed, failed", core.path)
+
+
+def _close_all() -> None:
+    # At the end of the process: what is still open is closed as well as it can be, so the next opening finds
+    # it clean.
+    with _registry.lock:
+        cores = list(_registry.cores.values())
+        _registry.cores.clear()
+    with contextlib.ExitStack() as closing:
+        for core in cores:
+            closing.callback(core.close)
+
+
+def _forget_all() -> None:
+    global _registry  # noqa: PLW0603 - the child of a fork has none of its parent's stores, and maybe a held lock
+    _registry = _Registry()
+
+
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)

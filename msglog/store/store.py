@@ -1,0 +1,189 @@
+"""The public handle on one open directory.
+
+Imported by the faces and exported by `msglog`. A handle owns one share of a `StoreCore` and everything that
+was made through it: closing it ends its subscriptions, then its consumers, then gives the share back.
+"""
+
+import contextlib
+import os
+import warnings
+from threading import Lock
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from weakref import WeakSet
+
+from msglog.clock import Clock
+from msglog.errors import ClosedError
+from msglog.store import core as cores
+from msglog.store.core import StoreCore
+from msglog.store.options import check_clock, check_options, check_path, noting_given
+from msglog.store.registration import Face, make_face
+from msglog.types import RecoveryReport
+
+if TYPE_CHECKING:  # only names for type checkers: at run time the log registers itself
+    from msglog.log.log import Log
+
+
+class Closeable(Protocol):
+    """A consumer or a subscription."""
+
+    def close(self) -> None:
+        """End it; calling again does nothing."""
+
+
+class Store:
+    """An open store: a directory on disk, or `":memory:"` for a private one that vanishes when it is closed.
+
+    Arguments:
+        path: the directory, made if it is missing (mode 0700). A path that is open in this process already is
+            shared; options given here must then agree with those it was opened with.
+        sync: "commit": a call returns when its effect survives a power cut. "interval": synced every
+            `sync_interval_ms`. "none": synced by `flush()` and `close()`. A killed process loses nothing in
+            any mode.
+        sync_interval_ms: 1 to 3,600,000 milliseconds of real time.
+        readonly: read a store that another process may be writing. Every write raises `ReadOnlyError`.
+        clock: where timestamps, retention and timeouts take their time from; None is the machine's.
+        segment_bytes: size of a segment file, 1024 to 2**31 - 1. Retention removes whole segments.
+        max_record_bytes: limit of a record's key, value and headers together, 1 to 268,435,456.
+
+    Raises `InvalidOptionError`, `InvalidTypeError`, `StoreLockedError` when another process writes to it,
+    `CorruptionError`, `UnsupportedFormatError`, `DiskFullError`.
+
+    Safe for any number of threads. A context manager; a store that is collected unclosed warns
+    (`ResourceWarning`).
+    """
+
+    _core: StoreCore | None = None
+    _given: frozenset[str]
+
+    @noting_given
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        sync: Literal["commit", "interval", "none"] = "commit",
+        sync_interval_ms: int = 1000,
+        readonly: bool = False,
+        clock: Clock | None = None,
+        segment_bytes: int = 64 << 20,
+        max_record_bytes: int = 16 << 20,
+    ) -> None:
+        self._path = check_path(path)
+        options = check_options(
+            sync=sync,
+            sync_interval_ms=sync_interval_ms,
+            readonly=readonly,
+            segment_bytes=segment_bytes,
+            max_record_bytes=max_record_bytes,
+        )
+        if clock is not None:
+            check_clock(clock)
+        self._lock = Lock()
+        self._closed = False
+        self._faces: dict[str, Face] = {}
+        self._subscriptions: WeakSet[Closeable] = WeakSet()
+        self._consumers: WeakSet[Closeable] = WeakSet()
+        self._core = cores.acquire(self._path, options, clock, self._given)
+
+    @property
+    def path(self) -> str:
+        """The absolute path of the directory, or `":memory:"`."""
+        return self._path
+
+    @property
+    def closed(self) -> bool:
+        """Whether this handle was closed."""
+        return self._closed
+
+    @property
+    def core(self) -> StoreCore:
+        """The shared inside of the store; not public. Raises `ClosedError` after `close`."""
+        if self._closed or self._core is None:
+            raise ClosedError(f"the store {self._path} was closed")
+        return self._core
+
+    @property
+    def log(self) -> "Log":
+        """The store's topics. Raises `ClosedError` after `close`."""
+        log: Log = self._face("log")
+        return log
+
+    @property
+    def recovery(self) -> RecoveryReport:
+        """How the store was found when it was opened. Raises `ClosedError` after `close`."""
+        return self.core.engine.recovery
+
+    def flush(self) -> None:
+        """Return once everything that was written before is on the disk.
+
+        Raises `ClosedError`, and `StoreFailedError` when the disk refuses: the store then takes no more
+        writes.
+        """
+        self.core.engine.flush()
+
+    def metrics(self) -> dict[str, int | float]:
+        """Return counters and gauges of the storage engine by name. Raises `ClosedError`."""
+        return self.core.engine.metrics()
+
+    def attach_subscription(self, subscription: Closeable) -> None:
+        """Have `close` end this subscription first; not public."""
+        with self._lock:
+            self._subscriptions.add(subscription)
+
+    def attach_consumer(self, consumer: Closeable) -> None:
+        """Have `close` end this consumer after the subscriptions; not public."""
+        with self._lock:
+            self._consumers.add(consumer)
+
+    def close(self) -> None:
+        """End the subscriptions and consumers made through this handle, then sync and close the store.
+
+        With other handles of this process on the same path the store itself stays open. Calling again does
+        nothing. Raises what syncing raises; the handle is closed even then.
+        """
+        with self._lock:
+            if self._closed or self._core is None:
+                return
+            subscriptions, consumers = list(self._subscriptions), list(self._consumers)
+            core = self._core
+        with contextlib.ExitStack() as closing:  # runs all, last one first, whatever fails
+            closing.callback(self._release, core)
+            for child in consumers + subscriptions:
+                closing.callback(child.close)
+
+    def _release(self, core: StoreCore) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        cores.release(core)
+
+    def _face(self, name: str) -> Any:
+        self.core  # noqa: B018 - raises when closed
+        with self._lock:
+            face = self._faces.get(name)
+            if face is None or face.closed:
+                face = self._faces[name] = make_face(name, self)
+            return face
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        core = self._core
+        if core is None or self._closed or core.pid != os.getpid():
+            return
+        warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+        cores.abandon(core)
+
+    def __repr__(self) -> str:
+        if self._closed or self._core is None:
+            return f"<msglog.Store {self._path!r} closed>"
+        options = self._core.engine.options
+        mode = "readonly" if options.readonly else f"sync={options.sync!r}"
+        return f"<msglog.Store {self._path!r} {mode}>"
