@@ -33,6 +33,7 @@ class GroupsModel:
 
     def load(self, snapshot: Any) -> None:
         """Take over a snapshot, None for a new store."""
+        self.offsets.clear()
         for group, committed in snapshot or ():
             self._note(group, committed)
 

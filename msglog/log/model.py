@@ -38,6 +38,7 @@ class LogModel:
         self._engine = engine
         self.topics: dict[str, Topic] = {}
         self.topic_ids: dict[int, Topic] = {}
+        self._known: dict[int, Topic] = {}
         self.producers: dict[str, ProducerState] = {}
         self.next_topic_id = 1
         self.listeners: list[Callable[[str], None]] = []
@@ -61,7 +62,16 @@ class LogModel:
         return topic
 
     def load(self, snapshot: Any) -> None:
-        """Take over a snapshot, None for a new store."""
+        """Take over a snapshot, None for a new store.
+
+        A reader that loads anew keeps the topics that are still there as the objects its users hold.
+        """
+        self._known = self.topic_ids
+        for topic in self._known.values():
+            topic.deleted = True
+        self.topic_ids = {}
+        self.topics.clear()
+        self.producers.clear()
         if snapshot is None:
             return
         self.next_topic_id = snapshot["next_topic_id"]
@@ -91,6 +101,10 @@ class LogModel:
         self._tell(name)
 
     def _add(self, topic: Topic) -> None:
+        known = self._known.get(topic.id)
+        if known is not None:
+            known.renew(topic)
+            topic = known
         self.topics[topic.name] = self.topic_ids[topic.id] = topic
 
     def _set_partitions(self, topic_id: int, stream_ids: list[int]) -> None:

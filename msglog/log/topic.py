@@ -158,6 +158,13 @@ class Topic:
                 found = frame.max_timestamp_ms
         self.append_times.setdefault(partition, found)
 
+    def renew(self, other: "Topic") -> None:
+        """Become what `other`, the same topic loaded anew, is."""
+        self.deleted = False
+        self.cleaning = other.cleaning
+        self.set_config(other.config)
+        self.set_streams(other.stream_ids)
+
     def packed(self) -> list[Any]:
         """Return what `unpacked` needs, for a snapshot."""
         cleaning = [[number, done.end, done.horizons] for number, done in self.cleaning.items()]

@@ -3,14 +3,15 @@
 Descriptors are scarce (RLIMIT_NOFILE), so only so many segments are open at a time. The one used longest ago is closed
 first; what it holds unsynced is synced before, since a later descriptor might not be told of a write error. A segment
 with frames that are journaled but not stored yet stays open, and so does one that a checkpoint is syncing.
-All methods but `map` and `index` are called under the store lock; these two take it when they must open a segment.
+All methods but `map` and `index` are called under the store lock; these two take it when they must open a
+segment, and may then have to wait for a sync of another.
 """
 
 import itertools
 from collections.abc import Callable
 from threading import Lock
 
-from msglog.errors import CorruptionError
+from msglog.errors import ClosedError, CorruptionError
 from msglog.storage.filesystem import FileSystem, Map
 from msglog.storage.index import SparseIndex
 from msglog.storage.segment import Segment
@@ -51,6 +52,7 @@ class SegmentCache:
         self._limit = limit
         self._writable = writable
         self._open: dict[int, Segment] = {}
+        self._closed = False
         # Files of the commit that is being planned: one commit may touch more streams than may be open.
         self.pinned: set[int] = set()
         self._ticks = itertools.count(1)
@@ -61,8 +63,16 @@ class SegmentCache:
     def __len__(self) -> int:
         return len(self._open)
 
+    def refuse(self, lock: Lock) -> None:
+        """Open nothing any more; `lock` replaces one that a thread of a forked child's parent may hold for ever."""
+        self._lock = lock
+        self._closed = True
+
     def map(self, segment: Segment) -> Map:
-        """Return a map that covers all stored frames of the segment. Call it without the lock."""
+        """Return a map that covers all stored frames of the segment. Call it without the lock.
+
+        Raises `ClosedError` when it would have to be opened after the store was closed.
+        """
         mapped = segment.map
         if mapped is not None and segment.stored_position <= len(mapped):
             segment.used = next(self._ticks)
@@ -85,6 +95,8 @@ class SegmentCache:
         mapped = segment.map
         if mapped is not None and segment.stored_position <= len(mapped):
             return mapped
+        if self._closed:
+            raise ClosedError("the store is closed, or was opened before a fork")
         if mapped is not None:
             segment.close()
         self._make_place()
@@ -114,7 +126,8 @@ class SegmentCache:
         segment.close()
 
     def close(self) -> None:
-        """Close all."""
+        """Close all, for good."""
+        self._closed = True
         for segment in list(self._open.values()):
             self.forget(segment)
 

@@ -10,7 +10,7 @@
     24        8     commit    the store is durable up to this commit
     32        -     contents  msgpack, see `Checkpoint`
 
-crc, magic and version stay where they are in every future version. A draft has the same form in files of its own; it is
+crc, magic and version stay where they are in every future version. A draft has the same form with a magic of its own; it is
 written without a sync and carries checksums of the stretches it vouches for, see `draft`.
 """
 
@@ -73,7 +73,7 @@ class Checkpoint:
             "state": self.state,
             "streams": self.streams,
         }
-        return pack_file(self.sequence, self.commit, contents)
+        return pack_file(MAGIC, self.sequence, self.commit, contents)
 
     @classmethod
     def unpack(cls, sequence: int, commit: int, contents: dict[str, Any]) -> "Checkpoint":
@@ -90,20 +90,20 @@ class Checkpoint:
         )
 
 
-def pack_file(sequence: int, commit: int, contents: dict[str, Any]) -> bytes:
+def pack_file(magic: int, sequence: int, commit: int, contents: dict[str, Any]) -> bytes:
     """Return a checkpoint's or draft's file."""
     packed: bytes = msgpack.packb(contents)
-    rest = HEADER.pack(0, MAGIC, VERSION, 0, len(packed), sequence, commit)[4:]
+    rest = HEADER.pack(0, magic, VERSION, 0, len(packed), sequence, commit)[4:]
     return crc32c(packed, crc32c(rest)).to_bytes(4, "little") + rest + packed
 
 
-def unpack_file(data: bytes, path: str) -> tuple[int, int, dict[str, Any]] | None:
+def unpack_file(wanted: int, data: bytes, path: str) -> tuple[int, int, dict[str, Any]] | None:
     """Return (sequence, commit, contents) of a file, None if it is not whole."""
     if len(data) < HEADER.size:
         return None
     checksum, magic, version, _, length, sequence, commit = HEADER.unpack_from(data)
     packed = data[HEADER.size : HEADER.size + length]
-    if magic != MAGIC or len(packed) != length or crc32c(packed, crc32c(data[4 : HEADER.size])) != checksum:
+    if magic != wanted or len(packed) != length or crc32c(packed, crc32c(data[4 : HEADER.size])) != checksum:
         return None
     if version != VERSION:
         raise UnsupportedFormatError(
@@ -115,21 +115,21 @@ def unpack_file(data: bytes, path: str) -> tuple[int, int, dict[str, Any]] | Non
     return sequence, commit, msgpack.unpackb(packed, strict_map_key=False)
 
 
-def read_file(filesystem: FileSystem, path: str) -> tuple[int, int, dict[str, Any]] | None:
+def read_file(filesystem: FileSystem, path: str, magic: int) -> tuple[int, int, dict[str, Any]] | None:
     """Return the contents of a file, None if it is missing or not whole."""
     try:
         file = filesystem.open(path, writable=False)
     except FileNotFoundError:
         return None
     try:
-        return unpack_file(file.read(0, file.size()), path)
+        return unpack_file(magic, file.read(0, file.size()), path)
     finally:
         file.close()
 
 
 def read_checkpoints(filesystem: FileSystem, directory: str) -> list[Checkpoint]:
     """Return the valid checkpoints, the newest first."""
-    found = [read_file(filesystem, os.path.join(directory, name)) for name in CHECKPOINTS]
+    found = [read_file(filesystem, os.path.join(directory, name), MAGIC) for name in CHECKPOINTS]
     checkpoints = [Checkpoint.unpack(*item) for item in found if item is not None]
     return sorted(checkpoints, key=lambda item: item.sequence, reverse=True)
 

@@ -33,7 +33,7 @@ class Notes:
 
     checkpoint: Checkpoint
     dirty: list[tuple[Segment, int]]
-    listed: list[tuple[Segment, int]]
+    listed: list[tuple[Segment, int, bool]]
     garbage: list[str]
     names_version: int
     snapshot: bytes | None
@@ -98,10 +98,12 @@ class Checkpointer:
         parts = {stream.id: stream.parts for stream in engine.streams.values()}
         parts[STATE_STREAM] = state.parts[len(state.parts_below(state_at[1])) :]
         listed = [
-            (segment, segment.position)
+            (segment, segment.position, segment.sealed)
             for segments in parts.values()
             for segment in segments
-            if segment.position > segment.durable_position or not segment.announced
+            if segment.position > segment.durable_position
+            or segment.sealed != segment.durable_sealed
+            or not segment.announced
         ]
         checkpoint = Checkpoint(
             sequence=engine.checkpoint_sequence + 1,
@@ -117,7 +119,7 @@ class Checkpointer:
         )
         return Notes(
             checkpoint,
-            [(segment, segment.stored_position) for segment, _ in listed if segment.dirty or not segment.announced],
+            [(segment, segment.stored_position) for segment, _, _ in listed if segment.dirty or not segment.announced],
             listed,
             list(engine.garbage),
             engine.names_version,
@@ -162,9 +164,9 @@ class Checkpointer:
         engine = self._engine
         for segment, position in notes.dirty:
             segment.synced_position = max(segment.synced_position, position)
-        for segment, position in notes.listed:
+        for segment, position, sealed in notes.listed:
             segment.announced = True
-            segment.note_durable(position)
+            segment.note_durable(position, sealed=sealed)
         engine.names_synced = notes.names_version
         engine.checkpoint_sequence = notes.checkpoint.sequence
         engine.durable_commit = notes.checkpoint.commit

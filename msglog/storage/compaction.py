@@ -31,8 +31,9 @@ def rewrite_segments(
     old = [segment for segment in stream.parts if segment.file_id in wanted and segment.sealed]
     if not old or len(old) != len(wanted):
         return 0, 0
-    if any(not segment.announced or segment.position > segment.durable_position for segment in old):
-        # Only what a checkpoint lists is rewritten: so recovery never has to choose between an old and a new file.
+    if engine.filesystem.durable and not all(segment.durable_sealed for segment in old):
+        # Only what a durable checkpoint lists as sealed is rewritten: so recovery never has to choose between an old
+        # and a new file, and what is replaced is never a stream's last segment.
         engine.checkpoint()
     bodies, removed = _surviving_bodies(stream, old, survivors)
     if not removed and len(old) == 1:

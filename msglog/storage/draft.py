@@ -3,16 +3,18 @@
 In `sync` "none" and "interval" frames go straight to the segments, and recovery walks over all that came after the last
 durable checkpoint. Every few thousand commits a draft notes where each stream ended, and the checksum of every stretch
 of bytes written since that checkpoint. Recovery believes a draft only if all these checksums match, so it needs no
-sync: checking a stretch costs a fraction of walking its frames. Same form of file as a checkpoint, see there;
-contents:
+sync: checking a stretch costs a fraction of walking its frames. Same form of file as a checkpoint, see there,
+with the magic 0x46444C4D ("MLDF"); contents:
 
     base       commit of the durable checkpoint it builds on
     life       of the writer
+    next_file_id   files with a smaller id that nothing lists were dropped
     streams    stream id to a list of [packed facts of a segment, position of the stretch, its checksum]
 """
 
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from crc32c import crc32c
 
@@ -22,7 +24,18 @@ from msglog.storage.layout import DRAFTS
 from msglog.storage.stream import Stream
 
 DraftStreams = dict[int, list[tuple[list[int], int, int]]]
+MAGIC = 0x46444C4D
 _CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A draft as read back; its checksums are still to be checked."""
+
+    sequence: int
+    commit: int
+    next_file_id: int
+    streams: DraftStreams
 
 
 def write_draft(
@@ -33,6 +46,7 @@ def write_draft(
     commit: int,
     base: int,
     life: int,
+    next_file_id: int,
     streams: Iterable[Stream],
 ) -> None:
     """Write the draft whose turn it is; called under the store lock, nothing is synced."""
@@ -46,7 +60,9 @@ def write_draft(
             noted[stream.id] = [
                 (segment.packed_facts(), segment.durable_position, segment.draft_crc) for segment in changed
             ]
-    data = pack_file(sequence, commit, {"base": base, "life": life, "streams": noted})
+    data = pack_file(
+        MAGIC, sequence, commit, {"base": base, "life": life, "next_file_id": next_file_id, "streams": noted}
+    )
     file = filesystem.open(os.path.join(directory, DRAFTS[sequence % 2]), create=True)
     try:
         file.write(0, data)
@@ -54,20 +70,17 @@ def write_draft(
         file.close()
 
 
-def read_draft(filesystem: FileSystem, directory: str, checkpoint: Checkpoint) -> tuple[int, int, DraftStreams] | None:
-    """Return (sequence, commit, streams) of the newest draft that builds on this checkpoint.
-
-    Its checksums are still to be checked.
-    """
-    newest: tuple[int, int, DraftStreams] | None = None
+def read_draft(filesystem: FileSystem, directory: str, checkpoint: Checkpoint) -> Draft | None:
+    """Return the newest draft that builds on this checkpoint."""
+    newest: Draft | None = None
     for name in DRAFTS:
-        found = read_file(filesystem, os.path.join(directory, name))
+        found = read_file(filesystem, os.path.join(directory, name), MAGIC)
         if found is None:
             continue
         sequence, commit, contents = found
         fits = contents["base"] == checkpoint.commit and checkpoint.life_of(commit) == contents["life"]
-        if fits and (newest is None or sequence > newest[0]):
-            newest = (sequence, commit, contents["streams"])
+        if fits and (newest is None or sequence > newest.sequence):
+            newest = Draft(sequence, commit, contents["next_file_id"], contents["streams"])
     return newest
 
 

@@ -13,6 +13,7 @@ the next commit: an interrupted one that is to be finished first, or the reason 
 import logging
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from threading import Lock
 from typing import Any
 
@@ -59,6 +60,7 @@ class Engine:
         "_follower",
         "_found_parts",
         "_journal",
+        "_known_streams",
         "_page",
         "_process_lock",
         "_syncer",
@@ -71,6 +73,7 @@ class Engine:
         "directory",
         "draft_sequence",
         "durable_commit",
+        "failure",
         "filesystem",
         "first_commit",
         "garbage",
@@ -87,6 +90,7 @@ class Engine:
         "published",
         "readonly",
         "recovery",
+        "released",
         "snapshot_bytes",
         "snapshot_wanted",
         "state_at",
@@ -111,7 +115,11 @@ class Engine:
         self.readonly = options.readonly
         self.lock = Lock()
         self.obstacle: Any = None
+        # Why nothing can be written any more. Set once, perhaps without the lock: every commit ends by making it the
+        # obstacle.
+        self.failure: StoreFailedError | None = None
         self.closed = False
+        self.released = False
         self.models: dict[str, Model] = {}
         self.streams: dict[int, Stream] = {}
         self.cache = SegmentCache(filesystem, self.lock, open_segment_limit(), writable=not options.readonly)
@@ -128,6 +136,7 @@ class Engine:
         self.garbage: list[str] = []
         # Rises when a segment's file is made; the directory is synced when a checkpoint finds it changed.
         self.names_version = self.names_synced = 0
+        self._known_streams: dict[int, Stream] = {}
         self._found_parts: dict[int, tuple[Segment, ...]] = {}
         self._process_lock: ProcessLock | None = None
         self._page: PublishedPage | None = None
@@ -243,14 +252,13 @@ class Engine:
         return Journal((areas[0], areas[1]), JOURNAL_LARGEST_BYTES)
 
     def close(self) -> None:
-        """Make everything durable and let the directory go; a second call does nothing."""
-        if self.closed:
+        """Make everything durable and let the directory go; a second call does nothing, or what an interrupt left."""
+        if self.released:
             return
         if self._syncer is not None:
             self._syncer.stop()
         try:
-            writable = not self.readonly and self.filesystem.durable
-            if writable and not isinstance(self.obstacle, MsglogError):
+            if not (self.closed or self.readonly or self.failure) and self.filesystem.durable:
                 self._save_indexes()
                 self._checkpointer.run(clean=True)
         finally:
@@ -261,7 +269,8 @@ class Engine:
     def refuse_more(self) -> None:
         """Under the lock: from now on the store is closed for everybody."""
         self.closed = True
-        self.obstacle = ClosedError(f"the store {self.directory} is closed")
+        # Who still waits for a commit when a sync has failed must hear that its outcome is unknown.
+        self.obstacle = self.failure or ClosedError(f"the store {self.directory} is closed")
 
     def _let_go(self) -> None:
         forks.unregister(self)
@@ -270,6 +279,7 @@ class Engine:
             self._journal.close()
         if self._process_lock is not None:
             self._process_lock.release()
+        self.released = True
 
     def _save_indexes(self) -> None:
         with self.lock:
@@ -280,7 +290,8 @@ class Engine:
     def refuse_in_child(self) -> None:
         """In a forked child: the parent's locks and threads are gone here, and its files are not ours."""
         self.lock = Lock()
-        self.closed = True
+        self.cache.refuse(self.lock)
+        self.closed = self.released = True
         self.obstacle = ClosedError(f"the store {self.directory} was opened before the fork: open it anew in the child")
         self._syncer = None
         if self._process_lock is not None:
@@ -300,7 +311,7 @@ class Engine:
     def check_open(self) -> None:
         """Raise `ClosedError` once the store is closed, or in a forked child."""
         if self.closed:
-            self._refuse()
+            raise ClosedError(f"the store {self.directory} is closed, or was opened before a fork")
 
     def _refuse(self) -> None:
         error = self.obstacle
@@ -318,15 +329,17 @@ class Engine:
             self.cache.pinned.clear()
         elif isinstance(self.writer, DirectWriter):
             self.writer.redo_append(obstacle)  # the stream of an interrupted `append`
-        self.obstacle = None
+        self.obstacle = self.failure
+        if self.failure is not None:
+            self._refuse()
 
     def begin(self) -> Commit:
         """Begin a commit, under the lock.
 
         Raises `ClosedError`, `ReadOnlyError`, `StoreFailedError`.
         """
+        self.check_open()
         if self.readonly:
-            self.check_open()
             raise ReadOnlyError(f"the store {self.directory} was opened with readonly=True", path=self.directory)
         self.clear_obstacle()
         return Commit(self)
@@ -360,7 +373,7 @@ class Engine:
             f"{what} ({error}): the store {self.directory} takes no more writes until it is reopened",
             path=self.directory,
         )
-        self.obstacle = failure
+        self.failure = self.obstacle = failure
         logger.error("%s", failure)
         if self._page is not None:
             self._page.mark_failed()
@@ -392,7 +405,8 @@ class Engine:
     def discard_segment(self, segment: Segment) -> None:
         """Remove a segment that never became part of its stream."""
         self.cache.forget(segment)
-        self.filesystem.unlink(segment.path)
+        with suppress(OSError):  # the file is in no list: the next opening removes it
+            self.filesystem.unlink(segment.path)
 
     def make_room(self, stream: Stream, segment: Segment, end: int) -> None:
         """Open the active segment and give it room up to position `end`."""
@@ -412,7 +426,11 @@ class Engine:
         for segment in segments:
             segment.dropped = True
             self.cache.forget(segment)
-            self.garbage += (segment.path, segment.path + INDEX_SUFFIX)
+            if self.filesystem.durable:
+                self.garbage += (segment.path, segment.path + INDEX_SUFFIX)
+            else:
+                self.filesystem.unlink(segment.path)
+                self.filesystem.unlink(segment.path + INDEX_SUFFIX)
 
     def rewrite(self, stream: Stream, segments: Sequence[SegmentFacts], survivors: Survivors) -> tuple[int, int]:
         """Compaction: copy what survives of consecutive sealed segments into a new one and switch over in a commit.
@@ -435,7 +453,9 @@ class Engine:
         """Make a stream; one that is there stays."""
         if stream_id in self.streams:
             return
-        stream = Stream(stream_id, slug, self.options.segment_bytes, self.cache)
+        stream = self._known_streams.get(stream_id)
+        if stream is None:
+            stream = Stream(stream_id, slug, self.options.segment_bytes, self.cache)
         self.adopt_parts(stream, self._found_parts.pop(stream_id, ()))
         self.streams[stream_id] = stream
         self.next_stream_id = max(self.next_stream_id, stream_id + 1)
@@ -463,7 +483,7 @@ class Engine:
         if not replaced:
             return  # the checkpoint lists the new one already
         new = segment_from_facts(self.directory, stream_id, stream.slug, facts)
-        new.note_durable(new.position)  # it was synced before the switch
+        new.note_durable(new.position, sealed=True)  # it was synced before the switch
         new.synced_position = new.position
         stream.replace(replaced, new)
         self.drop(replaced)
@@ -484,7 +504,8 @@ class Engine:
 
     def begin_recovery(self, parts: dict[int, tuple[Segment, ...]]) -> None:
         """Start replay with the segments found on the disk."""
-        self.streams = {}
+        # A reader that loads anew goes on with the stream objects that its users hold.
+        self._known_streams, self.streams = self.streams, {}
         self._found_parts = parts
         self.add_stream(STATE_STREAM, STATE_SLUG)
 
@@ -556,6 +577,7 @@ class Engine:
                 commit=self.commit_number,
                 base=self.durable_commit,
                 life=self.life,
+                next_file_id=self.next_file_id,
                 streams=self.streams.values(),
             )
         except OSError as error:

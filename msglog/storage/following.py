@@ -9,6 +9,7 @@ is ever written.
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from msglog.errors import CorruptionError
 from msglog.storage.checkpoint import Checkpoint
 from msglog.storage.layout import PUBLISHED
 from msglog.storage.published import PublishedPage
@@ -43,23 +44,33 @@ class Follower:
         if page is None or (page.commit == engine.published and page.life == self._life):
             return
         with self._following:
-            if page.life != self._life:
+            commit = page.commit
+            if page.life != self._life or not self._follow(commit):
                 self._life = page.life
                 engine.load()
-            if page.commit > engine.published:
-                self._follow(page.commit)
+                self._wake_all()
 
-    def _follow(self, commit: int) -> None:
+    def _follow(self, commit: int) -> bool:
+        """Go on from what is known; return False when the writer has removed what lies between."""
         engine = self._engine
         state_end = engine.streams[STATE_STREAM].end
         parts = {stream.id: list(stream.parts) for stream in engine.streams.values()}
-        walk = TailWalk(engine, self._base(), parts, with_draft=False)
-        walk.run(limit=commit)
-        engine.take_over_parts(walk.parts())
-        engine.commit_number = engine.published = walk.commit
-        apply_events(engine, state_end)
+        try:
+            walk = TailWalk(engine, self._base(), parts, with_draft=False)
+            walk.run(limit=commit)
+            if walk.commit < commit:
+                return False
+            engine.take_over_parts(walk.parts())
+            apply_events(engine, state_end)
+        except (CorruptionError, FileNotFoundError):
+            return False
+        engine.commit_number = engine.published = commit
         engine.garbage.clear()  # removing files is the writer's business
-        for stream in list(engine.streams.values()):
+        self._wake_all()
+        return all(stream.start <= stream.end for stream in engine.streams.values())
+
+    def _wake_all(self) -> None:
+        for stream in list(self._engine.streams.values()):
             for waiter in tuple(stream.waiters):
                 waiter.wake()
 

@@ -10,6 +10,7 @@ timestamp i64.
 import struct
 from array import array
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 
 from crc32c import crc32c
 
@@ -54,6 +55,10 @@ class SparseIndex:
         """Return the first indexed offset beyond `position`: where reading can go on behind damage."""
         place = bisect_right(self._positions, position, hi=len(self._offsets))
         return self._offsets[place] if place < len(self._offsets) else None
+
+    def places(self) -> Iterator[tuple[int, int]]:
+        """Yield (offset, position) of all entries."""
+        return zip(self._offsets, self._positions, strict=False)
 
     def last_position(self) -> int | None:
         """Return the position of the last entry."""

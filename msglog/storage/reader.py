@@ -5,6 +5,7 @@ the end of a segment. Every frame is checked (checksum, offsets) before a byte o
 rolled, rewritten or removed meanwhile stays readable through the map in hand.
 """
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from crc32c import crc32c
@@ -66,6 +67,8 @@ class Reader:
                     return None
                 continue
             frame = self._frame_at(segment, position)
+            if frame is None:
+                continue
             if frame.next_offset > self.offset:
                 if frame.base_offset >= self._stream.end:
                     return None
@@ -86,16 +89,17 @@ class Reader:
         segment = self._stream.segment_for(self.offset)
         if segment is None:
             return None
+        position = FILE_HEADER_SIZE
         try:
-            self._map = self._cache.map(segment)
+            self._map = mapped = self._cache.map(segment)
+            if self.offset > segment.base_offset:
+                position = self._cache.index(segment).position_for(self.offset) or FILE_HEADER_SIZE
         except CorruptionError:
             if not self._moved(segment):
                 raise
             return self._locate()
-        position = FILE_HEADER_SIZE
         if self.offset > segment.base_offset:
-            position = self._cache.index(segment).position_for(self.offset) or FILE_HEADER_SIZE
-            for _, start, end, next_offset, _ in segment.walk(position, segment.stored_position):
+            for _, start, end, next_offset, _ in segment.walk(mapped, position, segment.stored_position):
                 if next_offset > self.offset:
                     position = start
                     break
@@ -110,11 +114,12 @@ class Reader:
             self._cache.on_missing()
         return segment not in self._stream.parts
 
-    def _frame_at(self, segment: Segment, position: int) -> Frame:
-        mapped = self._map
+    def _frame_at(self, segment: Segment, position: int) -> Frame | None:
+        """Return the frame at a position, None when the segment is no longer the stream's."""
         end = segment.stored_position
-        if mapped is None or end > len(mapped):
-            mapped = self._map = self._cache.map(segment)
+        mapped = self._map_up_to(segment, end)
+        if mapped is None:
+            return None
         if position + HEADER_SIZE > end:
             raise self._damage(segment, position, "a frame's header reaches beyond the end")
         crc, kind, length, _, _, base_offset, *_ = HEADER.unpack_from(mapped, position)
@@ -143,9 +148,23 @@ class Reader:
         self._position = following
         return frame
 
+    def _map_up_to(self, segment: Segment, end: int) -> Map | None:
+        """Return a map that reaches up to `end`, None when the segment is no longer the stream's."""
+        mapped = self._map
+        if mapped is None or end > len(mapped):
+            try:
+                mapped = self._map = self._cache.map(segment)
+            except CorruptionError:
+                if not self._moved(segment):
+                    raise
+                self._segment = None
+                return None
+        return mapped
+
     def _damage(self, segment: Segment, position: int, what: str) -> CorruptionError:
-        index = self._cache.index(segment)
-        next_offset = index.offset_after(position)
+        next_offset: int | None = None
+        with suppress(CorruptionError):
+            next_offset = self._cache.index(segment).offset_after(position)
         if next_offset is None or next_offset <= self.offset:
             next_offset = max(segment.end_offset, self.offset + 1)
         self._segment = None

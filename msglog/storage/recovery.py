@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from msglog.errors import CorruptionError, ReadOnlyError
 from msglog.storage.checkpoint import Checkpoint, read_checkpoints, write_checkpoint
 from msglog.storage.filesystem import FileSystem
-from msglog.storage.layout import CHECKPOINTS, FAILED, JOURNALS, PUBLISHED, SEGMENTS, parse_segment_name
+from msglog.storage.layout import CHECKPOINTS, FAILED, JOURNALS, PUBLISHED, SEGMENTS, parse_segment_name, state_name
 from msglog.storage.published import PublishedPage
 from msglog.storage.redo import redo_journal
 from msglog.storage.remains import Findings, cut_tails, keep, rewrite_tails, sort_out_files
@@ -66,6 +66,8 @@ def recover(engine: "Engine") -> Recovered:
     failed = _failed_before(engine)
     if failed and engine.readonly and not engine.writer_is_alive():
         raise ReadOnlyError(f"a sync of {directory} failed: open it once for writing", path=directory)
+    if not engine.readonly:
+        _make_durable(engine, checkpoint, rewrite=failed)
     if not clean:
         redone = redo_journal(engine, checkpoint)
     parts = _listed_parts(engine, checkpoint)
@@ -86,7 +88,7 @@ def recover(engine: "Engine") -> Recovered:
         if failed:
             rewrite_tails(engine)
     if not engine.readonly:
-        sort_out_files(engine, checkpoint, findings)
+        sort_out_files(engine, checkpoint, walk.known_files, findings)
     life = checkpoint.lives[-1][0] + 1
     needs_checkpoint = failed or redone > 0
     report = findings.report(clean=clean and not failed, commit=commit, life=life)
@@ -110,6 +112,32 @@ def _new_store(engine: "Engine", findings: Findings) -> Recovered:
         sequence=0, commit=0, clean=True, lives=[(0, 0)], next_file_id=1, next_stream_id=_FIRST_STREAM, state=(0, 0)
     )
     return Recovered(checkpoint, 0, 1, findings.report(clean=True, commit=0, life=1), engine.filesystem.durable)
+
+
+def _make_durable(engine: "Engine", checkpoint: Checkpoint, *, rewrite: bool) -> None:
+    """Sync the checkpoint that was read, and its snapshot: so far they may be in the kernel's cache only.
+
+    Killed between writing and syncing a checkpoint, the last life left one that a power cut could still take; nothing may
+    rely on it before. After a failed sync even that is not enough: it is written again.
+    """
+    commit = checkpoint.state[0]
+    names = [state_name(commit)] if commit else []
+    if rewrite:
+        write_checkpoint(engine.filesystem, engine.directory, checkpoint)
+    else:
+        names.append(CHECKPOINTS[checkpoint.sequence % len(CHECKPOINTS)])
+    for name in names:
+        try:
+            file = engine.filesystem.open(engine.path(name))
+        except FileNotFoundError:
+            continue  # a missing snapshot is found when it is read
+        try:
+            if rewrite:
+                file.write(0, file.read(0, file.size()))
+            file.sync()
+        finally:
+            file.close()
+    engine.filesystem.sync_directory(engine.directory)
 
 
 def _failed_before(engine: "Engine") -> bool:
@@ -154,7 +182,7 @@ def _listed_parts(engine: "Engine", checkpoint: Checkpoint) -> dict[int, list[Se
                     first_offset=facts[1],
                     next_offset=facts[2],
                 )
-            segment.note_durable(segment.position)
+            segment.note_durable(segment.position, sealed=segment.sealed)
             segment.synced_position = segment.position
             parts[stream_id].append(segment)
     return parts

@@ -81,6 +81,7 @@ def cut_tails(engine: "Engine", findings: Findings) -> None:
         if not stream.parts:
             continue
         segment = stream.parts[-1]
+        segment.trim_index(engine.filesystem)
         file = engine.filesystem.open(segment.path)
         try:
             remains = _read_remains(file, segment.position)
@@ -113,10 +114,14 @@ def _write_copy(engine: "Engine", path: str, data: bytes) -> None:
         file.sync()
     finally:
         file.close()
+    engine.filesystem.sync_directory(os.path.dirname(path))
 
 
-def sort_out_files(engine: "Engine", checkpoint: Checkpoint, findings: Findings) -> None:
-    """Remove what a checkpoint knows to be dropped, move what has no place, and forget old snapshots."""
+def sort_out_files(engine: "Engine", checkpoint: Checkpoint, known_files: int, findings: Findings) -> None:
+    """Remove what a checkpoint knows to be dropped, move what has no place, and forget old snapshots.
+
+    `known_files`: a draft that is believed knows of all files with smaller ids.
+    """
     filesystem = engine.filesystem
     live = {segment.file_id for stream in engine.streams.values() for segment in stream.parts}
     listed = {facts[0] for parts in checkpoint.streams.values() for facts in parts}
@@ -131,8 +136,8 @@ def sort_out_files(engine: "Engine", checkpoint: Checkpoint, findings: Findings)
         parsed = parse_segment_name(name)
         if parsed is not None and (parsed[3] in live or name in dropped):
             continue
-        if parsed is not None and parsed[3] in listed:
-            # Dropped since, but the checkpoint in force still lists it: it goes with the next one.
+        if parsed is not None and (parsed[3] in listed or checkpoint.next_file_id <= parsed[3] < known_files):
+            # Dropped since the checkpoint in force, which may still list it: it goes with the next one.
             engine.garbage += (path, path + INDEX_SUFFIX)
             continue
         known = parsed is not None and parsed[3] < checkpoint.next_file_id

@@ -126,6 +126,7 @@ class Segment:
         "draft_position",
         "dropped",
         "durable_position",
+        "durable_sealed",
         "end_offset",
         "file",
         "file_id",
@@ -158,6 +159,7 @@ class Segment:
         self.position = self.stored_position = self.synced_position = FILE_HEADER_SIZE
         # What the last durable checkpoint lists, and how far the checksum of a draft has come since.
         self.durable_position = self.draft_position = FILE_HEADER_SIZE
+        self.durable_sealed = False
         self.draft_crc = 0
         self.first_timestamp_ms = self.max_timestamp_ms = MIN_TIMESTAMP
         # The largest timestamp of the stored frames: what the next index entry says.
@@ -225,9 +227,10 @@ class Segment:
         self.before_ms = self.max_timestamp_ms
         self.announced = True
 
-    def note_durable(self, position: int) -> None:
+    def note_durable(self, position: int, *, sealed: bool) -> None:
         """A durable checkpoint lists the segment up to `position`: drafts vouch for what comes after."""
         self.durable_position = self.draft_position = position
+        self.durable_sealed = sealed
         self.draft_crc = 0
 
     def advance_checksum(self, filesystem: FileSystem) -> None:
@@ -329,26 +332,44 @@ class Segment:
         """Return the index: from memory, from its file, or rebuilt by walking over the frames."""
         if self.index is not None:
             return self.index
-        index = self._saved_index(filesystem)
+        mapped = self.map
+        if mapped is None:
+            raise AssertionError("an index is loaded for an open segment")
+        index = self._saved_index(filesystem, mapped)
         before_ms = index.last_timestamp()
         position = index.last_position()
         next_position = FILE_HEADER_SIZE if position is None else position + INDEX_INTERVAL
         reached: int | None = position or FILE_HEADER_SIZE
         while reached is not None:
-            for base_offset, start, end, _, max_timestamp in self.walk(reached, self.stored_position):
+            for base_offset, start, end, _, max_timestamp in self.walk(mapped, reached, self.stored_position):
                 reached = end
                 if start >= next_position:
                     index.add(base_offset, start, before_ms)
                     next_position = start + INDEX_INTERVAL
                 before_ms = max(before_ms, max_timestamp)
-            reached = self._frame_behind_damage(reached)
+            reached = self._frame_behind_damage(mapped, reached)
             if reached is not None:
                 next_position = reached  # what lies behind damage is found by its entry only
         self.next_index_position = next_position
         self.index = index
         return index
 
-    def _saved_index(self, filesystem: FileSystem) -> SparseIndex:
+    def _saved_index(self, filesystem: FileSystem, mapped: Map) -> SparseIndex:
+        index = self._read_index(filesystem)
+        for offset, position in index.places():
+            header = HEADER.unpack_from(mapped, position) if position + HEADER_SIZE <= len(mapped) else (0,) * 6
+            if header[1] & 0xFFFFFF != MAGIC_AND_VERSION or header[5] != offset:
+                return SparseIndex()  # left over from a tail that was cut: it is built anew
+        return index
+
+    def trim_index(self, filesystem: FileSystem) -> None:
+        """After a cut: forget the saved entries of what is no longer there."""
+        size = filesystem.list(os.path.dirname(self.path)).get(os.path.basename(self.path) + INDEX_SUFFIX, 0)
+        index = self._read_index(filesystem)
+        if len(index) * ENTRY.size < size:
+            filesystem.unlink(self.path + INDEX_SUFFIX)
+
+    def _read_index(self, filesystem: FileSystem) -> SparseIndex:
         try:
             file = filesystem.open(self.path + INDEX_SUFFIX, writable=False)
         except FileNotFoundError:
@@ -371,14 +392,12 @@ class Segment:
             finally:
                 file.close()
 
-    def walk(self, position: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
+    def walk(self, mapped: Map, position: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
         """Yield (base offset, position, end position, next offset, max timestamp) of the frames from `position` on.
 
-        Every checksum is verified; it stops before the first frame that is damaged.
+        Every checksum is verified; it stops before the first frame that is damaged. The map is given, since the segment
+        may be closed by another thread meanwhile.
         """
-        mapped = self.map
-        if mapped is None:
-            return
         while position + HEADER_SIZE <= end:
             header = HEADER.unpack_from(mapped, position)
             following = position + HEADER_SIZE + header[2]
@@ -389,15 +408,15 @@ class Segment:
             yield header[5], position, following, header[5] + header[4], header[7]
             position = following
 
-    def _frame_behind_damage(self, position: int) -> int | None:
+    def _frame_behind_damage(self, mapped: Map, position: int) -> int | None:
         """Return the position of the first whole frame behind damage at `position`, None at the end."""
-        mapped, end = self.map, self.stored_position
-        if mapped is None or position >= end:
+        end = self.stored_position
+        if position >= end:
             return None
         magic = MAGIC_AND_VERSION.to_bytes(3, "little")
         place = mapped.find(magic, position + 5, end)
         while place >= 0:
-            if next(self.walk(place - 4, end), None) is not None:
+            if next(self.walk(mapped, place - 4, end), None) is not None:
                 return place - 4
             place = mapped.find(magic, place + 1, end)
         return None

@@ -22,7 +22,10 @@ class Model(Protocol):
     section: str
 
     def load(self, snapshot: Any) -> None:
-        """Take over what `snapshot` returned once, None for a new store; called once, before any event."""
+        """Take over what `snapshot` returned once, None for a new store; called before any event.
+
+        Called again on a readonly engine that loads anew: what the model knew before is then forgotten.
+        """
 
     def apply(self, event: list[Any]) -> None:
         """Apply one event (its kind first); never fails, never reads a clock."""

@@ -82,9 +82,9 @@ class Stream:
     def _offset_in(self, segment: Segment, timestamp_ms: int) -> int | None:
         index = self._cache.index(segment)
         position = index.position_before_time(timestamp_ms) or FILE_HEADER_SIZE
-        self._cache.map(segment)
+        mapped = self._cache.map(segment)
         reached = segment.base_offset
-        for base_offset, _, _, next_offset, max_timestamp in segment.walk(position, segment.stored_position):
+        for base_offset, _, _, next_offset, max_timestamp in segment.walk(mapped, position, segment.stored_position):
             reached = next_offset
             if base_offset >= self.end:
                 return None

@@ -62,10 +62,11 @@ def _run(reference: "weakref.ref[Engine]", syncer: Syncer, interval: float | Non
         pause = interval
         try:
             _work(engine)
-        except MsglogError as error:
-            if engine.closed or isinstance(engine.obstacle, MsglogError):
+        except Exception as error:  # noqa: BLE001 a promise hangs on this thread: it must not die of anything
+            if engine.closed or engine.failure is not None:
                 return
-            logger.warning("background sync of %s failed, trying again: %s", engine.directory, error)
+            log = logger.warning if isinstance(error, MsglogError) else logger.exception
+            log("background sync of %s failed, trying again: %s", engine.directory, error)
             engine.request_checkpoint(wake=False)
             pause = _RETRY_SECONDS
         del engine

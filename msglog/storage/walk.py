@@ -15,7 +15,7 @@ from crc32c import crc32c
 
 from msglog.errors import CorruptionError
 from msglog.storage.checkpoint import Checkpoint
-from msglog.storage.draft import read_draft, stretch_matches
+from msglog.storage.draft import Draft, read_draft, stretch_matches
 from msglog.storage.filesystem import Map
 from msglog.storage.frame import HEADER, HEADER_SIZE, MAGIC_AND_VERSION, decode
 from msglog.storage.layout import SEGMENTS, in_segments, parse_segment_name
@@ -61,6 +61,8 @@ class TailWalk:
         # Files that nothing lists, by stream: an open stream may go on in one of them.
         self.unlisted: dict[int, list[tuple[int, int, str]]] = {}
         self.next_file_id = 1
+        # Files with a smaller id that nothing lists were dropped; the others are strangers.
+        self.known_files = checkpoint.next_file_id
         self._slugs: dict[int, str] = {}
         self._adopted: set[int] = set()
         self._needed: dict[int, int] = {}
@@ -69,8 +71,8 @@ class TailWalk:
         self._sort_files({segment.file_id for segments in parts.values() for segment in segments})
         draft = read_draft(engine.filesystem, engine.directory, checkpoint) if with_draft else None
         if draft is not None:
-            self.draft_sequence, commit, streams = draft
-            self._believe(commit, streams)
+            self.draft_sequence = draft.sequence
+            self._believe(draft)
 
     def parts(self) -> dict[int, tuple[Segment, ...]]:
         """Return the segments of every stream, cut to the recovered commit."""
@@ -97,11 +99,11 @@ class TailWalk:
 
     # The draft
 
-    def _believe(self, commit: int, streams: dict[int, list[tuple[list[int], int, int]]]) -> None:
+    def _believe(self, draft: Draft) -> None:
         """Begin behind the draft if every stretch of bytes it vouches for is there."""
         engine = self._engine
         drafted: dict[int, list[Segment]] = {}
-        for stream_id, stretches in streams.items():
+        for stream_id, stretches in draft.streams.items():
             known = {segment.file_id: segment for segment in self._tails.get(stream_id, Tail([])).parts}
             for facts, start, checksum in stretches:
                 segment = segment_from_facts(engine.directory, stream_id, self._slugs.get(stream_id, ""), facts)
@@ -109,12 +111,14 @@ class TailWalk:
                     return
                 if start == FILE_HEADER_SIZE and not self._header_fits(segment):
                     return
-                segment.note_durable(start)
-                segment.announced = facts[0] in known
+                before = known.get(facts[0])
+                segment.note_durable(start, sealed=before is not None and before.durable_sealed)
+                segment.announced = before is not None
                 drafted.setdefault(stream_id, []).append(segment)
         for stream_id, segments in drafted.items():
             self._take_drafted(stream_id, segments)
-        self.commit = commit
+        self.commit = draft.commit
+        self.known_files = draft.next_file_id
 
     def _take_drafted(self, stream_id: int, segments: list[Segment]) -> None:
         tail = self._tails.setdefault(stream_id, Tail([]))

@@ -147,8 +147,8 @@ class Writer:
             segment.file.write(position, placed.header + body.data)
         else:
             mapped = segment.map
-            if mapped is None:
-                raise AssertionError("a segment with frames to come stays open")
+            if mapped is None:  # closed since an interrupted plan was made
+                mapped = self._engine.cache.open(segment)
             if placed.end > segment.zeroed_position and self._engine.filesystem.durable:
                 segment.zero_ahead(placed.end)
             mapped[position : placed.end] = placed.header + body.data
@@ -189,7 +189,7 @@ class DirectWriter(Writer):
         # From here on only forward.
         engine.obstacle = plan
         self.redo(plan)
-        engine.obstacle = None
+        engine.obstacle = engine.failure
         engine.cache.pinned.clear()
         self._bytes += plan.size
         self._after_growth(plan.installs)
@@ -214,9 +214,7 @@ class DirectWriter(Writer):
         engine, segment, frame = self._engine, stream.active, stream.unfinished
         header = frames.HEADER.unpack_from(frame)
         base_offset, timestamp_ms, number, value_total = header[5], header[6], header[8], header[11]
-        mapped = segment.map
-        if mapped is None:
-            raise AssertionError("the active segment is open")
+        mapped = engine.cache.open(segment)  # a reader may have closed it meanwhile
         end = segment.position
         if mapped[end - len(frame) : end] != frame:  # the position was not advanced yet
             mapped[end : end + len(frame)] = frame
@@ -275,7 +273,7 @@ class DirectWriter(Writer):
             if timestamp_ms > segment.max_timestamp_ms:
                 segment.max_timestamp_ms = segment.before_ms = timestamp_ms
             engine.commit_number = engine.published = engine.page_slots[2] = number
-            engine.obstacle = None
+            engine.obstacle = engine.failure
             if stream.waiters:
                 for waiter in tuple(stream.waiters):
                     waiter.wake()
@@ -349,15 +347,14 @@ class JournalWriter(Writer):
         except BaseException as error:
             self.abandon(plan)
             if isinstance(error, OSError) and not isinstance(error, MsglogError):
-                raise StoreFailedError(
-                    f"could not make room in the journal: {error}", path=engine.directory, outcome="not_applied"
-                ) from error
+                # The area is synced when it grows: entries that wait for their sync may be gone with it.
+                raise engine.stop_writing("the journal could not grow", error) from error
             raise
         plan.entry_position = self._journal.area.position
         # From here on only forward.
         engine.obstacle = plan
         self.redo(plan)
-        engine.obstacle = None
+        engine.obstacle = engine.failure
         engine.cache.pinned.clear()
         long = plan.number - engine.durable_commit >= CHECKPOINT_COMMITS
         if long or self._journal.wants_checkpoint or engine.snapshot_due():

@@ -144,7 +144,7 @@ class OSFileSystem:
     durable = True
 
     def make_directory(self, path: str) -> None:
-        """Create the directory for the owner only; a parent that is made here gets the same mode."""
+        """Create the directory for the owner only, and its parents alike; their names are synced."""
         if os.path.isdir(path):
             return
         parent = os.path.dirname(path)
@@ -152,6 +152,7 @@ class OSFileSystem:
             self.make_directory(parent)
         with contextlib.suppress(FileExistsError):
             os.mkdir(path, 0o700)
+            self.sync_directory(parent or os.curdir)
 
     def list(self, path: str) -> dict[str, int]:
         """Return the files in a directory with their sizes."""

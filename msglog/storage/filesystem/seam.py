@@ -50,7 +50,7 @@ class FileSystem(Protocol):
     """Whether anything outlives the process: without it no journal, checkpoint or sync is worth its cost."""
 
     def make_directory(self, path: str) -> None:
-        """Create the directory and its parents, for the owner only; one that exists is fine."""
+        """Create the directory and its parents, for the owner only, and sync their names; one that exists is fine."""
 
     def list(self, path: str) -> dict[str, int]:
         """Return the files in a directory with their sizes; empty when it does not exist."""
