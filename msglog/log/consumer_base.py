@@ -119,10 +119,14 @@ class ConsumerBase:
         self._follow_topics()
         self._offsets.commit_finished(seat, self._positions.known())
         self._polled = True
+        change = self._source.next_change()
+        if change is not None and change.kind == "lost":
+            self._unannounced.clear()
         while self._unannounced:
             self._announce(self._unannounced.pop(0))
-        while (change := self._source.next_change()) is not None:
+        while change is not None:
             self._apply(change)
+            change = self._source.next_change()
         self._note_polling(polls=True)
         self._pace.looked()
 

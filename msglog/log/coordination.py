@@ -18,12 +18,13 @@ without members do not expire; Kafka drops them after seven days. Imported by th
 """
 
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from queue import Empty, SimpleQueue
-from typing import cast
+from typing import TypeVar, cast
 from weakref import WeakSet
 
-from msglog.errors import ClosedError, FencedError, OffsetOutOfRangeError
+from msglog.errors import ClosedError, FencedError, MsglogError, OffsetOutOfRangeError
 from msglog.log.bell import Bell
 from msglog.log.groups import GroupsModel
 from msglog.log.live_group import LiveGroup, Seat
@@ -37,6 +38,8 @@ from msglog.types import TopicPartition
 from msglog.waiting import Waiter
 
 SERVICE = "groups"
+
+_T = TypeVar("_T")
 
 
 class Coordination:
@@ -100,12 +103,7 @@ class Coordination:
 
     def join(self, group: str, request: JoinRequest, bell: Bell) -> Seat:
         """Join a group at once; the first `sync` delivers the member's share. Raises `GroupError`."""
-        with self._engine.lock:
-            live = self._live_or_new(group)
-            try:
-                return live.join(request, bell, self._now_ms())
-            finally:
-                self._settle(live)
+        return self._change(group, lambda live: live.join(request, bell, self._now_ms()))
 
     def leave(self, seat: Seat) -> None:
         """Leave the group; a static member stays, away, until its session times out."""
@@ -122,39 +120,22 @@ class Coordination:
 
     def sync(self, seat: Seat) -> Sync:
         """Return what a member is to do next; this is its poll. Raises `FencedError`."""
-        with self._engine.lock:
-            live = self._live_or_new(seat.group)
-            step = live.sync(seat, self._now_ms())
-            if live.has_news or not live.seats:
-                self._settle(live)
-            return step
+        return self._change(seat.group, lambda live: live.sync(seat, self._now_ms()))
 
     def revoked(self, seat: Seat, partitions: Collection[TopicPartition]) -> None:
         """Confirm that a member has stopped working on `partitions`."""
-        with self._engine.lock:
-            live = self._live_or_new(seat.group)
-            live.revoked(seat, partitions)
-            self._settle(live)
+        self._change(seat.group, lambda live: live.revoked(seat, partitions))
 
     def subscribe(self, seat: Seat, topics: frozenset[str]) -> None:
         """Change what a member subscribes to. Raises `FencedError`."""
-        with self._engine.lock:
-            live = self._live_or_new(seat.group)
-            try:
-                live.group.subscribe(seat.member_id, topics, self._now_ms())
-            finally:
-                self._settle(live)
+        self._change(seat.group, lambda live: live.group.subscribe(seat.member_id, topics, self._now_ms()))
 
     def is_member(self, seat: Seat) -> bool:
         """Whether the group still knows a member: neither evicted nor fenced."""
-        with self._engine.lock:
-            live = self._live_or_new(seat.group)
-            try:
-                return live.group.heartbeat(seat.member_id, self._now_ms())
-            except FencedError:
-                return False
-            finally:
-                self._settle(live)
+        try:
+            return self._change(seat.group, lambda live: live.group.heartbeat(seat.member_id, self._now_ms()))
+        except FencedError:
+            return False
 
     def find(self, group: str) -> Group | None:
         """Return the coordinator of a group that has, or had, members, else None. Under the store lock."""
@@ -162,8 +143,7 @@ class Coordination:
         live = self._groups.get(group)
         if live is None:
             return None
-        live.group.expire(self._now_ms())
-        self._settle(live)
+        self._guarded(live, lambda: live.group.expire(self._now_ms()))
         return live.group
 
     def groups(self) -> list[str]:
@@ -203,14 +183,10 @@ class Coordination:
         `PartitionNotFoundError`; `OffsetOutOfRangeError` for an offset beyond the end.
         """
         live = self._live_or_new(group)
-        try:
-            if seat is None:
-                live.group.check_standalone_commit()
-            else:
-                live.group.check_commit(seat.member_id, seat.generation, offsets)
-        finally:
-            if live.has_news or not live.seats:
-                self._settle(live)
+        if seat is None:
+            self._guarded(live, live.group.check_standalone_commit)
+        else:
+            self._guarded(live, lambda: live.group.check_commit(seat.member_id, seat.generation, offsets))
         self.record_offsets(commit, group, offsets)
 
     def record_offsets(self, commit: Commit, group: str, offsets: Mapping[TopicPartition, int]) -> None:
@@ -243,7 +219,35 @@ class Coordination:
         for waiter in self._observers.get(group, ()):
             waiter.wake()
 
-    # Inside, under the store lock
+    # Inside
+
+    def _change(self, group: str, change: Callable[[LiveGroup], _T]) -> _T:
+        """Take the store lock and do something to a group."""
+        with self._engine.lock:
+            live = self._live_or_new(group)
+            return self._guarded(live, lambda: change(live))
+
+    def _guarded(self, live: LiveGroup, work: Callable[[], _T]) -> _T:
+        """Do something to a group under the store lock, and tell whoever must know of what came of it.
+
+        The coordinator's steps are not made to be interrupted: a group that an interrupt (Ctrl-C) struck is given
+        up, and its members find themselves lost and join anew.
+        """
+        try:
+            try:
+                return work()
+            finally:
+                self._settle(live)
+        except MsglogError:
+            raise
+        except BaseException:
+            self._disband(live)
+            raise
+
+    def _disband(self, live: LiveGroup) -> None:
+        if self._groups.get(live.group.group) is live:
+            self.forget(live.group.group)
+        live.ring()
 
     def _live_or_new(self, group: str) -> LiveGroup:
         self._take_up_abandoned()
@@ -266,11 +270,12 @@ class Coordination:
     def _release(self, seat: Seat) -> None:
         live = self._groups.get(seat.group)
         if live is not None:
-            live.leave(seat, self._now_ms())
-            self._settle(live)
+            self._guarded(live, lambda: live.leave(seat, self._now_ms()))
 
     def _settle(self, live: LiveGroup) -> None:
-        """After each change: tell the members, set the timer, and forget a group that is no more."""
+        """Tell the members what changed, set the timer, and forget a group that is no more."""
+        if not live.has_news and live.timer is not None:
+            return
         live.tell()
         due_ms = live.next_check_ms(self._now_ms())
         timer = live.timer
@@ -289,8 +294,7 @@ class Coordination:
         with self._engine.lock:
             live.timer = None
             self._take_up_abandoned()
-            live.keep_alive(self._now_ms())
-            self._settle(live)
+            self._guarded(live, lambda: live.keep_alive(self._now_ms()))
 
     def _topic_changed(self, name: str) -> None:
         self.topics_version += 1
@@ -298,8 +302,7 @@ class Coordination:
             self._model.forget_deleted_topics()
         counts = self._partition_counts()
         for live in tuple(self._groups.values()):
-            live.group.set_partitions(counts)
-            self._settle(live)
+            self._guarded(live, partial(live.group.set_partitions, counts))
         for bell in tuple(self._bells):
             bell.ring()
 

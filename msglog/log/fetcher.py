@@ -8,7 +8,6 @@ Imported by the consumer.
 from collections import deque
 from collections.abc import Collection, Iterator
 from itertools import islice
-from operator import length_hint
 
 from msglog.errors import MsglogError
 from msglog.log.positions import PartitionCursor
@@ -76,7 +75,7 @@ class Fetcher:
             raise
         if ready is None:
             return None
-        self._turn -= length_hint(ready.left)
+        self._turn -= ready.remaining
         self._run = ready
         return ready.left
 
@@ -89,8 +88,8 @@ class Fetcher:
         """Return the positions before the records in hand: the last `take`, or the last one of a run."""
         if self._run is None:
             return {cursor.partition: position for cursor, position in self._taken.items()}
-        record = self._run.last_record
-        return {} if record is None else {self._run.partition: record.offset}
+        offset = self._run.last_offset
+        return {} if offset is None else {self._run.partition: offset}
 
     def has_more(self) -> bool:
         """Whether there is something to take."""

@@ -54,6 +54,8 @@ class GroupMember:
         Raises `FencedError` when the member was fenced, once `lost` was answered for that.
         """
         if self._fenced is not None:
+            if self._held:
+                return Change("lost", frozenset(self._held))
             raise FencedError(self._fenced)
         seat = self.seat or self._join()
         try:
@@ -61,7 +63,7 @@ class GroupMember:
             step = self._coordination.sync(seat)
         except FencedError as error:
             self._fenced = str(error)
-            return Change("lost", frozenset(self._held))
+            return self.next_change()
         if step.lost:
             return Change("lost", frozenset(self._held))
         new = seat.owned - self._held

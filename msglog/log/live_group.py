@@ -18,6 +18,8 @@ from msglog.waiting import Timer
 HEARTBEATS_PER_TIMEOUT = 3
 """How often a member is heard of within the shorter of its two timeouts."""
 
+_NOTHING_TOLD = -1
+
 
 class Seat:
     """A consumer's place in its group.
@@ -50,15 +52,14 @@ class LiveGroup:
         self.group = group
         self.seats: dict[str, Seat] = {}
         self.timer: Timer | None = None
-        self._version = group.version
+        self._version = _NOTHING_TOLD
 
     def join(self, request: JoinRequest, bell: Bell, now_ms: int) -> Seat:
         """Add a member and return its seat. Raises what `Group.join` raises."""
         self.group.join(request, now_ms)
         seat = self.seats[request.member_id] = Seat(self.group.group, request, bell)
-        if request.instance_id is not None:
-            # A former holder of the id is fenced, which need not be a rebalance: it shall find out at once.
-            self.ring()
+        # News even if it is no rebalance: a former holder of the instance id is fenced, due times may be earlier.
+        self._version = _NOTHING_TOLD
         return seat
 
     def leave(self, seat: Seat, now_ms: int) -> None:

@@ -1,21 +1,23 @@
 """Where a consumer stands in each of its partitions.
 
-A position is one past the last record handed out. It is not stored: a partition's records are handed out
-through one list iterator, and what is left in that tells the position. So handing out a record costs no more
-than taking it from the list, iteration and `poll` share positions by sharing the iterator, and what was read
-ahead never counts. Invariant: whatever takes records away (seek, pause, revocation) first exhausts the
-iterator, so that a loop that still holds it goes on with nothing stale. Imported by the fetcher and the
-consumer.
+A position is one past the last record handed out. It is not stored: the records of a frame are made one at a
+time, as they are taken from one iterator, which counts down beside them how many are left, and that tells
+the position. So handing out a record costs nothing for the position, iteration and `poll` share positions by
+sharing the iterator, and what was read ahead never counts. Invariant: what ends an iterator early (seek,
+pause, revocation) also sets its count to nothing left, so that a loop that still holds it goes on with
+nothing stale. Imported by the fetcher and the consumer.
 """
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterator
+from itertools import compress, repeat
 from operator import length_hint
 from typing import Literal
 
 from msglog.errors import GroupError, OffsetOutOfRangeError
 from msglog.log.model import LogModel
-from msglog.log.records import records_of
-from msglog.storage import Stream
+from msglog.log.records import iterate_records
+from msglog.storage import Frame, Stream
 from msglog.types import Record, TopicPartition
 
 Start = Literal["earliest", "latest", "error"]
@@ -28,14 +30,19 @@ class PartitionCursor:
     """One partition that is being consumed: its position, and the records read ahead of it.
 
     `start` says where to go when there is no committed offset, or when the position is out of the
-    partition's range.
+    partition's range. An interrupt finds the cursor either as it was or as it shall be (`_hold`).
     """
 
     __slots__ = (
         "_asked",
+        "_first",
+        "_frame",
+        "_next_read",
         "_position",
         "_reader",
-        "_records",
+        "_size",
+        "_stop",
+        "_uncounted",
         "left",
         "partition",
         "paused",
@@ -49,23 +56,35 @@ class PartitionCursor:
         self.start = start
         self.paused = False
         self.left: Iterator[Record] = iter(())
-        self._records: list[Record] = []
         self._reader = stream.reader(0)
-        self._asked: int | None = None
+        # The frame in hand: `_size` of its records, from number `_first` on, are those with offsets from
+        # `_position` to before `_stop`. What `_uncounted` still has to give is not handed out yet.
+        self._frame: Frame | None = None
+        self._first = self._size = self._stop = 0
+        self._uncounted = repeat(1, 0)
         self._position: int | None = None
+        self._next_read = 0
+        self._asked: int | None = None
         self.rewind(committed)
+
+    @property
+    def remaining(self) -> int:
+        """How many records of the frame in hand are left to hand out."""
+        return length_hint(self._uncounted)
+
+    @property
+    def last_offset(self) -> int | None:
+        """The offset of the record handed out last from the frame in hand, None if it was none yet."""
+        taken = self._size - length_hint(self._uncounted)
+        if not taken or self._frame is None:
+            return None
+        return self._frame.offsets[self._first + taken - 1]
 
     @property
     def position(self) -> int | None:
         """The next offset to hand out; None while `start="error"` leaves it open."""
-        taken = len(self._records) - length_hint(self.left)
-        return self._records[taken - 1].offset + 1 if taken else self._position
-
-    @property
-    def last_record(self) -> Record | None:
-        """The record handed out last from the frame in hand."""
-        taken = len(self._records) - length_hint(self.left)
-        return self._records[taken - 1] if taken else None
+        last_offset = self.last_offset
+        return self._position if last_offset is None else last_offset + 1
 
     def settled_position(self) -> int:
         """Return the position. Raises `OffsetOutOfRangeError` while `start="error"` leaves it open."""
@@ -74,8 +93,8 @@ class PartitionCursor:
 
     def rewind(self, committed: int | None) -> None:
         """Go to a committed offset, or to where `start` says when there is none or it is out of range."""
-        self.seek(0)
-        self._position, self._asked = None, committed
+        self._asked = committed
+        self._hold(None, None, 0, 0)
         try:
             self._locate(committed)
         except OffsetOutOfRangeError:
@@ -83,20 +102,15 @@ class PartitionCursor:
 
     def seek(self, offset: int) -> None:
         """Go to `offset` and forget what was read ahead."""
-        self._drop()
-        self._position = offset
-        self._reader.seek(offset)
+        self._hold(None, offset, offset, offset)
 
     def detach(self) -> None:
         """End the runs of all who hold `left`; what was read ahead stays for later."""
-        position = self.position
-        self._records = list(self.left)
-        self.left = iter(self._records)
-        self._position = position
+        self._hold(self._frame if self.remaining else None, self.position, self._stop, self._next_read)
 
     def in_hand(self) -> bool:
         """Whether records read ahead can be handed out: not when paused, nor when they were removed meanwhile."""
-        if self.paused or not length_hint(self.left):
+        if self.paused or not self.remaining:
             return False
         position = self.position
         if position is not None and position < self.stream.start:
@@ -113,30 +127,46 @@ class PartitionCursor:
 
     def has_more(self) -> bool:
         """Whether `ready` has something to do: a record, or an error to raise."""
-        return not self.paused and (
-            length_hint(self.left) > 0 or self._position is None or self._reader.offset < self.stream.end
-        )
+        return not self.paused and (self.remaining > 0 or self._position is None or self._next_read < self.stream.end)
 
     def _read(self) -> bool:
         stream, reader = self.stream, self._reader
-        if self._position is None:
-            self._locate(self._asked)
-        if reader.offset >= stream.end:
+        position = self.settled_position()
+        if self._next_read >= stream.end:
             return False
-        if reader.offset < stream.start:
-            self._locate(reader.offset)
+        if self._next_read < stream.start:
+            position = self._locate(self._next_read)
+        if reader.offset != self._next_read:
+            reader.seek(self._next_read)
         while (frame := reader.read()) is not None:
-            end = stream.end
-            position = self.settled_position()
-            records = records_of(frame, *self.partition, max(position, stream.start), end)
-            if frame.next_offset > end:
-                reader.seek(end)
-            if records:
-                self._position = position
-                self._records = records
-                self.left = iter(records)
+            stop = min(frame.next_offset, stream.end)
+            self._hold(frame, max(position, stream.start), stop, stop)
+            if self.remaining:
                 return True
         return False
+
+    def _hold(self, frame: Frame | None, position: int | None, stop: int, next_read: int) -> None:
+        """Have a frame's records from `position` to before `stop` in hand, and go on reading at `next_read`."""
+        first = size = 0
+        uncounted = repeat(1, 0)
+        left: Iterator[Record] = iter(())
+        if frame is not None and position is not None:
+            first = bisect_left(frame.offsets, position)
+            size = bisect_left(frame.offsets, stop) - first
+            uncounted = repeat(1, size)
+            left = compress(iterate_records(frame, *self.partition, position, stop), uncounted)
+        former = self._uncounted
+        # Stores alone, without a call among them: no signal is handled in between.
+        self._frame = frame
+        self._first = first
+        self._size = size
+        self._stop = stop
+        self._uncounted = uncounted
+        self.left = left
+        self._position = position
+        self._next_read = next_read
+        for _ in former:
+            pass  # whoever still iterates finds nothing more
 
     def _locate(self, asked: int | None) -> int:
         """Go to `asked`, or to where `start` says if that is not in the partition."""
@@ -160,11 +190,6 @@ class PartitionCursor:
             start_offset=first,
             end_offset=end,
         )
-
-    def _drop(self) -> None:
-        list(self.left)
-        self._records = []
-        self.left = iter(())
 
 
 class Positions:

@@ -2,7 +2,7 @@
 
 Descriptors are scarce (RLIMIT_NOFILE), so only so many segments are open at a time. The one used longest ago is closed
 first; what it holds unsynced is synced before, since a later descriptor might not be told of a write error. A segment
-with frames that are journaled but not stored yet stays open, and so does one that a checkpoint is syncing.
+that a checkpoint is syncing stays open.
 All methods but `map` and `index` are called under the store lock; these two take it when they must open a
 segment, and may then have to wait for a sync of another.
 """
@@ -53,8 +53,6 @@ class SegmentCache:
         self._writable = writable
         self._open: dict[int, Segment] = {}
         self._closed = False
-        # Files of the commit that is being planned: one commit may touch more streams than may be open.
-        self.pinned: set[int] = set()
         self._ticks = itertools.count(1)
         self.on_sync_error: Callable[[OSError], object] | None = None
         # A reader in another process looks again when a file is gone: the writer may have dropped it.
@@ -133,7 +131,7 @@ class SegmentCache:
 
     def _make_place(self) -> None:
         while len(self._open) >= self._limit:
-            idle = [segment for segment in self._open.values() if self._may_close(segment)]
+            idle = [segment for segment in self._open.values() if not segment.syncing]
             if not idle:
                 return  # more are pinned than the limit allows: the system's limit is still far
             oldest = min(idle, key=lambda segment: segment.used)
@@ -142,11 +140,6 @@ class SegmentCache:
                 oldest.advance_checksum(self._filesystem)
                 oldest.save_index(self._filesystem)
             self.forget(oldest)
-
-    def _may_close(self, segment: Segment) -> bool:
-        if segment.file_id in self.pinned:
-            return False
-        return not segment.syncing and segment.stored_position >= segment.position
 
     def _sync(self, segment: Segment) -> None:
         if not segment.dirty or segment.file is None or not self._filesystem.durable:

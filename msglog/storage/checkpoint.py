@@ -10,8 +10,8 @@
     24        8     commit    the store is durable up to this commit
     32        -     contents  msgpack, see `Checkpoint`
 
-crc, magic and version stay where they are in every future version. A draft has the same form with a magic of its own; it is
-written without a sync and carries checksums of the stretches it vouches for, see `draft`.
+crc, magic and version stay where they are in every future version. A draft has the same form with a magic of its own;
+it is written without a sync and carries checksums of the stretches it vouches for, see `draft`.
 """
 
 import os

@@ -62,16 +62,11 @@ class Checkpointer:
                     engine.refuse_more()  # a commit after this checkpoint would make it a lie
                 notes = self._take_notes(clean=clean)
             try:
-                for segment, _ in notes.dirty:
-                    segment.syncing = True
                 self._make_durable(notes)
             except OSError as error:
                 if isinstance(error, DiskFullError):
                     raise
                 raise engine.stop_writing("a sync failed", error) from error
-            finally:
-                for segment, _ in notes.dirty:
-                    segment.syncing = False
             with engine.lock:
                 self._conclude(notes)
             self._unlink(notes.garbage)
@@ -138,10 +133,15 @@ class Checkpointer:
         write_checkpoint(engine.filesystem, engine.directory, notes.checkpoint)
 
     def _sync(self, segment: Segment) -> None:
-        file = segment.file
-        if file is not None:
-            file.sync()
-            return
+        try:
+            with self._engine.lock:
+                file = segment.file
+                segment.syncing = file is not None  # one at a time: what is being synced cannot be closed
+            if file is not None:
+                file.sync()
+                return
+        finally:
+            segment.syncing = False
         # Not open since recovery found frames in it. A file that is gone was dropped meanwhile: nobody needs it.
         with suppress(FileNotFoundError):
             file = self._engine.filesystem.open(segment.path)

@@ -326,7 +326,6 @@ class Engine:
             self._refuse()
         if isinstance(obstacle, Plan):
             self.writer.redo(obstacle)
-            self.cache.pinned.clear()
         elif isinstance(self.writer, DirectWriter):
             self.writer.redo_append(obstacle)  # the stream of an interrupted `append`
         self.obstacle = self.failure

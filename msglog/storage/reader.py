@@ -78,6 +78,9 @@ class Reader:
 
     def _next_segment(self, segment: Segment) -> bool:
         """Leave a segment that was read to its end; return whether there may be more."""
+        if segment not in self._stream.parts:
+            self._segment = None  # rewritten, dropped, or loaded anew by a follower
+            return True
         if not segment.sealed:
             return False
         # Offsets that compaction removed at the end of a segment are skipped with it.

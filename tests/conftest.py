@@ -1,0 +1,21 @@
+"""Hypothesis profiles, chosen by MSGLOG_HYPOTHESIS_PROFILE: "ci" (the default) or "torture"."""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "ci",
+    max_examples=100,
+    stateful_step_count=50,
+    # Examples touch files and threads on loaded machines: how long one takes says nothing.
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    # Every run searches anew, and a failure prints how to repeat it.
+    derandomize=False,
+    print_blob=True,
+)
+settings.register_profile(
+    "torture", parent=settings.get_profile("ci"), max_examples=10_000, stateful_step_count=200
+)
+settings.load_profile(os.environ.get("MSGLOG_HYPOTHESIS_PROFILE", "ci"))

@@ -1,0 +1,231 @@
+"""Callbacks on threads: every record once, retries in order, ends of all kinds."""
+
+import threading
+import time
+
+import pytest
+
+from msglog import ClosedError, InvalidOptionError, InvalidTypeError, Log, Retry, Subscription, TopicNotFoundError
+from msglog import TopicPartition as Tp
+
+SOON = Retry(delay_ms=20, factor=1.0)
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_every_record_is_handled_and_committed(real_log):
+    seen = []
+    with real_log.subscribe("two", group="g", callback=seen.append, workers=2) as subscription:
+        for number in range(100):
+            real_log.append("two", b"%d" % number, partition=number % 2)
+        assert subscription.wait_idle(10)
+        assert real_log.describe_group("g").lag == {Tp("two", 0): 0, Tp("two", 1): 0}
+        assert isinstance(subscription, Subscription)
+    for partition in (0, 1):
+        assert [r.offset for r in seen if r.partition == partition] == list(range(50))
+    assert real_log.describe_group("g").members == ()
+
+
+def test_wait_idle_counts_what_is_there_at_the_call(real_log):
+    release = threading.Event()
+    with real_log.subscribe("one", group="g", callback=lambda _: release.wait(10)) as subscription:
+        assert subscription.wait_idle(0)
+        real_log.append("one", b"x")
+        assert not subscription.wait_idle(0)
+        assert not subscription.wait_idle(0.05)
+        release.set()
+        assert subscription.wait_idle(10)
+
+
+def test_a_failed_record_is_retried_in_order(real_log):
+    attempts = []
+
+    def work(record):
+        attempts.append((record.partition, record.offset))
+        if record.partition == 0 and record.offset == 1 and attempts.count((0, 1)) < 4:
+            raise ValueError
+
+    with real_log.subscribe("two", group="g", callback=work, on_error=SOON) as subscription:
+        for number in range(6):
+            real_log.append("two", b"x", partition=number % 2)
+        assert subscription.wait_idle(10)
+    assert [a for a in attempts if a[0] == 0] == [(0, 0), (0, 1), (0, 1), (0, 1), (0, 1), (0, 2)]
+    assert [a for a in attempts if a[0] == 1] == [(1, 0), (1, 1), (1, 2)]
+
+
+def test_a_failing_partition_does_not_hold_up_the_others(real_log):
+    handled = []
+
+    def work(record):
+        if record.partition == 0:
+            raise ValueError
+        handled.append(record.offset)
+
+    with real_log.subscribe("two", group="g", callback=work, on_error=Retry(delay_ms=60_000)) as subscription:
+        real_log.append_many("two", [b"x"] * 3, partition=0)
+        real_log.append_many("two", [b"x"] * 3, partition=1)
+        wait_until(lambda: len(handled) == 3)
+        assert not subscription.wait_idle(0.01)
+    assert real_log.describe_group("g").offsets.get(Tp("two", 0), 0) == 0
+    assert real_log.describe_group("g").offsets[Tp("two", 1)] == 3
+
+
+def test_a_record_is_left_behind_when_its_retries_are_used_up(real_log, caplog):
+    attempts = []
+
+    def work(record):
+        attempts.append(record.offset)
+        if record.value == b"bad":
+            raise ValueError
+
+    with real_log.subscribe("one", group="g", callback=work, on_error=Retry(limit=2, delay_ms=0)) as subscription:
+        real_log.append_many("one", [b"good", b"bad", b"good"])
+        assert subscription.wait_idle(10)
+    assert attempts == [0, 1, 1, 1, 2]
+    assert "giving up" in caplog.text
+    assert "good" not in caplog.text
+
+
+def test_a_fatal_callback_ends_its_worker_and_commits_nothing_of_it(real_log, caplog):
+    def work(record):
+        if record.offset == 2:
+            raise SystemExit
+
+    subscription = real_log.subscribe("one", group="g", callback=work)
+    real_log.append_many("one", [b"x"] * 5)
+    assert subscription.join(10)
+    assert not subscription.wait_idle(10)
+    assert real_log.describe_group("g").offsets == {Tp("one", 0): 2}
+    assert "a worker of a subscription failed" in caplog.text
+    subscription.close()
+
+
+def test_stop_ends_after_the_record_in_hand(real_log):
+    seen = []
+
+    def work(record):
+        seen.append(record.offset)
+        if record.offset == 3:
+            subscription.stop()
+
+    real_log.append_many("one", [b"x"] * 10)
+    go = threading.Event()
+    subscription = real_log.subscribe("one", group="g", callback=lambda r: go.wait(10) and work(r))
+    go.set()
+    assert subscription.join(10)
+    assert seen == [0, 1, 2, 3]
+    assert real_log.describe_group("g").offsets == {Tp("one", 0): 4}
+
+
+def test_stop_ends_a_back_off(real_log):
+    def work(_):
+        raise ValueError
+
+    subscription = real_log.subscribe("one", group="g", callback=work, on_error=Retry(delay_ms=60_000))
+    real_log.append("one", b"x")
+    assert not subscription.join(0.05)
+    subscription.close(timeout=10)
+    assert subscription.join(0)
+    subscription.close()
+
+
+def test_what_outlives_close_goes_to_others(real_log):
+    begun, release, seen = threading.Event(), threading.Event(), []
+
+    def work(_):
+        begun.set()
+        release.wait(10)
+
+    subscription = real_log.subscribe("one", group="g", callback=work)
+    real_log.append_many("one", [b"x"] * 3)
+    assert begun.wait(10)
+    subscription.close(timeout=0.01)
+    with real_log.subscribe("one", group="g", callback=seen.append) as other:
+        assert other.wait_idle(10)
+        release.set()
+        assert subscription.join(10)
+        assert [record.offset for record in seen] == [0, 1, 2]
+    assert real_log.describe_group("g").offsets == {Tp("one", 0): 3}
+
+
+def test_close_inside_a_callback(real_log):
+    done = threading.Event()
+
+    def work(_):
+        subscription.close()
+        done.set()
+
+    ready = threading.Event()
+    subscription = real_log.subscribe("one", group="g", callback=lambda r: ready.wait(10) and work(r))
+    real_log.append_many("one", [b"x"] * 3)
+    ready.set()
+    assert done.wait(10)
+    assert subscription.join(10)
+    assert real_log.describe_group("g").offsets == {Tp("one", 0): 1}
+
+
+def test_a_subscription_works_on_when_nobody_holds_it(real_log):
+    seen = []
+    real_log.subscribe("one", group="g", callback=seen.append)
+    real_log.append("one", b"x")
+    wait_until(lambda: seen)
+
+
+def test_closing_the_store_ends_it():
+    seen = []
+    log = Log(":memory:")
+    log.create_topic("t")
+    subscription = log.subscribe("t", group="g", callback=seen.append, workers=3)
+    log.append("t", b"x")
+    subscription.wait_idle(10)
+    log.close()
+    assert subscription.join(10)
+    assert len(seen) == 1
+    with pytest.raises(ClosedError):
+        subscription.wait_idle(0)
+
+
+def test_more_workers_take_over(real_log):
+    names = set()
+    both = threading.Barrier(2, timeout=10)
+
+    def work(_):
+        names.add(threading.current_thread())
+        both.wait()
+
+    with real_log.subscribe("two", group="g", callback=work, workers=2) as subscription:
+        for partition in (0, 1):
+            real_log.append("two", b"x", partition=partition)
+        assert subscription.wait_idle(10)
+    assert len(names) == 2
+
+
+@pytest.mark.parametrize(
+    ("topics", "options", "error"),
+    [
+        (["nope"], {}, TopicNotFoundError),
+        ([], {}, InvalidTypeError),
+        (["one"], {"callback": None}, InvalidTypeError),
+        (["one"], {"group": None}, InvalidTypeError),
+        (["one"], {"group": ""}, ValueError),
+        (["one"], {"workers": 0}, InvalidOptionError),
+        (["one"], {"workers": 1.0}, InvalidTypeError),
+        (["one"], {"on_error": "retry"}, InvalidTypeError),
+    ],
+)
+def test_bad_options(real_log, topics, options, error):
+    with pytest.raises(error):
+        real_log.subscribe(*topics, **{"group": "g", "callback": print} | options)
+    assert real_log.groups() == []
+
+
+def test_bad_timeouts(real_log):
+    with real_log.subscribe("one", group="g", callback=print) as subscription:
+        for call in (subscription.close, subscription.join, subscription.wait_idle):
+            with pytest.raises(InvalidOptionError):
+                call(-1)

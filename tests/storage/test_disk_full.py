@@ -1,0 +1,132 @@
+"""A full disk: `DiskFullError`, nothing acknowledged is lost, and all goes on once there is space again."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from msglog.errors import DiskFullError
+from support.children import child_environment
+from support.crash_images import crash_images
+from support.recovery import MODES, recover
+from support.scale import TORTURE
+from support.session import Script, small_limits
+
+BUDGET_STEP = round(1200 / TORTURE)
+MOUNT_BYTES = 1 << 20
+HEADROOM_STEP = 80 << 10
+
+
+def _steps(script: Script) -> list[Callable[[], object]]:
+    """The work of a small store, step by step: each can be tried again."""
+    steps: list[Callable[[], object]] = [
+        lambda: script.commit(("create", "a"), ("create", "b"), ("event",)),
+        lambda: script.append("a", 300),
+        lambda: script.commit(("append", "a", 300), ("append", "b", 300), ("event",)),
+        lambda: script.append("a", 6000),
+        script.flush,
+    ]
+    steps += [lambda: script.commit(("append", "a", 400), ("append", "b", 10), ("event",)) for _ in range(6)]
+    steps += [
+        lambda: script.rewrite("a"),
+        lambda: script.commit(("trim", "a", 4)),
+        lambda: script.append("b", 9000),
+        script.flush,
+        script.close,
+    ]
+    return steps
+
+
+def _size_of_all(sync) -> int:
+    script = Script(sync)
+    script.open()
+    most = 0
+    for step in _steps(script):
+        step()
+        most = max(most, sum(inode.size() for inode in script.filesystem.disk.names.values()))
+    return most
+
+
+@pytest.mark.parametrize("sync", MODES)
+def test_nothing_is_lost_on_a_full_disk_and_work_goes_on(sync, record_property):
+    tried = refused = 0
+    with small_limits():
+        size = _size_of_all(sync)
+        for budget in range(0, size + BUDGET_STEP, BUDGET_STEP):
+            tried += 1
+            script = Script(sync)
+            disk = script.filesystem.disk
+            disk.budget = budget
+            try:
+                script.open()
+            except DiskFullError:
+                disk.budget = None
+                script.open()
+            for step in _steps(script):
+                try:
+                    step()
+                except DiskFullError as error:
+                    refused += 1
+                    assert error.outcome == "not_applied"
+                    script.check()
+                    disk.budget = None
+                    for image in crash_images(
+                        disk.start, disk.operations, seed=budget, first=script.moment, each=1, chances=1
+                    ):
+                        found = recover(image.build(), sync)
+                        script.history.check(found, script.moment, killed=image.killed)
+                    step()
+            script.filesystem.kill()
+            script.history.check(recover(disk.image(), sync), script.moment, killed=True)
+    assert refused > 10
+    record_property("budgets", tried)
+    print(f"{sync}: {tried} disk sizes, {refused} refusals")
+
+
+@pytest.mark.parametrize("sync", MODES)
+def test_retrying_on_a_disk_that_stays_full_changes_nothing(sync):
+    with small_limits():
+        script = Script(sync)
+        script.open()
+        script.commit(("create", "a"))
+        script.append("a", 20)
+        disk = script.filesystem.disk
+        disk.budget = 0
+        for _ in range(30):
+            with pytest.raises(DiskFullError):
+                script.append("a", 6000)
+        script.check()
+        disk.budget = None
+        script.append("a", 6000)
+        script.close()
+        script.open()
+        script.check()
+
+
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """A real file system of one mebibyte."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("mounting a small tmpfs needs Linux and root")
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={MOUNT_BYTES}", "tmpfs", str(place)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no tmpfs can be mounted here: {done.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.mark.parametrize("headroom", range(0, 400 << 10, HEADROOM_STEP))
+@pytest.mark.parametrize("sync", MODES)
+def test_a_real_disk_that_is_full(small_disk: Path, sync, headroom):
+    # In a process of its own, since a store into a map without space behind it would kill it.
+    command = [sys.executable, "-m", "support.filler", str(small_disk), sync, str(headroom)]
+    done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, f"ended with {done.returncode}: {done.stderr}"

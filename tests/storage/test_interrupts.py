@@ -1,0 +1,242 @@
+"""Interrupts: signals that raise during calls, and an exception at every single place where one may.
+
+Whatever is interrupted, the engine goes on working, and each interrupted call was done as a whole or not at all.
+"""
+
+import os
+import random
+import signal
+import sys
+import time
+from _thread import LockType
+from collections.abc import Callable
+
+import pytest
+
+import msglog.storage
+from msglog.clock import ManualClock
+from msglog.errors import MsglogError
+from msglog.storage import Engine, Options, encode_body
+from msglog.storage.filesystem import MemoryFileSystem, OSFileSystem
+from support.crash_images import crash_images
+from support.history import read_entries, read_state
+from support.ledger import ledger_factory
+from support.opcodes import Striker, Struck
+from support.recovery import MODES, recover
+from support.scale import scaled
+from support.session import Script, small_limits
+
+SIGNALS_SECONDS = 0.6
+LOST_ALARM_SECONDS = 0.01
+STRIKES = 90
+STORAGE_FOLDER = os.path.join(os.path.dirname(msglog.storage.__file__), "")
+
+
+class _Alarm:
+    """Raises KeyboardInterrupt at random moments while it is armed."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+        self.fired = 0
+        self._armed = False
+
+    def __enter__(self) -> "_Alarm":
+        self._before = signal.signal(signal.SIGALRM, self._strike)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self._before)
+
+    def _strike(self, *_: object) -> None:
+        if self._armed:
+            self.fired += 1
+            raise KeyboardInterrupt
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Run `work` again and again until an alarm interrupts it."""
+        try:
+            try:
+                self._armed = True
+                # It repeats, since a finalizer swallows what is raised in it.
+                signal.setitimer(signal.ITIMER_REAL, self._chance.uniform(0.0001, 0.002), LOST_ALARM_SECONDS)
+                while True:
+                    work()
+            finally:
+                self._armed = False
+        except KeyboardInterrupt:
+            self._armed = False  # a second alarm may have struck before the first was dealt with
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the system has no interval timers")
+@pytest.mark.parametrize("sync", [*MODES, "memory"])
+@pytest.mark.parametrize("way", ["append", "commit"])
+def test_calls_interrupted_by_signals_are_done_or_not(sync, way, tmp_path, record_property):
+    chance = random.Random(21)
+    filesystem = MemoryFileSystem() if sync == "memory" else OSFileSystem()
+    options = Options(sync="none" if sync == "memory" else sync, segment_bytes=1 << 20)
+    engine = Engine.open(
+        filesystem, str(tmp_path / "store"), options, ledger_factory(), ManualClock(), background=False
+    )
+    with engine.lock:
+        commit = engine.begin()
+        ids = [commit.create_stream("a"), commit.create_stream("b")]
+        number = commit.write()
+    engine.wait(number)
+    a, b = (engine.streams[stream_id] for stream_id in ids)
+    begun: list[bytes] = []
+    returned: set[bytes] = set()
+
+    def step() -> None:
+        value = b"%d:" % len(begun) + b"v" * 40
+        begun.append(value)
+        if way == "append":
+            engine.append(a, value, 0)
+        else:
+            with engine.lock:
+                commit = engine.begin()
+                commit.append(a, encode_body([value], 0))
+                commit.append(b, encode_body([value], 0))
+                commit.record("ledger", ["count", a.next_offset + 1])
+                number = commit.write()
+            engine.wait(number)
+        returned.add(value)
+
+    end = time.monotonic() + SIGNALS_SECONDS * scaled(1)
+    with _Alarm(chance) as alarm:
+        while time.monotonic() < end:
+            alarm.run(step)
+    step()
+    engine.flush()
+    found = [entry.value for entry in read_entries(a)]
+    _check_order(found, begun, returned)
+    if way == "commit":
+        assert [entry.value for entry in read_entries(b)] == found
+        assert engine.models["ledger"].count == len(found)
+    engine.close()
+    if sync != "memory":
+        engine = Engine.open(filesystem, str(tmp_path / "store"), options, ledger_factory(), ManualClock())
+        assert [entry.value for entry in read_entries(engine.streams[ids[0]])] == found
+        engine.close()
+    record_property("signals", alarm.fired)
+    print(f"{sync}, {way}: {alarm.fired} signals in {len(begun)} calls, {len(begun) - len(found)} not done")
+
+
+def _check_order(found: list[bytes], begun: list[bytes], returned: set[bytes]) -> None:
+    places = {value: place for place, value in enumerate(begun)}
+    order = [places[value] for value in found]
+    assert order == sorted(set(order)), "records twice, or out of order"
+    assert returned <= set(found), "a call returned without having appended"
+
+
+def _places_in(work: Callable[[Script], None], sync) -> int:
+    counting = Striker(STORAGE_FOLDER)
+    script = _prepared(sync)
+    with counting.striking():
+        work(script)
+    return counting.seen
+
+
+def _prepared(sync) -> Script:
+    script = Script(sync, segment_bytes=1500)
+    script.open()
+    script.commit(("create", "a"), ("create", "b"))
+    script.append("a", 20)
+    return script
+
+
+def _append(script: Script) -> None:
+    script.append("a", 20)
+
+
+def _append_and_roll(script: Script) -> None:
+    script.append("a", 1400)
+
+
+def _commit(script: Script) -> None:
+    script.commit(("append", "a", 20), ("append", "b", 20), ("event",))
+
+
+def _commit_and_change(script: Script) -> None:
+    script.commit(("append", "a", 1400), ("trim", "a", 1), ("create", "c"), ("delete", "b"), ("event",))
+
+
+def _checkpoint(script: Script) -> None:
+    script.append("b", 10)
+    script.engine.checkpoint()
+
+
+def _roll(script: Script) -> None:
+    script.roll("a")
+    script.append("a", 20)
+
+
+def _rewrite(script: Script) -> None:
+    script.commit(("append", "a", 20, 20))
+    script.roll("a")
+    script.append("a", 20)
+    script.rewrite("a")
+
+
+def _leaked_locks(engine: Engine) -> list[str]:
+    """Return which of the engine's locks are held, although nobody is at work."""
+    holders = (engine, engine.writer, engine._checkpointer)
+    return [
+        f"{type(holder).__name__}.{name}"
+        for holder in holders
+        for name in dir(holder)
+        if isinstance(value := getattr(holder, name, None), LockType) and value.locked()
+    ]
+
+
+def _strike(work: Callable[[Script], None], sync, at: int) -> None:
+    """Strike once, at one place, and see that nothing came of it but the one call's end."""
+    script = _prepared(sync)
+    striker = Striker(STORAGE_FOLDER, at)
+    try:
+        with striker.striking():
+            work(script)
+    except Struck:
+        pass
+    except MsglogError as error:
+        raise AssertionError(f"{striker.place}: turned into {error!r}") from error
+    engine = script.engine
+    assert not _leaked_locks(engine), f"{striker.place}: {_leaked_locks(engine)} leaked"
+    try:
+        # The next commit settles what became of the interrupted one; it must not need any help.
+        with engine.lock:
+            engine.clear_obstacle()
+        engine.flush()
+        script.history.resolve_interrupted(read_state(engine))
+        script.commit(("append", "a", 20), ("event",))
+        script.append("a", 20)
+        script.check()
+        script.flush()
+        moment, disk = script.moment, script.filesystem.disk
+        for image in crash_images(disk.start, disk.operations, seed=at, first=moment, each=1, chances=0):
+            if image.label == "nothing":
+                script.history.check(recover(image.build(), sync), moment)
+        script.close()
+        script.open()
+        script.check()
+    except Exception as error:
+        raise AssertionError(f"{striker.place}: {type(error).__name__}: {error}") from error
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="opcodes are CPython's")
+@pytest.mark.parametrize("sync", MODES)
+@pytest.mark.parametrize(
+    "work", [_append, _append_and_roll, _commit, _commit_and_change, _checkpoint, _roll, _rewrite]
+)
+def test_an_exception_wherever_a_signal_may_strike(work, sync, record_property):
+    with small_limits():
+        places = _places_in(work, sync)
+        step = max(1, round(places / scaled(STRIKES)))
+        tried = range(random.Random(places).randrange(step), places, step)
+        for at in tried:
+            _strike(work, sync, at)
+    assert tried
+    record_property("strikes", len(tried))
+    print(f"{work.__name__}, {sync}: {len(tried)} strikes at {places} places")

@@ -1,0 +1,100 @@
+"""A crash, then another one: during recovery, or soon after it.
+
+Recovery that is interrupted and run again must end in the same state. And the frames which the next life writes where
+the last one lost its own, of the same size and at the same offsets, must never let the lost ones come back.
+"""
+
+import random
+
+import pytest
+
+from support.crash_images import CrashImage, crash_images
+from support.disk import Disk, Image
+from support.faulty_filesystem import FaultyFileSystem
+from support.history import History
+from support.recovery import MODES, CrashCheck, recover
+from support.scale import scaled
+from support.session import Script, small_limits
+from support.workloads import Workload, lives, many_commits, rewriting, rolls_and_trims
+
+FIRST_CRASHES = 10
+KILLS = 6
+
+
+def equal_frames(script: Script) -> None:
+    """Commits that all look alike: whatever is lost of them can be overwritten frame by frame."""
+    script.open()
+    script.commit(("create", "a"), ("create", "b"))
+    for _ in range(4):
+        script.commit(("append", "a", 20), ("append", "b", 20), ("event",), wait=False)
+        script.append("a", 20)
+
+
+def _second_life(script: Script) -> None:
+    names = [stream.slug for stream in script.history.latest.streams.values()]
+    for _ in range(2):
+        script.commit(*[("append", name, 20) for name in names], ("event",), wait=False)
+        for name in names[:1]:
+            script.append(name, 20)
+    script.check()
+
+
+def _first_crashes(script: Script, count: int) -> list[tuple[CrashImage, Image]]:
+    disk = script.filesystem.disk
+    chance = random.Random(5)
+    images = crash_images(disk.start, disk.operations, seed=2, each=2, chances=4)
+    chosen: list[tuple[CrashImage, Image]] = []
+    for number, image in enumerate(images):
+        place = number if number < count else chance.randrange(number + 1)
+        if place < count:
+            chosen[place : place + 1] = [(image, image.build())]
+    return chosen
+
+
+@pytest.mark.parametrize("sync", MODES)
+@pytest.mark.parametrize("workload", [equal_frames, rolls_and_trims, rewriting, many_commits])
+def test_a_second_crash_changes_nothing(workload: Workload, sync, record_property):
+    with small_limits():
+        script = Script(sync)
+        workload(script)
+        tried = 0
+        for first, tree in _first_crashes(script, scaled(FIRST_CRASHES)):
+            found = recover(tree, sync)
+            script.history.check(found, first.point, killed=first.killed)
+            second = Script(sync, filesystem=FaultyFileSystem(tree), history=History(found), tag="second-")
+            second.open()
+            _second_life(second)
+            disk = second.filesystem.disk
+            check = CrashCheck(second.history)
+            check.check_all(crash_images(disk.start, disk.operations, seed=tried, each=1, chances=1))
+            tried += check.tried
+    record_property("second_crash_images", tried)
+    print(f"{workload.__name__}, {sync}: {tried} images of second crashes")
+
+
+@pytest.mark.parametrize("sync", MODES)
+@pytest.mark.parametrize("workload", [equal_frames, rolls_and_trims, rewriting, many_commits, lives])
+def test_recovery_over_a_page_cache_and_then_a_loss_of_power(workload: Workload, sync, record_property):
+    """The process dies, the next one recovers what the cache shows, and only then the power goes.
+
+    Whatever recovery believed, and removed because of it, may never have reached the disk.
+    """
+    with small_limits():
+        script = Script(sync)
+        workload(script)
+        recorded = script.filesystem.disk
+        tried = 0
+        step = max(1, len(recorded.operations) // scaled(KILLS))
+        for point in range(tried % step, len(recorded.operations), step):
+            disk = Disk(recorded.start)
+            disk.repeat(recorded.operations[:point])
+            assert disk.operations == recorded.operations[:point]
+            history = script.history.until(point)
+            second = Script(sync, filesystem=FaultyFileSystem(disk), history=history, tag="second-")
+            second.open()
+            _second_life(second)
+            check = CrashCheck(history)
+            check.check_all(crash_images(disk.start, disk.operations, seed=point, first=point, each=1, chances=1))
+            tried += check.tried
+    record_property("second_crash_images", tried)
+    print(f"{workload.__name__}, {sync}: {tried} images of crashes after a recovery")
