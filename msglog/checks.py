@@ -57,6 +57,14 @@ def wrong_type(option: str, given: object, allowed: str) -> InvalidTypeError:
     return InvalidTypeError(message, option=option, given=shown, allowed=allowed)
 
 
+def wrong_payload(option: str, given: object, allowed: str) -> InvalidTypeError:
+    """Return the error for a key or value of the wrong type, without showing what is in it."""
+    shown = f"a {type(given).__name__}"
+    if isinstance(given, str | bytes | bytearray | memoryview | list | tuple | dict):
+        shown += f" of length {len(given)}"
+    return InvalidTypeError(f"{option} must be {allowed}, not {shown}", option=option, given=shown, allowed=allowed)
+
+
 def show(given: object) -> str:
     """Return a short text: a number or a name itself, of anything else no more than type and size."""
     if given is None or isinstance(given, bool | int | float):

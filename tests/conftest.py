@@ -15,7 +15,5 @@ settings.register_profile(
     derandomize=False,
     print_blob=True,
 )
-settings.register_profile(
-    "torture", parent=settings.get_profile("ci"), max_examples=10_000, stateful_step_count=200
-)
+settings.register_profile("torture", parent=settings.get_profile("ci"), max_examples=10_000, stateful_step_count=200)
 settings.load_profile(os.environ.get("MSGLOG_HYPOTHESIS_PROFILE", "ci"))

@@ -8,8 +8,8 @@ write paths.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from msglog.checks import MAX_INT64, check_integer, refused, show, wrong_type
-from msglog.errors import RecordTooLargeError
+from msglog.checks import MAX_INT64, check_integer, refused, show, wrong_payload, wrong_type
+from msglog.errors import InvalidOptionError, RecordTooLargeError
 from msglog.log.topic import Topic
 from msglog.types import Headers
 
@@ -21,7 +21,7 @@ _BYTES_OR_NONE: Final = frozenset((bytes, type(None)))
 def check_bytes(option: str, given: object) -> None:
     """Make sure that a key or a value is bytes or None. Raises `InvalidTypeError`."""
     if given is not None and not isinstance(given, bytes):
-        raise wrong_type(option, given, _BYTES)
+        raise wrong_payload(option, given, _BYTES)
 
 
 def check_column(option: str, given: object, count: int | None = None) -> Sequence[bytes | None]:
@@ -63,11 +63,12 @@ def check_headers(given: object, option: str = "headers") -> Headers:
 
     Raises `InvalidTypeError`, or `InvalidOptionError` for a name that UTF-8 cannot hold.
     """
-    if not given and isinstance(given, tuple | list | dict):
-        return ()
-    if isinstance(given, bytes | bytearray | str) or not isinstance(given, Iterable):
-        raise wrong_type(option, given, _HEADERS)
-    return tuple([_check_header(option, pair) for pair in (given.items() if isinstance(given, Mapping) else given)])
+    if not isinstance(given, tuple | list):  # the common types first: asking an abstract class costs a microsecond
+        if isinstance(given, Mapping):
+            given = given.items()
+        elif isinstance(given, bytes | bytearray | str) or not isinstance(given, Iterable):
+            raise wrong_type(option, given, _HEADERS)
+    return tuple([_check_header(option, pair) for pair in given])
 
 
 def _check_header(option: str, pair: object) -> tuple[str, bytes | None]:
@@ -81,7 +82,8 @@ def _check_header(option: str, pair: object) -> tuple[str, bytes | None]:
         raise wrong_type(f"a name in {option}", name, "str")
     if not name.isascii() and not _fits_utf8(name):
         raise refused(f"a name in {option}", name, "a str that UTF-8 can encode")
-    check_bytes(f"the value of header {show(name)}", value)
+    if value is not None and not isinstance(value, bytes):
+        check_bytes(f"the value of header {show(name)}", value)
     return (name, value)
 
 
@@ -97,7 +99,12 @@ def check_header_column(given: object, count: int) -> list[Headers]:
     """Return the headers of each of `count` records; None stands for none. Raises as `check_headers` does."""
     column = as_sequence("headers", given, "an iterable with the headers of each record")
     check_count("headers", column, count)
-    return [() if item is None else check_headers(item, f"headers[{place}]") for place, item in enumerate(column)]
+    try:
+        return [() if item is None else check_headers(item) for item in column]
+    except InvalidOptionError:
+        for place, item in enumerate(column):  # once more, to say which record's headers are refused
+            check_headers(() if item is None else item, f"headers[{place}]")
+        raise
 
 
 def headers_size(headers: Headers) -> int:

@@ -152,7 +152,7 @@ class PartitionCursor:
         left: Iterator[Record] = iter(())
         if frame is not None and position is not None:
             first = bisect_left(frame.offsets, position)
-            size = bisect_left(frame.offsets, stop) - first
+            size = max(0, bisect_left(frame.offsets, stop) - first)
             uncounted = repeat(1, size)
             left = compress(iterate_records(frame, *self.partition, position, stop), uncounted)
         former = self._uncounted

@@ -504,7 +504,8 @@ class Engine:
     def begin_recovery(self, parts: dict[int, tuple[Segment, ...]]) -> None:
         """Start replay with the segments found on the disk."""
         # A reader that loads anew goes on with the stream objects that its users hold.
-        self._known_streams, self.streams = self.streams, {}
+        self._known_streams |= self.streams
+        self.streams = {}
         self._found_parts = parts
         self.add_stream(STATE_STREAM, STATE_SLUG)
 

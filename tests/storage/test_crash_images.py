@@ -1,6 +1,7 @@
 """Loss of power, and death of the process, after every single operation of workloads in all three sync modes.
 
-Whatever the disk may hold then, opening it must give a prefix of the commit history that keeps what was promised.
+Whatever the disk may hold then, opening it must give a prefix of the commit history that keeps what was
+promised.
 """
 
 import pytest
@@ -9,6 +10,7 @@ from support.crash_images import crash_images, torn_kills
 from support.recovery import MODES, CrashCheck, recover
 from support.scale import scaled
 from support.session import Script, small_limits
+from support.telling import tell
 from support.workloads import WORKLOADS, Workload
 
 
@@ -29,9 +31,7 @@ def test_every_crash_leaves_a_prefix_that_keeps_all_promises(workload, sync, rec
         check.check_all(
             crash_images(disk.start, disk.operations, seed=1, each=2, chances=scaled(3)),
         )
-    record_property("crash_images", check.tried)
-    record_property("distinct_crash_images", check.distinct)
-    print(f"{workload.__name__}, {sync}: {check.tried} crash images, {check.distinct} of them distinct")
+    tell(record_property, crash_images=check.tried, distinct_ones=check.distinct)
 
 
 @pytest.mark.parametrize("sync", MODES)
@@ -45,5 +45,4 @@ def test_death_in_the_middle_of_a_store_is_a_prefix_too(workload, sync, record_p
             if tried % 4 == 0 or scaled(1) > 1:
                 script.history.check(recover(image, MODES[tried % 3]), point, killed=True)
             tried += 1
-    record_property("torn_kills", tried)
-    print(f"{workload.__name__}, {sync}: {tried} torn stores")
+    tell(record_property, torn_stores=tried)

@@ -164,7 +164,10 @@ def test_the_image_of_a_kill_is_what_the_process_saw(filesystem: FaultyFileSyste
 
 def test_a_kill_tears_stores(filesystem: FaultyFileSystem) -> None:
     filesystem.open("/store/old").write(0, b"xyz")
-    found = {image.files["/store/old"][:3] for _, image in torn_kills(filesystem.disk.start, filesystem.disk.operations, seed=1)}
+    found = {
+        image.files["/store/old"][:3]
+        for _, image in torn_kills(filesystem.disk.start, filesystem.disk.operations, seed=1)
+    }
     assert found == {b"xoo", b"xyo"}
 
 

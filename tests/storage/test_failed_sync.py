@@ -1,7 +1,7 @@
 """A failed sync: the kernel may call pages clean that never reached the disk.
 
-The store takes no more writes, and never tries the sync again. Reopening it, in the same process and over the same
-page cache, writes anew whatever was not durable: a loss of power after that keeps it.
+The store takes no more writes, and never tries the sync again. Reopening it, in the same process and over the
+same page cache, writes anew whatever was not durable: a loss of power after that keeps it.
 """
 
 import pytest
@@ -13,6 +13,7 @@ from support.history import read_state
 from support.recovery import MODES, CrashCheck
 from support.scale import scaled
 from support.session import Script, small_limits
+from support.telling import tell
 from support.workloads import lives, many_commits, rewriting, transactions
 
 SYNCS = frozenset({"sync"})
@@ -62,13 +63,10 @@ def test_after_a_failed_sync_reopening_makes_all_durable_again(workload, sync, r
             script.commit(("event",))
             disk = script.filesystem.disk
             check = CrashCheck(script.history)
-            check.check_all(
-                crash_images(disk.start, disk.operations, seed=number, first=moment, each=3, chances=6)
-            )
+            check.check_all(crash_images(disk.start, disk.operations, seed=number, first=moment, each=3, chances=6))
             images += check.tried
     assert tried
-    record_property("failed_syncs", tried)
-    print(f"{workload.__name__}, {sync}: {tried} failed syncs, {images} images after reopening")
+    tell(record_property, failed_syncs=tried, crash_images_after_reopening=images)
 
 
 @pytest.mark.parametrize("fault", [Fault.EIO, Fault.ENOSPC, Fault.EDQUOT])
@@ -97,6 +95,12 @@ def test_a_failed_sync_stops_all_writing(fault):
         assert script.filesystem.plan.seen == 1, "a failed sync was tried again"
 
 
+def _append_and_flush(script: Script) -> None:
+    for _ in range(60):
+        script.append("a", 900)
+        script.flush()
+
+
 @pytest.mark.parametrize("sync", MODES)
 def test_a_failed_sync_in_a_directory_stops_all_writing(sync):
     with small_limits():
@@ -106,9 +110,7 @@ def test_a_failed_sync_in_a_directory_stops_all_writing(sync):
         script.append("a", 20)
         script.filesystem.plan = FaultPlan(Fault.EIO, 0, forever=True, calls=frozenset({"sync_directory"}))
         with pytest.raises(StoreFailedError):
-            for _ in range(60):
-                script.append("a", 900)
-                script.flush()
+            _append_and_flush(script)
         assert script.filesystem.plan.fired == 1
 
 

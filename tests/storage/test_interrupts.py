@@ -1,6 +1,7 @@
 """Interrupts: signals that raise during calls, and an exception at every single place where one may.
 
-Whatever is interrupted, the engine goes on working, and each interrupted call was done as a whole or not at all.
+Whatever is interrupted, the engine goes on working, and each interrupted call was done as a whole or not at
+all.
 """
 
 import os
@@ -10,6 +11,7 @@ import sys
 import time
 from _thread import LockType
 from collections.abc import Callable
+from typing import Self
 
 import pytest
 
@@ -25,6 +27,7 @@ from support.opcodes import Striker, Struck
 from support.recovery import MODES, recover
 from support.scale import scaled
 from support.session import Script, small_limits
+from support.telling import tell
 
 SIGNALS_SECONDS = 0.6
 LOST_ALARM_SECONDS = 0.01
@@ -40,13 +43,16 @@ class _Alarm:
         self.fired = 0
         self._armed = False
 
-    def __enter__(self) -> "_Alarm":
+    def __enter__(self) -> Self:
         self._before = signal.signal(signal.SIGALRM, self._strike)
+        # A finalizer that is struck reports it here, and pytest's own report must not be struck in turn.
+        self._report, sys.unraisablehook = sys.unraisablehook, lambda _: None
         return self
 
     def __exit__(self, *_: object) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, self._before)
+        sys.unraisablehook = self._report
 
     def _strike(self, *_: object) -> None:
         if self._armed:
@@ -120,8 +126,7 @@ def test_calls_interrupted_by_signals_are_done_or_not(sync, way, tmp_path, recor
         engine = Engine.open(filesystem, str(tmp_path / "store"), options, ledger_factory(), ManualClock())
         assert [entry.value for entry in read_entries(engine.streams[ids[0]])] == found
         engine.close()
-    record_property("signals", alarm.fired)
-    print(f"{sync}, {way}: {alarm.fired} signals in {len(begun)} calls, {len(begun) - len(found)} not done")
+    tell(record_property, signals=alarm.fired, calls=len(begun), not_done=len(begun) - len(found))
 
 
 def _check_order(found: list[bytes], begun: list[bytes], returned: set[bytes]) -> None:
@@ -227,9 +232,7 @@ def _strike(work: Callable[[Script], None], sync, at: int) -> None:
 
 @pytest.mark.skipif(sys.implementation.name != "cpython", reason="opcodes are CPython's")
 @pytest.mark.parametrize("sync", MODES)
-@pytest.mark.parametrize(
-    "work", [_append, _append_and_roll, _commit, _commit_and_change, _checkpoint, _roll, _rewrite]
-)
+@pytest.mark.parametrize("work", [_append, _append_and_roll, _commit, _commit_and_change, _checkpoint, _roll, _rewrite])
 def test_an_exception_wherever_a_signal_may_strike(work, sync, record_property):
     with small_limits():
         places = _places_in(work, sync)
@@ -238,5 +241,4 @@ def test_an_exception_wherever_a_signal_may_strike(work, sync, record_property):
         for at in tried:
             _strike(work, sync, at)
     assert tried
-    record_property("strikes", len(tried))
-    print(f"{work.__name__}, {sync}: {len(tried)} strikes at {places} places")
+    tell(record_property, strikes=len(tried), places=places)

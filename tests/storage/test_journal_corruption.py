@@ -1,4 +1,4 @@
-"""Damage inside of the journal: what was synced is missed and told, what may never have been written is cut."""
+"""Damage in the journal: what was synced is missed and told, what may never have been is cut."""
 
 import pytest
 
@@ -14,7 +14,7 @@ COMMITS = 6
 
 
 def _killed_store() -> tuple[Script, Image, str, list[tuple[int, int]]]:
-    """Return a store that lost its power with all of its work in the journal only, and its entries' places in which file."""
+    """Return a store whose work was in its journal only when the power went; the journal, its entries."""
     script = Script("commit", segment_bytes=100_000)
     script.open()
     script.commit(("create", "a"))
@@ -25,9 +25,7 @@ def _killed_store() -> tuple[Script, Image, str, list[tuple[int, int]]]:
         script.append("a", 50)
         ends.append(len(script.filesystem.disk.operations))
     operations = script.filesystem.disk.operations
-    journals = {
-        inode.number: path for path, inode in script.filesystem.disk.names.items() if "journal" in path
-    }
+    journals = {inode.number: path for path, inode in script.filesystem.disk.names.items() if "journal" in path}
     places, path = [], ""
     for start, end in zip([before, *ends], ends, strict=False):
         entry = next(op for op in operations[start:end] if getattr(op, "inode", None) in journals and len(op) == 3)

@@ -15,9 +15,7 @@ DESCRIPTORS = 1024
 def _run(directory, sync, streams: int, descriptors: int, together: int) -> None:
     numbers = map(str, (streams, descriptors, together))
     command = [sys.executable, "-m", "support.many_streams", str(directory), sync, *numbers]
-    done = subprocess.run(
-        command, env=child_environment(), capture_output=True, text=True, check=False, timeout=300
-    )
+    done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
 
 

@@ -1,7 +1,7 @@
-"""Every call to the file system fails in turn, once or from then on: the errors are typed, the contract holds.
+"""Every call to the file system fails in turn, once or for ever: the errors are typed, the contract holds.
 
-After the failure the process ends: the next one finds all that was written, and after a loss of power instead of it,
-all that was promised.
+After the failure the process ends: the next one finds all that was written, and after a loss of power instead
+of it, all that was promised.
 """
 
 import pytest
@@ -13,13 +13,14 @@ from support.history import read_state
 from support.recovery import MODES, recover
 from support.scale import scaled
 from support.session import Script, small_limits
+from support.telling import tell
 from support.workloads import Workload
 
 POWER_CUTS = 2
 
 
 def everything_once(script: Script) -> None:
-    """One of each: create, append, roll, trim, flush, rewrite, checkpoint, snapshot, delete, close, reopen."""
+    """One of each: create, append, roll, trim, flush, rewrite, checkpoint, delete, close, reopen."""
     script.open()
     script.commit(("create", "a"), ("create", "b"), ("event",))
     script.append("a", 300)
@@ -89,5 +90,4 @@ def test_any_call_may_fail(fault: Fault, forever, sync, record_property):
             except Exception as failure:
                 failure.add_note(f"call number {number} of {calls} failed, and the workload with {error!r}")
                 raise
-    record_property("failed_calls", calls)
-    print(f"{fault.name}, {sync}: {calls} failing calls led to {raised}")
+    tell(record_property, failed_calls=calls, **raised)

@@ -11,6 +11,7 @@ from support.children import child, line_from
 from support.history import read_state
 from support.numbered import A, do_commit, open_store, prepare, state_after
 from support.recovery import MODES
+from support.telling import tell
 
 COMMITS = 400
 READERS = 2
@@ -38,7 +39,7 @@ def test_readers_follow_a_writer(directory, sync, record_property):
         ends = [line_from(reader).split() for reader in readers]
     engine.close()
     assert [end[:2] for end in ends] == [["followed", str(COMMITS)]] * READERS
-    record_property("looks", sum(int(end[2]) for end in ends))
+    tell(record_property, looks=sum(int(end[2]) for end in ends))
 
 
 @pytest.mark.parametrize("sync", MODES)

@@ -1,4 +1,4 @@
-"""A real process is killed at random moments: what it acknowledged is there, and nothing that it did not write."""
+"""A real process is killed at random moments: all that it acknowledged is there, and nothing else."""
 
 import random
 import subprocess
@@ -12,6 +12,7 @@ from support.history import read_entries
 from support.numbered import A, check_store, commits_of, open_store
 from support.recovery import MODES
 from support.scale import scaled
+from support.telling import tell
 
 KILLS = 8
 LONGEST_SECONDS = 0.15
@@ -37,8 +38,7 @@ def test_all_that_was_acknowledged_survives_the_process(sync, tmp_path: Path, re
         last = acknowledged[-1] if acknowledged else done
         assert acknowledged == list(range(done + 1, last + 1))
         done = check_store(directory, sync, least=last, most=last + 1)
-    record_property("kills", scaled(KILLS))
-    print(f"{sync}: {scaled(KILLS)} kills, {done} commits")
+    tell(record_property, kills=scaled(KILLS), commits=done)
 
 
 @pytest.mark.parametrize("sync", MODES)
@@ -59,7 +59,7 @@ def test_a_process_killed_while_it_opens(sync, tmp_path: Path, record_property):
     engine.close()
     assert found >= last
     check_store(directory, sync, least=last, most=found)
-    record_property("kills", scaled(3) + 1)
+    tell(record_property, kills=scaled(3) + 1)
 
 
 @pytest.mark.parametrize("sync", MODES)
@@ -80,4 +80,4 @@ def test_threads_of_a_killed_process_lose_nothing(sync, tmp_path: Path, record_p
             values = [entry.value for entry in read_entries(stream)]
             assert values == [b"%d:%d" % (stream_id, place) for place in range(stream.end)]
         engine.close()
-    record_property("kills", scaled(2))
+    tell(record_property, kills=scaled(2))

@@ -1,7 +1,8 @@
 """A crash, then another one: during recovery, or soon after it.
 
-Recovery that is interrupted and run again must end in the same state. And the frames which the next life writes where
-the last one lost its own, of the same size and at the same offsets, must never let the lost ones come back.
+Recovery that is interrupted and run again must end in the same state. And the frames which the next life
+writes where the last one lost its own, of the same size and at the same offsets, must never let the lost ones
+come back.
 """
 
 import random
@@ -15,6 +16,7 @@ from support.history import History
 from support.recovery import MODES, CrashCheck, recover
 from support.scale import scaled
 from support.session import Script, small_limits
+from support.telling import tell
 from support.workloads import Workload, lives, many_commits, rewriting, rolls_and_trims
 
 FIRST_CRASHES = 10
@@ -68,8 +70,7 @@ def test_a_second_crash_changes_nothing(workload: Workload, sync, record_propert
             check = CrashCheck(second.history)
             check.check_all(crash_images(disk.start, disk.operations, seed=tried, each=1, chances=1))
             tried += check.tried
-    record_property("second_crash_images", tried)
-    print(f"{workload.__name__}, {sync}: {tried} images of second crashes")
+    tell(record_property, second_crash_images=tried)
 
 
 @pytest.mark.parametrize("sync", MODES)
@@ -96,5 +97,4 @@ def test_recovery_over_a_page_cache_and_then_a_loss_of_power(workload: Workload,
             check = CrashCheck(history)
             check.check_all(crash_images(disk.start, disk.operations, seed=point, first=point, each=1, chances=1))
             tried += check.tried
-    record_property("second_crash_images", tried)
-    print(f"{workload.__name__}, {sync}: {tried} images of crashes after a recovery")
+    tell(record_property, second_crash_images=tried)

@@ -38,3 +38,8 @@ def line_from(process: subprocess.Popen[str]) -> str:
         assert process.stderr is not None
         raise AssertionError(f"the child ended with {process.wait()}: {process.stderr.read()}")
     return line.strip()
+
+
+def say(*words: object) -> None:
+    """In a child: write a line for `line_from`."""
+    print(*words, flush=True)  # noqa: T201 the pipe is what it talks through

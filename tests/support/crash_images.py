@@ -1,19 +1,19 @@
 """What a disk may hold after a crash: trees made from the recorded operations of a `Disk`.
 
-A crash point is a number of operations that were done. For each point there are many images, since whatever was not
-synced by then may or may not have reached the disk, in any order:
+A crash point is a number of operations that were done. For each point there are many images, since whatever
+was not synced by then may or may not have reached the disk, in any order:
 
-- contents: a block (512 bytes or 4 KiB) of a page that was stored to since the file's last sync holds what it held at
-  that sync, or what it held after any store since; a store cut in the middle counts as one, too;
+- contents: a block (512 bytes or 4 KiB) of a page that was stored to since the file's last sync holds what it
+  held at that sync, or what it held after any store since; a store cut in the middle counts as one, too;
 - sizes: growth since the file's last sync happened in full, in part, or not at all;
-- names: a file or directory made, renamed or unlinked since its directory's last sync may be so or not. A rename is
-  atomic: it is durable with the first sync of either directory.
+- names: a file or directory made, renamed or unlinked since its directory's last sync may be so or not. A
+  rename is atomic: it is durable with the first sync of either directory.
 
-After a failed sync each page that was dirty stays open to all of this for ever, until it is stored to again and
-that is synced.
+After a failed sync each page that was dirty stays open to all of this for ever, until it is stored to again
+and that is synced.
 
-Limits: blocks do not tear at less than a store's own cuts; a file whose name was lost is lost; the sync of a file says
-nothing about its name (real systems are kinder).
+Limits: blocks do not tear at less than a store's own cuts; a file whose name was lost is lost; the sync of a
+file says nothing about its name (real systems are kinder).
 """
 
 import os
@@ -128,7 +128,7 @@ class _Recipe:
 
 @dataclass(frozen=True)
 class _ContentChoice:
-    """Of one file: which growth (None: none) and which blocks (page, offset in it, length, version) happened."""
+    """Of one file: which growth (None: none) and which blocks (page, offset, length, version) happened."""
 
     size: int | None
     blocks: Sequence[tuple[int, int, int, int]]
@@ -170,8 +170,8 @@ class _Names:
 class CrashImage:
     """One thing a disk may hold. Valid until the iterator that made it goes on.
 
-    `point` operations were done; `label` says how the image was chosen; equal keys mean equal trees. `killed` is
-    True where everything done was kept, as after the death of the process alone.
+    `point` operations were done; `label` says how the image was chosen; equal keys mean equal trees. `killed`
+    is True where everything done was kept, as after the death of the process alone.
     """
 
     def __init__(
@@ -247,7 +247,7 @@ class _Chooser:
         return self._image("everything", self._all_names, 1.0, self._last_blocks(PAGE), killed=True)
 
     def systematic(self, limit: int) -> Iterator[CrashImage]:
-        """Yield the images that are not left to chance; `limit` bounds those made one for each block or name."""
+        """Yield the images that are not left to chance, at most `limit` of those made block by block."""
         blocks = self._last_blocks(SECTOR)
         names = self._all_names
         yield self._image("nothing", [], 0.0, [])
@@ -315,7 +315,7 @@ class _Chooser:
         *,
         killed: bool = False,
     ) -> CrashImage:
-        """`grown` is the chance of each file to have its new size: in full, or with a chance of its own in part."""
+        """`grown` is the chance of each file to have its new size: with 1 in full, else perhaps in part."""
         chosen: dict[int, list[tuple[int, int, int, int]]] = {}
         for inode, page, offset, length, version in blocks:
             chosen.setdefault(inode, []).append((page, offset, length, version))
@@ -342,7 +342,8 @@ def crash_images(
 ) -> Iterator[CrashImage]:
     """Yield images of every crash point from `first` on: the systematic ones and `chances` random ones.
 
-    `each` bounds the systematic ones made block by block or name by name; where there are more, some are drawn.
+    `each` bounds the systematic ones made block by block or name by name; where there are more, some are
+    drawn.
     """
     tracker = _Tracker.of(start)
     chance = random.Random(seed)

@@ -1,6 +1,7 @@
 """Run in a child: several threads append to one stream each and tell what was acknowledged, until killed.
 
-Arguments: directory, sync mode, threads. Writes "ready", then "<thread> <number>" for every append that returned.
+Arguments: directory, sync mode, threads. Writes "ready", then "<thread> <number>" for every append that
+returned.
 """
 
 import os

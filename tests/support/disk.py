@@ -1,12 +1,12 @@
 """A machine's file tree in memory, as its processes see it, with a list of all that was done to it.
 
-The tree shows the page cache: everything written is visible at once. What of it is on the platter is not decided
-here but by `crash_images`, from the recorded operations. An `Image` is a tree that is durable as a whole, such as
-a disk holds after a crash.
+The tree shows the page cache: everything written is visible at once. What of it is on the platter is not
+decided here but by `crash_images`, from the recorded operations. An `Image` is a tree that is durable as a
+whole, such as a disk holds after a crash.
 
 Maps behave as on Linux: a store through any map or a write is seen at once by all maps and reads of the file.
-Limits: changes through the buffer protocol are noticed in small maps only, and only before the next operation;
-no hard links, no directory is ever removed, a file never shrinks.
+Limits: changes through the buffer protocol are noticed in small maps only, and only before the next
+operation; no hard links, no directory is ever removed, a file never shrinks.
 """
 
 import itertools

@@ -33,8 +33,8 @@ _CALLS_THAT_CAN_FAIL: dict[Fault, frozenset[str]] = {
 class FaultPlan:
     """Fails the call number `at` (from 0) among those that `fault` can hit, and with `forever` all after it.
 
-    `calls` narrows that down to some kinds of calls. `seen` counts the calls that could have been hit, `fired` those
-    that were: a plan that never fires (`at=NEVER`) counts how many there are.
+    `calls` narrows that down to some kinds of calls. `seen` counts the calls that could have been hit,
+    `fired` those that were: a plan that never fires (`at=NEVER`) counts how many there are.
     """
 
     NEVER = 1 << 62

@@ -1,12 +1,13 @@
 """The file system seam over a recording disk, with faults on demand.
 
-`FaultyFileSystem` is what one process sees of a `Disk`. `kill()` ends that process: its locks are free, its handles
-are dead, and what it wrote stays in the page cache of the file system returned. A power cut is another matter: take
-`disk.operations` to `crash_images`, and open a new file system on one of the images.
+`FaultyFileSystem` is what one process sees of a `Disk`. `kill()` ends that process: its locks are free, its
+handles are dead, and what it wrote stays in the page cache of the file system returned. A power cut is
+another matter: take `disk.operations` to `crash_images`, and open a new file system on one of the images.
 
 Several file systems may share one disk, as processes do.
 
-Limits: failures follow the calls of the seam, so a store through a map never fails; every failed sync is taken for the worst kind, the one after which pages count as clean.
+Limits: failures follow the calls of the seam, so a store through a map never fails; every failed sync is
+taken for the worst kind, the one after which pages count as clean.
 """
 
 import os
@@ -142,7 +143,7 @@ class FaultyFileSystem:
             raise OSError(9, "this process was killed")
 
     def enter(self, call: Call, path: str, *, requested: int = 0) -> None:
-        """Count a call, and raise what the plan has for it, in the shape the operating system's files give it."""
+        """Count a call, and raise what the plan has for it as the operating system's files would."""
         self.check_alive()
         if self.plan is None or not self.plan.strikes(call):
             return

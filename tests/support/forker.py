@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from threading import Event, Thread
 
-from msglog.errors import ClosedError, MsglogError, StoreLockedError
+from msglog.errors import ClosedError, StoreLockedError
 from msglog.storage import Engine
 from support.numbered import A, check_store, do_commit, open_store, prepare
 
@@ -61,7 +61,6 @@ def _in_child(engine: Engine, directory: str, sync: str) -> None:
             raise AssertionError(f"locked by {error.owner_pid}, not by the parent") from error
     else:
         raise AssertionError("the child took the parent's lock")
-    del engine
     gc.collect()
 
 
@@ -96,19 +95,6 @@ def main(directory: str, sync: str) -> None:
     engine.close()
     # A process that was forked while the store was open does not keep it locked after the parent closed it.
     check_store(directory, sync, least=done[0], most=done[0])
-    engine = open_store(directory, sync)
-    _forked(lambda: _child_after_parent(engine, directory, sync))
-    try:
-        engine.close()
-    except MsglogError as error:
-        raise AssertionError("the parent could not close") from error
-
-
-def _child_after_parent(engine: Engine, directory: str, sync: str) -> None:
-    """Finalizers of the child's copies touch nothing of the parent's."""
-    del engine
-    gc.collect()
-    _still_locked(directory, sync)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """The history of a store: what it may hold after a crash, and what it must.
 
-A `History` is the list of states a store went through, one after each commit, with the moment (a number of recorded
-operations) at which each commit began, was written, and had to be durable. After a crash a store must be in one of
-these states as a whole, neither older than what its sync mode promised by then nor newer than what had begun: that is
-a prefix of the commit history, with transactions whole, nothing twice, nothing invented, nothing reordered.
+A `History` is the list of states a store went through, one after each commit, with the moment (a number of
+recorded operations) at which each commit began, was written, and had to be durable. After a crash a store
+must be in one of these states as a whole, neither older than what its sync mode promised by then nor newer
+than what had begun: that is a prefix of the commit history, with transactions whole, nothing twice, nothing
+invented, nothing reordered.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -89,7 +90,7 @@ def read_state(engine: Engine) -> State:
     """Return what a store shows."""
     ledger = engine.models["ledger"]
     if not isinstance(ledger, Ledger):
-        raise AssertionError("the store was opened with another model")
+        raise TypeError("the store was opened with another model")
     streams = {}
     for stream_id, stream in sorted(engine.streams.items()):
         if stream_id:
@@ -130,7 +131,7 @@ class History:
         return len(self._steps) - 1
 
     def until(self, moment: int) -> "History":
-        """Return the history of a process that died after so many operations; its last commit may be of unknown outcome."""
+        """Return the history of a process that died after so many operations."""
         history = History()
         history._steps = [replace(step) for step in self._steps if step.began <= moment]
         for step in history._steps:
@@ -178,8 +179,8 @@ class History:
     def check_visible(self, found: State) -> None:
         """Check what readers of an open store see where commits may be written and not visible yet.
 
-        Ends and records are those of some commit that is promised, or of a later one; the rest (starts, totals and models)
-        runs ahead of them, for decisions.
+        Ends and records are those of some commit that is promised, or of a later one; the rest (starts,
+        totals and models) runs ahead of them, for decisions.
         """
         promised = max(index for _, index in self._promises)
         if all(_shown(step.state, found) != _shown(found, found) for step in self._steps[promised:]):
@@ -192,7 +193,9 @@ class History:
         promised = max(index for time, index in self._promises if time <= moment)
         if not killed:
             return promised
-        written = [index for index, step in enumerate(self._steps) if step.written is not None and step.written <= moment]
+        written = [
+            index for index, step in enumerate(self._steps) if step.written is not None and step.written <= moment
+        ]
         return max(promised, written[-1])
 
     def most(self, moment: int) -> int:

@@ -26,7 +26,7 @@ class Ledger:
         self.count, self.digest = snapshot or (0, 0)
 
     def apply(self, event: list[Any]) -> None:
-        """Count one event. One that is known already is only counted in `repeats`: an interrupted commit has these."""
+        """Count one event. One that is known, as an interrupted commit has them, counts in `repeats`."""
         if not self._loads:
             raise AssertionError("events come after load")
         number = event[1]

@@ -6,6 +6,7 @@ Arguments: directory, sync mode. Writes "open <pid>", closes the store after a l
 import os
 import sys
 
+from support.children import say
 from support.numbered import open_store, prepare
 
 
@@ -13,10 +14,10 @@ def main(directory: str, sync: str) -> None:
     """Hold the store."""
     engine = open_store(directory, sync)
     prepare(engine)
-    print("open", os.getpid(), flush=True)
+    say("open", os.getpid())
     sys.stdin.readline()
     engine.close()
-    print("closed", flush=True)
+    say("closed")
     sys.stdin.readline()
 
 

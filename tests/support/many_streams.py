@@ -1,6 +1,7 @@
 """Run in a child: a store of very many streams with few descriptors.
 
-Arguments: directory, sync mode, streams, descriptors, streams in one commit. Ends with an error if anything is not as it should be.
+Arguments: directory, sync mode, streams, descriptors, streams in one commit. Ends with an error if anything
+is not as it should be.
 """
 
 import resource

@@ -1,7 +1,7 @@
 """A store whose whole state follows from one number: how many commits it has had.
 
-Commit `n` (from 1) appends to stream `a`; every third to stream `b` and the ledger, too; every fortieth trims `a`.
-So a process that was killed and the one that looks at what is left need to agree on nothing but numbers.
+Commit `n` (from 1) appends to stream `a`; every third to stream `b` and the ledger, too; every fortieth trims
+`a`. So a process that was killed and the one that looks at what is left need to agree on nothing but numbers.
 """
 
 from typing import Any
@@ -66,12 +66,16 @@ def do_commit(engine: Engine, number: int) -> None:
         engine.wait(write_commit(engine, number))
 
 
+def start_after(number: int) -> int:
+    """Return where stream `a` starts after `number` commits."""
+    return number // 40 * 40 - 30 if number >= 40 else 0
+
+
 def state_after(number: int) -> State:
     """Return the state after `number` commits."""
-    start = number // 40 * 40 - 30 if number >= 40 else 0
     all_a = [Entry(n - 1, n, None, value_of(n, A), ()) for n in range(1, number + 1)]
     all_b = [Entry(n // 3 - 1, n, None, value_of(n, B), ()) for n in range(3, number + 1, 3)]
-    stream_a = StreamState("a").with_entries(all_a).trimmed(start)
+    stream_a = StreamState("a").with_entries(all_a).trimmed(start_after(number))
     state = State({A: stream_a, B: StreamState("b").with_entries(all_b)})
     for n in range(3, number + 1, 3):
         state = state.with_event(["count", n // 3])
@@ -91,6 +95,3 @@ def check_store(directory: str, sync: Any, least: int, most: int) -> int:
     finally:
         engine.close()
     return found
-
-
-

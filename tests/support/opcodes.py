@@ -1,9 +1,9 @@
 """Raises an exception at any one of the places in some code where a signal handler may raise one.
 
-CPython runs signal handlers only as the last part of calls, at the start of functions and at jumps back. An exception
-at another opcode is one that no program meets: between the end of a `with` block and the call of `__exit__`, say,
-where it would leak a lock. So `Striker` counts, and strikes at, the opcodes that follow one which runs handlers, as
-long as the same `except` or `with` is in force at both.
+CPython runs signal handlers only as the last part of calls, at the start of functions and at jumps back. An
+exception at another opcode is one that no program meets: between the end of a `with` block and the call of
+`__exit__`, say, where it would leak a lock. So `Striker` counts, and strikes at, the opcodes that follow one
+which runs handlers, as long as the same `except` or `with` is in force at both.
 """
 
 import dis

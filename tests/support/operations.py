@@ -1,7 +1,8 @@
-"""The operations a recording disk writes down: every change of contents, sizes and names, and every sync, in order.
+"""The operations a recording disk writes down, in order: changes of contents, sizes and names, and syncs.
 
-A file is known by its inode number, which its names come and go for. Reads and calls that changed nothing are not
-operations. A crash is a position in this list plus a choice of what was not yet synced there (`crash_images`).
+A file is known by its inode number, which its names come and go for. Reads and calls that changed nothing are
+not operations. A crash is a position in this list plus a choice of what was not yet synced there
+(`crash_images`).
 """
 
 from typing import NamedTuple
@@ -57,7 +58,7 @@ class Sync(NamedTuple):
 
 
 class FailedSync(NamedTuple):
-    """A sync failed: the dirty pages are now called clean, and each of them may have reached the disk or not."""
+    """A sync failed: the dirty pages now count as clean, and each may have reached the disk or not."""
 
     inode: int
 

@@ -27,7 +27,7 @@ def recover(image: Image, sync: Any = "commit", *, close: bool = False) -> State
 
 
 class CrashCheck:
-    """Recovers images one by one. What an equal tree led to before is remembered: recovery knows only the tree."""
+    """Recovers images one by one, and remembers what equal trees led to: recovery knows only the tree."""
 
     def __init__(self, history: History) -> None:
         self.tried = 0

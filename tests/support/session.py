@@ -1,7 +1,7 @@
 """Drives an engine and writes down what it did: one `Script` is the life of one store over several openings.
 
-A change is a tuple: ("create", name), ("append", name, sizes...), ("event",), ("trim", name, offset), ("delete", name).
-Every value is unlike all others, so that nothing can pass for something else.
+A change is a tuple: ("create", name), ("append", name, sizes...), ("event",), ("trim", name, offset),
+("delete", name). Every value is unlike all others, so that nothing can pass for something else.
 """
 
 import sys

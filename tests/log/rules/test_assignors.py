@@ -153,9 +153,7 @@ def test_range_gives_runs_whose_lengths_differ_by_one(group):
     result = ASSIGNORS["range"].assign(members, partitions)
     for topic in TOPICS:
         runs = [
-            sorted(p.partition for p in result[m] if p.topic == topic)
-            for m in members
-            if topic in members[m].topics
+            sorted(p.partition for p in result[m] if p.topic == topic) for m in members if topic in members[m].topics
         ]
         assert all(run == list(range(run[0], run[0] + len(run))) for run in runs if run)
         assert max(map(len, runs), default=0) - min(map(len, runs), default=0) <= 1
@@ -204,16 +202,13 @@ def test_cooperative_is_sticky_without_what_others_own_and_gets_there_in_two_reb
         assert share == target[member_id] - others
     settled = {member_id: m._replace(owned=first[member_id]) for member_id, m in members.items()}
     second = ASSIGNORS["cooperative-sticky"].assign(settled, partitions)
-    assert sorted(p for share in second.values() for p in share) == sorted(
-        wanted_partitions(members, partitions)
-    )
+    assert sorted(p for share in second.values() for p in share) == sorted(wanted_partitions(members, partitions))
 
 
 def test_a_large_group_is_balanced_quickly():
     owned = frozenset(TopicPartition("a", number) for number in range(2000))
     members = {
-        f"m{i:02}": Member(f"m{i:02}", frozenset("a"), None, owned if i == 0 else frozenset())
-        for i in range(50)
+        f"m{i:02}": Member(f"m{i:02}", frozenset("a"), None, owned if i == 0 else frozenset()) for i in range(50)
     }
     result = ASSIGNORS["sticky"].assign(members, {"a": 2000})
     assert {len(share) for share in result.values()} == {40}

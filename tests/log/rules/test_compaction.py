@@ -96,9 +96,7 @@ class CompactedLog:
 
     def clean(self, now_ms: int, delete_retention_ms: int) -> None:
         sealed = self.frames[:-1]
-        dirty = [
-            (offset, key) for _, frame in sealed for offset, key, _ in frame if offset >= self.first_dirty
-        ]
+        dirty = [(offset, key) for _, frame in sealed for offset, key, _ in frame if offset >= self.first_dirty]
         latest = last_offsets(dirty)
         cleaned = []
         for horizon, frame in sealed:

@@ -55,9 +55,7 @@ class Machine(RuleBasedStateMachine):
     # What consumers do
 
     @precondition(lambda self: len(self.clients) < 5)
-    @rule(
-        wanted=topics, instance_id=st.none() | st.sampled_from("xy"), patience_ms=st.sampled_from([150, 1000])
-    )
+    @rule(wanted=topics, instance_id=st.none() | st.sampled_from("xy"), patience_ms=st.sampled_from([150, 1000]))
     def join(self, wanted, instance_id, patience_ms):
         self.count += 1
         self.group.expire(self.now_ms)

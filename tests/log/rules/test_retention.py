@@ -63,15 +63,11 @@ def test_age_goes_by_the_largest_timestamp_and_keeps_exactly_retention_ms():
 
 
 def test_an_aged_active_segment_is_to_be_rolled():
-    assert plan(segments_of((5, 10, 0), (5, 10, 0)), retention_ms=1000) == RetentionPlan(
-        2, 110, roll_active=True
-    )
+    assert plan(segments_of((5, 10, 0), (5, 10, 0)), retention_ms=1000) == RetentionPlan(2, 110, roll_active=True)
 
 
 def test_an_empty_active_segment_stays():
-    assert plan(segments_of((5, 10, 0), (0, 0, 0)), retention_ms=1000) == RetentionPlan(
-        1, 105, roll_active=False
-    )
+    assert plan(segments_of((5, 10, 0), (0, 0, 0)), retention_ms=1000) == RetentionPlan(1, 105, roll_active=False)
 
 
 def test_size_leaves_at_least_the_limit():
