@@ -78,7 +78,7 @@ class Checkpointer:
             except OSError as error:
                 logger.warning("could not remove %s, trying again with the next checkpoint: %s", path, error)
                 with self._engine.lock:
-                    self._engine.garbage += garbage[place:]
+                    self._engine.table.garbage += garbage[place:]
                 return
 
     def _take_notes(self, *, clean: bool) -> Notes:
@@ -106,7 +106,7 @@ class Checkpointer:
             clean=clean,
             lives=[(engine.life, engine.first_commit)],
             next_file_id=engine.next_file_id,
-            next_stream_id=engine.next_stream_id,
+            next_stream_id=engine.table.next_stream_id,
             state=state_at,
             streams={
                 stream_id: [segment.packed_facts() for segment in segments] for stream_id, segments in parts.items()
@@ -116,7 +116,7 @@ class Checkpointer:
             checkpoint,
             [(segment, segment.stored_position) for segment, _, _ in listed if segment.dirty or not segment.announced],
             listed,
-            list(engine.garbage),
+            list(engine.table.garbage),
             engine.names_version,
             snapshot,
             engine.state_events,
@@ -170,7 +170,7 @@ class Checkpointer:
         engine.names_synced = notes.names_version
         engine.checkpoint_sequence = notes.checkpoint.sequence
         engine.durable_commit = notes.checkpoint.commit
-        engine.garbage = engine.garbage[len(notes.garbage) :]
+        engine.table.garbage = engine.table.garbage[len(notes.garbage) :]
         if notes.snapshot is not None:
             self._take_over_snapshot(notes, notes.snapshot)
         try:
@@ -187,4 +187,4 @@ class Checkpointer:
         engine.snapshot_bytes = len(snapshot)
         engine.snapshot_wanted = False
         state = engine.streams[STATE_STREAM]
-        engine.drop(state.trim(engine.state_at[1]))
+        engine.table.drop(state.trim(engine.state_at[1]))

@@ -77,7 +77,7 @@ class Commit:
 
     def create_stream(self, slug: str) -> int:
         """Make a stream; return the id it will have. It is there after `write`."""
-        stream_id = self.engine.next_stream_id + self._streams
+        stream_id = self.engine.table.next_stream_id + self._streams
         self._streams += 1
         self.record(STORAGE, ["create", stream_id, slug])
         return stream_id

@@ -29,13 +29,14 @@ from msglog.storage.draft import write_draft
 from msglog.storage.filesystem import FileSystem, ProcessLock
 from msglog.storage.following import Follower
 from msglog.storage.journal import Area, Journal
-from msglog.storage.layout import FAILED, INDEX_SUFFIX, JOURNALS, LOCK, PUBLISHED, SEGMENTS
+from msglog.storage.layout import FAILED, JOURNALS, LOCK, PUBLISHED, SEGMENTS
 from msglog.storage.options import JOURNAL_FIRST_BYTES, JOURNAL_LARGEST_BYTES, SNAPSHOT_EVENTS, Options
 from msglog.storage.published import PublishedPage
 from msglog.storage.recovery import Recovered, recover
-from msglog.storage.segment import FIRST_ALLOCATION, Segment, SegmentFacts, segment_from_facts
-from msglog.storage.state import STATE_SLUG, STATE_STREAM, Model, StorageModel
+from msglog.storage.segment import FIRST_ALLOCATION, Segment, SegmentFacts
+from msglog.storage.state import Model, StorageModel
 from msglog.storage.stream import NO_SEGMENT, Stream, new_segment
+from msglog.storage.stream_table import StreamTable
 from msglog.storage.syncer import Syncer
 from msglog.storage.writers import DirectWriter, JournalWriter
 from msglog.types import RecoveryReport
@@ -58,9 +59,7 @@ class Engine:
         "_checkpoint_requested",
         "_checkpointer",
         "_follower",
-        "_found_parts",
         "_journal",
-        "_known_streams",
         "_page",
         "_process_lock",
         "_syncer",
@@ -76,14 +75,12 @@ class Engine:
         "failure",
         "filesystem",
         "first_commit",
-        "garbage",
         "life",
         "lock",
         "models",
         "names_synced",
         "names_version",
         "next_file_id",
-        "next_stream_id",
         "obstacle",
         "options",
         "page_slots",
@@ -96,6 +93,7 @@ class Engine:
         "state_at",
         "state_events",
         "streams",
+        "table",
         "writer",
     )
 
@@ -121,23 +119,21 @@ class Engine:
         self.closed = False
         self.released = False
         self.models: dict[str, Model] = {}
-        self.streams: dict[int, Stream] = {}
         self.cache = SegmentCache(filesystem, self.lock, open_segment_limit(), writable=not options.readonly)
+        self.table = StreamTable(filesystem, directory, options.segment_bytes, self.cache)
+        self.streams = self.table.streams
         self.cache.on_sync_error = lambda error: self.stop_writing("a sync failed", error)
         self.commit_number = self.published = self.durable_commit = 0
         self.life = self.first_commit = 0
-        self.next_file_id = self.next_stream_id = 1
+        self.next_file_id = 1
         self.checkpoint_sequence = self.draft_sequence = 0
         # State snapshot in force (commit, offset from which to replay), events since, and its size.
         self.state_at = (0, 0)
         self.state_events = 0
         self.snapshot_bytes = 0
         self.snapshot_wanted = False
-        self.garbage: list[str] = []
         # Rises when a segment's file is made; the directory is synced when a checkpoint finds it changed.
         self.names_version = self.names_synced = 0
-        self._known_streams: dict[int, Stream] = {}
-        self._found_parts: dict[int, tuple[Segment, ...]] = {}
         self._process_lock: ProcessLock | None = None
         self._page: PublishedPage | None = None
         self.page_slots: Any = [0, 0, 0, 0]
@@ -183,7 +179,7 @@ class Engine:
             self.filesystem.make_directory(self.directory)
             self.filesystem.make_directory(self.path(SEGMENTS))
             self._process_lock = self.filesystem.lock(self.path(LOCK))
-        self.models = {"storage": StorageModel(self)}
+        self.models = {"storage": StorageModel(self.table)}
         self.models |= {model.section: model for model in (factory(self) for factory in models)}
         if self.readonly:
             self._follower.open_page()
@@ -420,17 +416,6 @@ class Engine:
             return
         stream.install(self.make_segment(stream, stream.next_offset, stream.value_bytes, 0))
 
-    def drop(self, segments: Sequence[Segment]) -> None:
-        """Forget segments; their files go once a durable checkpoint no longer lists them."""
-        for segment in segments:
-            segment.dropped = True
-            self.cache.forget(segment)
-            if self.filesystem.durable:
-                self.garbage += (segment.path, segment.path + INDEX_SUFFIX)
-            else:
-                self.filesystem.unlink(segment.path)
-                self.filesystem.unlink(segment.path + INDEX_SUFFIX)
-
     def rewrite(self, stream: Stream, segments: Sequence[SegmentFacts], survivors: Survivors) -> tuple[int, int]:
         """Compaction: copy what survives of consecutive sealed segments into a new one and switch over in a commit.
 
@@ -445,80 +430,6 @@ class Engine:
             raise StoreFailedError(
                 f"could not rewrite segments of {stream.slug!r}: {error}", path=self.directory, outcome="not_applied"
             ) from error
-
-    # What the storage section's events do; see `state.StreamChanges`
-
-    def add_stream(self, stream_id: int, slug: str) -> None:
-        """Make a stream; one that is there stays."""
-        if stream_id in self.streams:
-            return
-        stream = self._known_streams.get(stream_id)
-        if stream is None:
-            stream = Stream(stream_id, slug, self.options.segment_bytes, self.cache)
-        self.adopt_parts(stream, self._found_parts.pop(stream_id, ()))
-        self.streams[stream_id] = stream
-        self.next_stream_id = max(self.next_stream_id, stream_id + 1)
-
-    def remove_stream(self, stream_id: int) -> None:
-        """Remove a stream and drop its segments."""
-        stream = self.streams.pop(stream_id, None)
-        if stream is not None:
-            self.drop(stream.parts)
-            for waiter in tuple(stream.waiters):
-                waiter.wake()
-
-    def trim_stream(self, stream_id: int, start: int) -> None:
-        """Raise a stream's start."""
-        stream = self.streams.get(stream_id)
-        if stream is not None:
-            self.drop(stream.trim(start))
-
-    def replace_segments(self, stream_id: int, old: list[int], facts: list[int]) -> None:
-        """Switch over to a rewritten segment."""
-        stream = self.streams.get(stream_id)
-        if stream is None:
-            return
-        replaced = [segment for segment in stream.parts if segment.file_id in old]
-        if not replaced:
-            return  # the checkpoint lists the new one already
-        new = segment_from_facts(self.directory, stream_id, stream.slug, facts)
-        new.note_durable(new.position, sealed=True)  # it was synced before the switch
-        new.synced_position = new.position
-        stream.replace(replaced, new)
-        self.drop(replaced)
-
-    def stream_facts(self) -> list[list[Any]]:
-        """Return (id, slug, start) of all streams but the state stream."""
-        return [[stream.id, stream.slug, stream.start] for stream in self.streams.values() if stream.id != STATE_STREAM]
-
-    def adopt_parts(self, stream: Stream, parts: tuple[Segment, ...]) -> None:
-        """Give a stream the segments that recovery found for it."""
-        stream.parts = parts
-        if not parts:
-            return
-        stream.active = last = parts[-1]
-        stream.start = parts[0].base_offset
-        stream.value_bytes = last.value_total
-        stream.end = stream.next_offset = last.end_offset
-
-    def begin_recovery(self, parts: dict[int, tuple[Segment, ...]]) -> None:
-        """Start replay with the segments found on the disk."""
-        # A reader that loads anew goes on with the stream objects that its users hold.
-        self._known_streams |= self.streams
-        self.streams = {}
-        self._found_parts = parts
-        self.add_stream(STATE_STREAM, STATE_SLUG)
-
-    def take_over_parts(self, parts: dict[int, tuple[Segment, ...]]) -> None:
-        """On a readonly engine: extend the streams by what a walk found; new streams get theirs from their event."""
-        for stream_id, found in parts.items():
-            stream = self.streams.get(stream_id)
-            if stream is None:
-                self._found_parts[stream_id] = found
-            else:
-                start = stream.start
-                self.adopt_parts(stream, found)
-                stream.start = max(start, stream.start)
 
     # Durability
 

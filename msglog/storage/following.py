@@ -60,12 +60,12 @@ class Follower:
             walk.run(limit=commit)
             if walk.commit < commit:
                 return False
-            engine.take_over_parts(walk.parts())
+            engine.table.take_over_parts(walk.parts())
             apply_events(engine, state_end)
         except (CorruptionError, FileNotFoundError):
             return False
         engine.commit_number = engine.published = commit
-        engine.garbage.clear()  # removing files is the writer's business
+        engine.table.garbage.clear()  # removing files is the writer's business
         self._wake_all()
         return all(stream.start <= stream.end for stream in engine.streams.values())
 

@@ -74,11 +74,11 @@ def recover(engine: "Engine") -> Recovered:
     walk = TailWalk(engine, checkpoint, parts)
     if not clean or failed:
         walk.run(limit=_published_by_writer(engine))
-    engine.begin_recovery(walk.parts())
+    engine.table.begin_recovery(walk.parts())
     commit = walk.commit
     findings.replayed = commit - checkpoint.commit
     engine.next_file_id = max(checkpoint.next_file_id, walk.next_file_id)
-    engine.next_stream_id = max(_FIRST_STREAM, checkpoint.next_stream_id)
+    engine.table.next_stream_id = max(_FIRST_STREAM, checkpoint.next_stream_id)
     engine.durable_commit = checkpoint.commit
     engine.draft_sequence = walk.draft_sequence
     replay_state(engine, checkpoint)
@@ -106,7 +106,7 @@ def _new_store(engine: "Engine", findings: Findings) -> Recovered:
     for name in CHECKPOINTS:
         if names.get(name):
             keep(engine, engine.path(name), findings)
-    engine.begin_recovery({})
+    engine.table.begin_recovery({})
     replay_state(engine, None)
     checkpoint = Checkpoint(
         sequence=0, commit=0, clean=True, lives=[(0, 0)], next_file_id=1, next_stream_id=_FIRST_STREAM, state=(0, 0)

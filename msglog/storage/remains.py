@@ -125,7 +125,7 @@ def sort_out_files(engine: "Engine", checkpoint: Checkpoint, known_files: int, f
     filesystem = engine.filesystem
     live = {segment.file_id for stream in engine.streams.values() for segment in stream.parts}
     listed = {facts[0] for parts in checkpoint.streams.values() for facts in parts}
-    dropped = {os.path.basename(path) for path in engine.garbage}
+    dropped = {os.path.basename(path) for path in engine.table.garbage}
     for name, size in filesystem.list(engine.path(SEGMENTS)).items():
         path = in_segments(engine.directory, name)
         if name.endswith(INDEX_SUFFIX):
@@ -138,7 +138,7 @@ def sort_out_files(engine: "Engine", checkpoint: Checkpoint, known_files: int, f
             continue
         if parsed is not None and (parsed[3] in listed or checkpoint.next_file_id <= parsed[3] < known_files):
             # Dropped since the checkpoint in force, which may still list it: it goes with the next one.
-            engine.garbage += (path, path + INDEX_SUFFIX)
+            engine.table.garbage += (path, path + INDEX_SUFFIX)
             continue
         known = parsed is not None and parsed[3] < checkpoint.next_file_id
         if known or size <= FILE_HEADER_SIZE or _is_blank(engine, path):

@@ -103,11 +103,12 @@ def read_state(engine: Engine) -> State:
 
 @dataclass
 class _Step:
-    """One commit: the state it led to, and the operations done when it began, and when it was written."""
+    """One commit: the state it led to, the operations done when it began and when it was written, its number."""
 
     state: State
     began: int
     written: int | None = None
+    number: int | None = None
 
 
 class History:
@@ -153,9 +154,16 @@ class History:
             raise AssertionError("only the last commit can be refused")
         self._steps.pop()
 
-    def wrote(self, index: int, moment: int) -> None:
-        """A commit was written: the death of the process does not undo it."""
+    def wrote(self, index: int, moment: int, number: int | None = None) -> None:
+        """A commit was written, with this number: the death of the process does not undo it."""
         self._steps[index].written = moment
+        self._steps[index].number = number
+
+    def promise_up_to(self, number: int, moment: int) -> None:
+        """From now on the loss of power does not undo the commits up to this number."""
+        numbers = [index for index, step in enumerate(self._steps) if step.number is not None and step.number <= number]
+        if numbers:
+            self.promise(numbers[-1], moment)
 
     def promise(self, index: int, moment: int) -> None:
         """From now on the loss of power does not undo this commit."""
