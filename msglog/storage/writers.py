@@ -7,6 +7,7 @@ methods but `wait` and `drain` run under the store lock.
 """
 
 from collections import deque
+from contextlib import suppress
 from os.path import basename
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ from msglog.storage.options import CHECKPOINT_BYTES, CHECKPOINT_COMMITS, DRAFT_C
 from msglog.storage.segment import FILE_HEADER_SIZE, Segment
 from msglog.storage.state import STATE_STREAM, pack_event
 from msglog.storage.stream import Stream
+from msglog.waiting import Waiter
 
 if TYPE_CHECKING:
     from msglog.storage.engine import Engine
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 _MAP_STORE_LIMIT = 8 << 10
 _PACK_ONE = REST_OF_ONE.pack
 _PACK_CRC = CRC.pack
+# A leader that is interrupted between its sync and its wakes delays the others by no more than this.
+_LOST_WAKE_SECONDS = 0.05
 # Place, length of the body, and the making of a segment.
 _LARGEST_OVERHEAD = 24 + 4 + 2 + 64 + 8
 
@@ -330,7 +334,8 @@ class JournalWriter(Writer):
         super().__init__(engine)
         self._journal = journal
         self._pending: deque[Plan] = deque()
-        self._sync_lock = Lock()
+        self._leading = Lock()
+        self._waiting: deque[Waiter] = deque()
 
     def write(self, commit: Commit) -> int:
         """Write an entry; the frames follow after its sync."""
@@ -408,18 +413,44 @@ class JournalWriter(Writer):
         return offset
 
     def wait(self, commit: int) -> None:
-        """Return when `commit` is synced and visible. One thread syncs for all that wait."""
+        """Return when `commit` is synced and visible. One thread syncs for all that wait.
+
+        The others sleep until it is done and then wake together: were they to queue for the leader's lock, each would
+        have to be handed it in turn, and half of them would miss the next sync.
+        """
         engine = self._engine
-        if engine.published < commit:
-            with self._sync_lock:
-                if engine.published < commit:
-                    self._sync()
+        while engine.published < commit:
+            if not self._leading.locked():
+                self._lead(commit)
+                continue
+            waiter = Waiter()
+            self._waiting.append(waiter)
+            # A leader that ended before it could see this waiter left the lock free: then there is nothing to wait for.
+            if self._leading.locked() and engine.published < commit:
+                waiter.wait(_LOST_WAKE_SECONDS)
         engine.run_requested()
+
+    def _lead(self, commit: int) -> None:
+        try:
+            with self._leading:
+                if self._engine.published < commit:
+                    self._sync()
+        finally:
+            self._wake_waiting()
+
+    def _wake_waiting(self) -> None:
+        waiting = self._waiting
+        while waiting:
+            with suppress(IndexError):  # another thread may take the last one
+                waiting.popleft().wake()
 
     def drain(self) -> None:
         """Sync and publish all that is written."""
-        with self._sync_lock:
-            self._sync()
+        try:
+            with self._leading:
+                self._sync()
+        finally:
+            self._wake_waiting()
 
     def note_checkpoint(self) -> None:
         """Nothing to note: the journal itself knows what is covered."""

@@ -7,11 +7,13 @@ promised.
 import pytest
 
 from support.crash_images import crash_images, torn_kills
+from support.disk import Image
+from support.faulty_filesystem import FaultyFileSystem
 from support.recovery import MODES, CrashCheck, recover
 from support.scale import scaled
 from support.session import Script, small_limits
 from support.telling import tell
-from support.workloads import WORKLOADS, Workload
+from support.workloads import WORKLOADS, Workload, appends
 
 
 def _record(workload: Workload, sync: str) -> Script:
@@ -46,3 +48,15 @@ def test_death_in_the_middle_of_a_store_is_a_prefix_too(workload, sync, record_p
                 script.history.check(recover(image, MODES[tried % 3]), point, killed=True)
             tried += 1
     tell(record_property, torn_stores=tried)
+
+
+@pytest.mark.parametrize("sync", MODES)
+def test_a_new_store_is_there_with_all_directories_above_it(sync, record_property):
+    """Nothing but the root is durable at first: what was promised is not lost with the store's own directory."""
+    with small_limits():
+        script = Script(sync, filesystem=FaultyFileSystem(Image(frozenset({"/"}))))
+        appends(script)
+        disk = script.filesystem.disk
+        check = CrashCheck(script.history)
+        check.check_all(crash_images(disk.start, disk.operations, seed=2, each=3, chances=1))
+    tell(record_property, crash_images=check.tried)

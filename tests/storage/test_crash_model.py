@@ -80,7 +80,7 @@ def test_a_new_file_needs_its_directory_synced(filesystem: FaultyFileSystem) -> 
 
 
 def test_a_new_directory_needs_its_parent_synced(filesystem: FaultyFileSystem) -> None:
-    filesystem.make_directory("/store/below")
+    filesystem.disk.make_directory("/store/below")
     file = filesystem.open("/store/below/new", create=True)
     file.write(0, b"x")
     file.sync()
@@ -88,6 +88,15 @@ def test_a_new_directory_needs_its_parent_synced(filesystem: FaultyFileSystem) -
     assert _found(_all_images(filesystem), "/store/below/new") == {None, b"x"}
     filesystem.sync_directory("/store")
     assert _found(_all_images(filesystem), "/store/below/new") == {b"x"}
+
+
+def test_the_seam_makes_directories_durable(filesystem: FaultyFileSystem) -> None:
+    filesystem.make_directory("/store/deep/down")
+    assert {"/store/deep", "/store/deep/down"} <= set.intersection(*_directories(filesystem))
+
+
+def _directories(filesystem: FaultyFileSystem) -> list[set[str]]:
+    return [set(image.directories) for image in _all_images(filesystem)]
 
 
 def test_a_rename_is_atomic_but_not_durable(filesystem: FaultyFileSystem) -> None:

@@ -16,7 +16,6 @@ Limits: blocks do not tear at less than a store's own cuts; a file whose name wa
 file says nothing about its name (real systems are kinder).
 """
 
-import os
 import random
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
@@ -202,5 +201,3 @@ def torn_kills(start: Image, operations: Sequence[Operation], *, seed: int) -> I
                     files[path] = bytes(contents)
                 yield point, Image(whole.directories, files)
         pending.apply(operation)
-
-

@@ -207,10 +207,9 @@ class Disk:
         return max(0, self.budget - sum(inode.size() for inode in self.names.values()))
 
     def make_directory(self, path: str) -> None:
-        """Create a directory and its parents."""
-        if path in self.directories:
-            return
-        self.make_directory(os.path.dirname(path))
+        """Create a directory in one that exists."""
+        if os.path.dirname(path) not in self.directories:
+            raise FileNotFoundError(path)
         self.record(MakeDirectory(path))
         self.directories.add(path)
 

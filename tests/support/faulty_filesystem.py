@@ -153,11 +153,15 @@ class FaultyFileSystem:
         raise OSError(fault.value, os.strerror(fault.value), path)
 
     def make_directory(self, path: str) -> None:
-        """Create a directory and its parents; one that exists is fine."""
+        """Create a directory and its parents, and sync their names; one that exists is fine."""
         self.check_alive()
-        if path not in self.disk.directories:
-            self.enter("make_directory", path)
-            self.disk.make_directory(path)
+        if path in self.disk.directories:
+            return
+        parent = os.path.dirname(path)
+        self.make_directory(parent)
+        self.enter("make_directory", path)
+        self.disk.make_directory(path)
+        self.sync_directory(parent)
 
     def list(self, path: str) -> dict[str, int]:
         """Return the files in a directory with their sizes."""

@@ -45,6 +45,10 @@ class StreamState:
             entries=self.entries + tuple(entries),
         )
 
+    def without_totals(self) -> "StreamState":
+        """Return the state without its running totals."""
+        return replace(self, value_bytes=0)
+
     def trimmed(self, start: int) -> "StreamState":
         """Return the state after what is below `start` went."""
         start = max(start, self.start)
@@ -210,11 +214,17 @@ class History:
         """Return the newest state that a crash after `moment` operations may lead to."""
         return max(index for index, step in enumerate(self._steps) if step.began <= moment)
 
-    def check(self, found: State, moment: int, *, killed: bool = False) -> int:
-        """Return the index of the state found. Raises AssertionError if no crash then may lead to it."""
+    def check(self, found: State, moment: int, *, killed: bool = False, commit: int | None = None) -> int:
+        """Return the index of the state found. Raises AssertionError if no crash then may lead to it.
+
+        `commit` is the number that recovery gave it.
+        """
         least, most = self.least(moment, killed=killed), self.most(moment)
         for index in range(most, least - 1, -1):
-            if self._steps[index].state == found:
+            step = self._steps[index]
+            if step.state == found:
+                if None not in (commit, step.number) and commit != step.number:
+                    raise AssertionError(f"recovery says commit {commit}, it is commit {step.number}")
                 return index
         elsewhere = [index for index, step in enumerate(self._steps) if step.state == found]
         if elsewhere:

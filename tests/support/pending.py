@@ -27,6 +27,7 @@ from support.operations import (
 
 PAGE = 4096
 
+
 @dataclass(frozen=True)
 class Recipe:
     """How to make the contents of a file: the durable ones, and blocks that came to them."""
@@ -44,7 +45,6 @@ class Recipe:
         for start, block in self.patches:
             contents[start : start + len(block)] = block
         return bytes(memoryview(contents)[: self.size])
-
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,6 @@ class Pending:
                 if isinstance(operation, Create):
                     self.contents[operation.inode] = Contents(b"")
                 self.names.pending.append(operation)
-
 
     def current_names(self) -> dict[str, int]:
         """Return the files' inodes by name, as the cache shows them."""

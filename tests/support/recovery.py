@@ -1,6 +1,7 @@
 """Opens what crashes leave behind and checks it against the history."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from msglog.storage import Options
@@ -14,8 +15,21 @@ from support.session import open_engine
 MODES: tuple[Any, ...] = ("commit", "interval", "none")
 
 
+@dataclass(frozen=True)
+class Recovered:
+    """What a store showed when it was opened, and the number of the last commit that its report names."""
+
+    state: State
+    commit: int
+
+
 def recover(image: Image, sync: Any = "commit", *, close: bool = False) -> State:
     """Open a store on an image and return what it shows."""
+    return recover_fully(image, sync, close=close).state
+
+
+def recover_fully(image: Image, sync: Any = "commit", *, close: bool = False) -> Recovered:
+    """The same with the number of the last commit."""
     engine = open_engine(FaultyFileSystem(Disk(image, recording=False)), Options(sync=sync, segment_bytes=1000))
     state = read_state(engine)
     ledger = engine.models["ledger"]
@@ -23,7 +37,7 @@ def recover(image: Image, sync: Any = "commit", *, close: bool = False) -> State
         raise AssertionError(f"{ledger.repeats} events were replayed twice")
     if close:
         engine.close()
-    return state
+    return Recovered(state, engine.recovery.commit)
 
 
 class CrashCheck:
@@ -32,7 +46,7 @@ class CrashCheck:
     def __init__(self, history: History) -> None:
         self.tried = 0
         self._history = history
-        self._known: dict[object, State] = {}
+        self._known: dict[object, Recovered] = {}
 
     @property
     def distinct(self) -> int:
@@ -43,15 +57,15 @@ class CrashCheck:
         """Recover one image, in one mode or another, and check what it shows."""
         self.tried += 1
         try:
-            state = self._known.get(image.key)
-            if state is None:
+            found = self._known.get(image.key)
+            if found is None:
                 number = self.distinct
-                state = recover(image.build(), MODES[number % 3], close=number % 8 == 0)
-                self._known[image.key] = state
-            self._history.check(state, image.point, killed=image.killed)
+                found = recover_fully(image.build(), MODES[number % 3], close=number % 8 == 0)
+                self._known[image.key] = found
+            self._history.check(found.state, image.point, killed=image.killed, commit=found.commit)
         except Exception as error:
             raise AssertionError(f"{image}: {type(error).__name__}: {error}") from error
-        return state
+        return found.state
 
     def check_all(self, images: Iterable[CrashImage]) -> None:
         """Recover and check all of them."""

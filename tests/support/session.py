@@ -161,6 +161,7 @@ class Script:
         index = self.history.last
         self.engine.flush()
         self.history.promise(index, self.moment)
+        self._take_claims()
 
     def roll(self, name: str) -> None:
         """Let the next append start a new segment."""
@@ -239,11 +240,17 @@ class Script:
             if error.outcome == "not_applied":
                 self.history.abandon(index)
             raise
-        self.history.wrote(index, self.moment)
+        self.history.wrote(index, self.moment, self.engine.commit_number)
+        self._take_claims()
 
     def _returned(self, index: int) -> None:
         if self.sync == "commit":
             self.history.promise(index, self.moment)
+        self._take_claims()
+
+    def _take_claims(self) -> None:
+        """Hold the engine to what it says of its last checkpoint."""
+        self.history.promise_up_to(int(self.engine.metrics()["durable_commits"]), self.moment)
 
 
 def _at_even_offsets(frame: Frame) -> list[int]:

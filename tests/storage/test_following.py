@@ -1,0 +1,85 @@
+"""A readonly engine beside the writer, step by step: after each refresh it shows what the writer published."""
+
+import random
+
+import pytest
+
+from msglog.storage import Engine, Options
+from support.faulty_filesystem import FaultyFileSystem
+from support.history import State, difference, read_state
+from support.recovery import MODES
+from support.scale import scaled
+from support.session import Script, open_engine, small_limits
+from support.telling import tell
+
+STEPS = 150
+
+
+def _reader(script: Script) -> Engine:
+    """Open the store in another process of the same machine."""
+    options = Options(sync=script.sync, segment_bytes=script.segment_bytes, readonly=True)
+    return open_engine(FaultyFileSystem(script.filesystem.disk), options)
+
+
+def _step(script: Script, chance: random.Random) -> str:  # noqa: C901 a table
+    """Do something at random and say what."""
+    stream = script.stream("a")
+    kind = chance.choices(
+        ["append", "large", "commit", "trim", "flush", "roll", "rewrite", "reopen", "kill", "streams"],
+        [30, 2, 30, 6, 4, 5, 5, 2, 2, 3],
+    )[0]
+    match kind:
+        case "append":
+            script.append("a", chance.randrange(10, 400))
+        case "large":
+            script.append("a", 9000)
+        case "commit":
+            script.commit(("append", "a", 20), ("append", "b", 30, 40), ("event",))
+        case "trim":
+            script.commit(("trim", "a", max(stream.start, stream.next_offset - chance.randrange(20))))
+        case "flush":
+            script.flush()
+        case "roll":
+            script.roll("a")
+        case "rewrite":
+            script.rewrite("a")
+        case "reopen":
+            script.close()
+            script.open()
+        case "kill":
+            script.kill()
+            script.open()
+        case "streams":
+            script.commit(("delete", "b"))
+            script.commit(("create", "b"))
+    return kind
+
+
+def _readable(state: State) -> State:
+    """Leave out what only decisions need: a reader knows no running totals."""
+    for key, stream in state.streams.items():
+        state = state.with_stream(key, stream.without_totals())
+    return state
+
+
+@pytest.mark.parametrize("sync", MODES)
+@pytest.mark.parametrize("every", [1, 7, 40])
+@pytest.mark.parametrize("seed", range(2))
+def test_a_reader_shows_what_was_published(seed, every, sync, record_property):
+    """`every`: how many steps the reader lags behind before it looks again."""
+    chance = random.Random(seed * 100 + every)
+    with small_limits():
+        script = Script(sync, segment_bytes=1500)
+        script.open()
+        script.commit(("create", "a"), ("create", "b"))
+        reader = _reader(script)
+        steps: list[str] = []
+        for number in range(scaled(STEPS)):
+            steps.append(_step(script, chance))
+            if number % every == 0:
+                reader.refresh()
+                found, expected = _readable(read_state(reader)), _readable(script.history.latest)
+                assert found == expected, f"after {steps[-every:]}: {difference(expected, found)}"
+        late = _reader(script)
+        assert _readable(read_state(late)) == _readable(script.history.latest)
+    tell(record_property, steps=len(steps))
