@@ -9,8 +9,8 @@ SyncMode = Literal["commit", "interval", "none"]
 MAX_COMMIT_BYTES = 256 << 20
 # A draft after so many commits bounds what recovery walks over, frame by frame, after a kill.
 DRAFT_COMMITS = 4096
-# A checkpoint after so many commits, or unsynced bytes, bounds what recovery replays or checks.
-CHECKPOINT_COMMITS = 4096
+# A checkpoint after so many commits in the journal, or so many bytes outside of it, bounds what recovery redoes or checks.
+CHECKPOINT_COMMITS = 2048
 CHECKPOINT_BYTES = 64 << 20
 # A state snapshot is due when the events behind the last one are at least so many.
 SNAPSHOT_EVENTS = 4096

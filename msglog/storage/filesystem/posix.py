@@ -150,9 +150,15 @@ class OSFileSystem:
         parent = os.path.dirname(path)
         if parent and parent != path:
             self.make_directory(parent)
-        with contextlib.suppress(FileExistsError):
+        try:
             os.mkdir(path, 0o700)
+        except FileExistsError:
+            return
+        try:
             self.sync_directory(parent or os.curdir)
+        except OSError:
+            os.rmdir(path)  # the next try must not take an unsynced name for a durable one
+            raise
 
     def list(self, path: str) -> dict[str, int]:
         """Return the files in a directory with their sizes."""
