@@ -9,7 +9,7 @@ SyncMode = Literal["commit", "interval", "none"]
 MAX_COMMIT_BYTES = 256 << 20
 # A draft after so many commits bounds what recovery walks over, frame by frame, after a kill.
 DRAFT_COMMITS = 4096
-# A checkpoint after so many commits in the journal, or so many bytes outside of it, bounds what recovery redoes or checks.
+# A checkpoint after so many journaled commits, or so many bytes without a journal, bounds what recovery works through.
 CHECKPOINT_COMMITS = 2048
 CHECKPOINT_BYTES = 64 << 20
 # A state snapshot is due when the events behind the last one are at least so many.
