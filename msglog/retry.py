@@ -10,7 +10,7 @@ from msglog.checks import MAX_INT64, check_integer, refused, wrong_type
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often failed work is tried again, and after how long.
+    """How often failed work is tried again, and after how long on the store's clock.
 
     `limit`: retries after the first attempt, None for no limit, 0 for none. `delay_ms`: the wait before the
     first retry, 0 or more milliseconds. `factor`: how much longer each further wait is, at least 1.0.

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from time import time_ns
 from typing import Any
 
-from msglog.checks import wrong_type
+from msglog.checks import wrong_payload
 from msglog.errors import ClosedError
 from msglog.log import batches, placing
 from msglog.log.handle import LogHandle
@@ -136,7 +136,7 @@ class Appending(LogHandle):
         """
         found = self._topic_to_read(topic)
         if not isinstance(key, bytes):
-            raise wrong_type("key", key, "bytes")
+            raise wrong_payload("key", key, "bytes")
         return partition_for_key(key, len(found.partitions))
 
     def _append_batch(self, topic: str, value: bytes | None, **options: Any) -> RecordMetadata:

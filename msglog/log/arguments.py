@@ -48,7 +48,7 @@ def as_sequence(option: str, given: object, allowed: str) -> Sequence[Any]:
     if isinstance(given, list | tuple):
         return given
     if not isinstance(given, Iterable) or isinstance(given, bytes | bytearray | memoryview | str | Mapping):
-        raise wrong_type(option, given, allowed)
+        raise wrong_payload(option, given, allowed)
     return list(given)
 
 
@@ -67,17 +67,17 @@ def check_headers(given: object, option: str = "headers") -> Headers:
         if isinstance(given, Mapping):
             given = given.items()
         elif isinstance(given, bytes | bytearray | str) or not isinstance(given, Iterable):
-            raise wrong_type(option, given, _HEADERS)
+            raise wrong_payload(option, given, _HEADERS)
     return tuple([_check_header(option, pair) for pair in given])
 
 
 def _check_header(option: str, pair: object) -> tuple[str, bytes | None]:
     if not isinstance(pair, tuple | list):
-        raise wrong_type(option, pair, _HEADERS)
+        raise wrong_payload(option, pair, _HEADERS)
     try:
         name, value = pair
     except ValueError:
-        raise wrong_type(option, pair, _HEADERS) from None
+        raise wrong_payload(option, pair, _HEADERS) from None
     if not isinstance(name, str):
         raise wrong_type(f"a name in {option}", name, "str")
     if not name.isascii() and not _fits_utf8(name):

@@ -270,6 +270,14 @@ class Consumer(Positioning):
         if seat is not None:
             self._coordination.leave(seat)
 
+    def interrupt_wait(self) -> None:
+        """Have the present wait for records, or else the next one, end as if its timeout were over; not public.
+
+        From any thread: it takes no lock.
+        """
+        self._interrupted = True
+        self._bell.ring()
+
     def _close(self, *, finished: bool) -> None:
         if self._closed:
             return

@@ -68,7 +68,7 @@ class ConsumerBase:
         self._calling_back = False
         self._unannounced: list[frozenset[TopicPartition]] = []
         self._announced: set[TopicPartition] = set()
-        self._polled = self._stopped = False
+        self._polled = self._stopped = self._interrupted = False
         self._topics_version = -1
         self._coordination.watch(self._bell)
         self._source = self._make_source(group, request)
@@ -207,7 +207,10 @@ class ConsumerBase:
     # Waiting
 
     def _wait(self, deadline: float | None) -> bool:
-        """Sleep until there may be something to do; return False when the deadline is over."""
+        """Sleep until there may be something to do; return False when the deadline is over, or on an interrupt."""
+        if self._interrupted:
+            self._interrupted = False
+            return False
         seconds = None if deadline is None else deadline - monotonic()
         if seconds is not None and seconds <= 0:
             return False

@@ -83,6 +83,7 @@ class LogHandle:
         return self._model.topic(name)
 
     def __enter__(self) -> Self:
+        self._check_open()
         return self
 
     def __exit__(

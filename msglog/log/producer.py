@@ -5,6 +5,7 @@ believed dead cannot go on writing. Its sequence numbers rise by one with each r
 are stored in the same commit as the records. Imported by `log`.
 """
 
+import warnings
 from collections.abc import Iterable
 from threading import Lock, get_ident
 from types import TracebackType
@@ -69,17 +70,19 @@ class Producer:
     For one thread at a time: a call while another thread is in one raises `GroupError`, a `RuntimeError`.
     After any error with an unknown outcome, a timeout or a restart, send the same records with the same
     sequence numbers again: they are written once. Source: Kafka's idempotent producer; sequence numbers here
-    are the user's, and run over all topics.
+    are the user's, and run over all topics. One that is collected unclosed warns (`ResourceWarning`).
     """
+
+    _closed = True  # until it is complete: what fails on the way needs no closing
 
     def __init__(self, core: StoreCore, name: str) -> None:
         self._engine: Engine = core.engine
         self._clock = core.clock
         self._model = cast(LogModel, core.engine.models[LogModel.section])
         self._name = _check_name(name)
-        self._closed = False
         self._turn = _Turn(name)
         self._epoch = self._take_name()
+        self._closed = False
 
     @property
     def name(self) -> str:
@@ -241,6 +244,10 @@ class Producer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        if not self._closed and not self._engine.closed:  # a forked child finds its parent's engine closed
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
 
     def __repr__(self) -> str:
         return f"<msglog.Producer {self._name!r} epoch={self._epoch}{' closed' if self._closed else ''}>"

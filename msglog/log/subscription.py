@@ -6,109 +6,27 @@ polling meanwhile, so it stays in the group however long that takes. Offsets are
 has returned. Exported by `msglog`.
 """
 
-import logging
 import re
-from collections.abc import Callable, Iterable
-from threading import Thread, current_thread
+from collections.abc import Iterable
+from threading import current_thread
 from time import monotonic
 from types import TracebackType
 from typing import Final, Self, cast
 
 from msglog.checks import check_integer, wrong_type
-from msglog.errors import ClosedError
 from msglog.log.assignment import TopicSelection
 from msglog.log.bell import Bell
 from msglog.log.consumer import Consumer
 from msglog.log.consumer_arguments import check_timeout
 from msglog.log.coordination import Coordination
 from msglog.log.model import LogModel
+from msglog.log.subscription_worker import RecordCallback, Worker, is_worker
 from msglog.retry import Retry
 from msglog.store import StoreCore
-from msglog.types import Record, TopicPartition
+from msglog.types import TopicPartition
 from msglog.waiting import Waiter, deadline_after
 
 MAX_WORKERS: Final = 1000
-
-logger = logging.getLogger("msglog.subscription")
-
-RecordCallback = Callable[[Record], object]
-
-
-class _Worker:
-    """One thread with its consumer. `thread` runs it; the rest is its own but for `stop`."""
-
-    def __init__(self, consumer: Consumer, callback: RecordCallback, retry: Retry, ended: Callable[[], None]) -> None:
-        self.consumer = consumer
-        self._callback = callback
-        self._retry = retry
-        self._ended = ended
-        self._stopped = False
-        # Failed attempts at the record that each partition stands at, and until when it is left alone.
-        self._attempts: dict[TopicPartition, tuple[int, int]] = {}
-        self._paused_until: dict[TopicPartition, float] = {}
-        self.thread = Thread(target=self._run, name="msglog-subscription", daemon=True)
-
-    def stop(self) -> None:
-        self._stopped = True
-        self.consumer.stop()
-
-    def _run(self) -> None:
-        try:
-            with self.consumer:
-                while not self._stopped:
-                    self._work_until_due()
-        except ClosedError:
-            logger.debug("the store was closed: a worker of a subscription ends")
-        except BaseException:
-            # The end of a thread: nobody above would hear of it. What was in hand was not committed.
-            logger.exception("a worker of a subscription failed and ends")
-        finally:
-            self._ended()
-
-    def _work_until_due(self) -> None:
-        """Handle records until a partition may be tried again, or the end."""
-        due = min(self._paused_until.values(), default=None)
-        timeout = None if due is None else max(0.0, due - monotonic())
-        for record in self.consumer.iter(timeout):
-            if not self._handle(record) or self._stopped or (due is not None and monotonic() >= due):
-                break
-        self._resume_due()
-
-    def _handle(self, record: Record) -> bool:
-        """Return whether the record is done with."""
-        partition = TopicPartition(record.topic, record.partition)
-        try:
-            self._callback(record)
-        except Exception as error:  # noqa: BLE001 whatever it is, the back-off is the answer to it
-            self._put_off(partition, record, error)
-            return False
-        self._attempts.pop(partition, None)
-        return True
-
-    def _put_off(self, partition: TopicPartition, record: Record, error: Exception) -> None:
-        offset, failed = self._attempts.get(partition, (record.offset, 0))
-        attempt = failed + 1 if offset == record.offset else 1
-        delay_ms = self._retry.delay_for(attempt)
-        if delay_ms is None:
-            logger.error("giving up on %r after %d attempts", record, attempt, exc_info=error)
-            self._attempts.pop(partition, None)
-            return
-        logger.warning("attempt %d at %r failed, next in %d ms", attempt, record, delay_ms, exc_info=error)
-        self._attempts[partition] = (record.offset, attempt)
-        self._paused_until[partition] = monotonic() + delay_ms / 1000
-        self.consumer.pause(partition)
-        self.consumer.seek(partition, record.offset)
-
-    def _resume_due(self) -> None:
-        now = monotonic()
-        assigned = self.consumer.assignment() if self._paused_until else frozenset()
-        for partition, until in tuple(self._paused_until.items()):
-            if partition not in assigned:  # it went to another worker, which begins at the same record
-                del self._paused_until[partition]
-                self._attempts.pop(partition, None)
-            elif until <= now:
-                del self._paused_until[partition]
-                self.consumer.resume(partition)
 
 
 class Subscription:
@@ -120,12 +38,13 @@ class Subscription:
         callback: called on daemon threads, for one record of a partition at a time, in offset order. What it
             returns is ignored.
         workers: how many threads, 1 to 1000. More than there are partitions are idle.
-        on_error: when the callback raises an `Exception` the record is tried again after this back-off (on
-            real time); when its retries are used up, the record is logged and left behind.
+        on_error: when the callback raises an `Exception` the record is tried again after this back-off, on
+            the store's clock; when its retries are used up, the record is logged and left behind.
 
     Offsets are committed after the callback has returned: after a crash a record may come again, none is
     left out. A callback that raises something other than an `Exception` ends its worker; so does damage to
-    the data. It is logged.
+    the data. It is logged. `ManualClock.advance` returns when the attempts that came due have begun, those of
+    a worker that is in the callback then excepted: it begins with them later.
 
     Raises as `Log.consumer` does. Safe for any thread. A context manager; closing the store closes it, too.
     Until it is closed it works on, whether anybody holds it or not.
@@ -155,11 +74,11 @@ class Subscription:
         if not self._selection:
             raise wrong_type("topics", topics, "at least one name or pattern")
         self._watchers: set[Waiter] = set()
-        self._workers: list[_Worker] = []
+        self._workers: list[Worker] = []
         try:
             for _ in range(workers):
                 consumer = Consumer(core, topics, group=group, auto_commit=True)
-                self._workers.append(_Worker(consumer, callback, retry, self._tell_watchers))
+                self._workers.append(Worker(core, consumer, callback, retry, self._tell_watchers))
         except BaseException:
             for worker in self._workers:
                 worker.consumer.close()
@@ -179,14 +98,16 @@ class Subscription:
         """Stop, and wait up to `timeout` seconds for the callbacks that run (None: for ever).
 
         Those that take longer run on, but count no more: their workers leave the group at once, so what they
-        have in hand goes to other members and is not committed for them. Called by a callback it does not
-        wait. Calling again does nothing.
+        have in hand goes to other members and is not committed for them. Called by a callback, of whatever
+        subscription, it does not wait: those it would wait for may be closing, too. Calling again does nothing.
         """
+        check_timeout(timeout)
         self.stop()
+        if is_worker():
+            return
         if not self.join(timeout):
             for worker in self._workers:
-                if worker.thread is not current_thread():
-                    worker.consumer.abandon()
+                worker.consumer.abandon()
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait up to `timeout` seconds (None: for ever) for all workers to end; return whether they have."""

@@ -7,18 +7,23 @@ All methods but `map` and `index` are called under the store lock; these two tak
 segment, and may then have to wait for a sync of another.
 """
 
+import errno
 import itertools
 from collections.abc import Callable
 from threading import Lock
+from typing import TypeVar
 
 from msglog.errors import ClosedError, CorruptionError
 from msglog.storage.filesystem import FileSystem, Map
 from msglog.storage.index import SparseIndex
 from msglog.storage.segment import Segment
 
+T = TypeVar("T")
+
 _FEWEST_OPEN = 16
 _MOST_OPEN = 4096
 _DEFAULT_LIMIT = 256
+NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
 
 def open_segment_limit() -> int:
@@ -97,15 +102,31 @@ class SegmentCache:
             raise ClosedError("the store is closed, or was opened before a fork")
         if mapped is not None:
             segment.close()
-        self._make_place()
+        self._make_place(self._limit)
+        # A sealed segment may still have frames on their way to it.
+        complete = segment.sealed and segment.stored_position >= segment.position
+        writable = self._writable and not complete
         try:
-            segment.open(self._filesystem, writable=self._writable and not segment.sealed)
+            self.with_descriptors(lambda: segment.open(self._filesystem, writable=writable))
         except FileNotFoundError as error:
             raise _missing(segment) from error
         self._open[segment.file_id] = segment
         if segment.map is None:
             raise AssertionError("an opened segment has a map")
         return segment.map
+
+    def with_descriptors(self, action: Callable[[], T], keep: Segment | None = None) -> T:
+        """Do something that needs descriptors; where the process has none left, give some up and try once more.
+
+        `keep` stays open.
+        """
+        try:
+            return action()
+        except OSError as error:
+            if error.errno not in NO_DESCRIPTORS or not self._open:
+                raise
+        self._make_place(len(self._open) // 2 + 1, keep)
+        return action()
 
     def open_for_append(self, segment: Segment) -> None:
         """Open a segment so that `map`, `file` and `index` are there."""
@@ -115,7 +136,7 @@ class SegmentCache:
     def adopt(self, segment: Segment) -> None:
         """Count a segment that was opened elsewhere (a new one)."""
         segment.used = next(self._ticks)
-        self._make_place()
+        self._make_place(self._limit)
         self._open[segment.file_id] = segment
 
     def forget(self, segment: Segment) -> None:
@@ -129,9 +150,10 @@ class SegmentCache:
         for segment in list(self._open.values()):
             self.forget(segment)
 
-    def _make_place(self) -> None:
-        while len(self._open) >= self._limit:
-            idle = [segment for segment in self._open.values() if not segment.syncing]
+    def _make_place(self, limit: int, keep: Segment | None = None) -> None:
+        """Close idle segments but `keep` until fewer than `limit` are open."""
+        while len(self._open) >= limit:
+            idle = [segment for segment in self._open.values() if not segment.syncing and segment is not keep]
             if not idle:
                 return  # more are pinned than the limit allows: the system's limit is still far
             oldest = min(idle, key=lambda segment: segment.used)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from crc32c import crc32c
 
-from msglog.errors import DiskFullError
+from msglog.errors import DiskFullError, StoreFailedError
+from msglog.storage.cache import NO_DESCRIPTORS
 from msglog.storage.checkpoint import Checkpoint, write_checkpoint
 from msglog.storage.layout import SEGMENTS, state_name
 from msglog.storage.segment import Segment
@@ -54,6 +55,7 @@ class Checkpointer:
         """
         engine = self._engine
         with self._running:
+            engine.check_place()
             engine.writer.drain()
             with engine.lock:
                 engine.clear_obstacle()
@@ -66,6 +68,10 @@ class Checkpointer:
             except OSError as error:
                 if isinstance(error, DiskFullError):
                     raise
+                if error.errno in NO_DESCRIPTORS:  # nothing was synced and failed: it can be tried again
+                    raise StoreFailedError(
+                        f"no checkpoint: {error}", path=engine.directory, outcome="not_applied"
+                    ) from error
                 raise engine.stop_writing("a sync failed", error) from error
             with engine.lock:
                 self._conclude(notes)
@@ -144,7 +150,8 @@ class Checkpointer:
             segment.syncing = False
         # Not open since recovery found frames in it. A file that is gone was dropped meanwhile: nobody needs it.
         with suppress(FileNotFoundError):
-            file = self._engine.filesystem.open(segment.path)
+            with self._engine.lock:
+                file = self._engine.cache.with_descriptors(lambda: self._engine.filesystem.open(segment.path))
             try:
                 file.sync()
             finally:
@@ -167,6 +174,9 @@ class Checkpointer:
         for segment, position, sealed in notes.listed:
             segment.announced = True
             segment.note_durable(position, sealed=sealed)
+        for stream_id, listed in notes.checkpoint.streams.items():
+            if stream_id in engine.streams:
+                engine.streams[stream_id].durable_files = tuple(facts[0] for facts in listed)
         engine.names_synced = notes.names_version
         engine.checkpoint_sequence = notes.checkpoint.sequence
         engine.durable_commit = notes.checkpoint.commit

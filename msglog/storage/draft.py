@@ -9,7 +9,8 @@ with the magic 0x46444C4D ("MLDF"); contents:
     base       commit of the durable checkpoint it builds on
     life       of the writer
     next_file_id   files with a smaller id that nothing lists were dropped
-    streams    stream id to a list of [packed facts of a segment, position of the stretch, its checksum]
+    streams    id of each stream that changed to the list of all its segments then, which takes the place of the
+               checkpoint's: [packed facts, position where the stretch begins, its checksum]
 """
 
 import os
@@ -56,9 +57,9 @@ def write_draft(
         for segment in changed:
             segment.advance_checksum(filesystem)
             segment.save_index(filesystem)
-        if changed:
+        if changed or tuple(segment.file_id for segment in stream.parts) != stream.durable_files:
             noted[stream.id] = [
-                (segment.packed_facts(), segment.durable_position, segment.draft_crc) for segment in changed
+                (segment.packed_facts(), segment.durable_position, segment.draft_crc) for segment in stream.parts
             ]
     data = pack_file(
         MAGIC, sequence, commit, {"base": base, "life": life, "next_file_id": next_file_id, "streams": noted}
@@ -86,6 +87,8 @@ def read_draft(filesystem: FileSystem, directory: str, checkpoint: Checkpoint) -
 
 def stretch_matches(filesystem: FileSystem, path: str, start: int, end: int, checksum: int) -> bool:
     """Return whether the bytes of a file have this checksum."""
+    if start == end:
+        return checksum == 0
     try:
         file = filesystem.open(path, writable=False)
     except FileNotFoundError:

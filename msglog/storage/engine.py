@@ -10,6 +10,7 @@ it only `end` and `parts` of a stream, `published`, and open maps are read. `obs
 the next commit: an interrupted one that is to be finished first, or the reason why there will be none any more.
 """
 
+import errno
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -358,7 +359,16 @@ class Engine:
         else:
             self._checkpointer.run()
 
-    def stop_writing(self, what: str, error: OSError) -> StoreFailedError:
+    def check_place(self) -> None:
+        """Raise `StoreFailedError` when the directory was removed or replaced: what is there now is somebody else's.
+
+        Files are found by path, so going on would overwrite a store that was made there since.
+        """
+        if self._process_lock is not None and not self._process_lock.is_current():
+            what = OSError(errno.ENOENT, "the lock file is not the one this process holds")
+            raise self.stop_writing("the directory was removed or replaced", what, mark=False)
+
+    def stop_writing(self, what: str, error: OSError, *, mark: bool = True) -> StoreFailedError:
         """Take no more writes until the store is reopened; return the error to raise.
 
         After a failed sync the kernel may call pages clean that never reached the disk, so nothing is tried again:
@@ -372,23 +382,25 @@ class Engine:
         logger.error("%s", failure)
         if self._page is not None:
             self._page.mark_failed()
-        try:
-            self.filesystem.open(self.path(FAILED), create=True).close()
-        except OSError:
-            logger.warning("could not leave a mark of the failure in %s", self.directory)
+        if mark:
+            try:
+                self.filesystem.open(self.path(FAILED), create=True).close()
+            except OSError:
+                logger.warning("could not leave a mark of the failure in %s", self.directory)
         return failure
 
     # Space
 
     def make_segment(self, stream: Stream, base_offset: int, value_total: int, needed: int) -> Segment:
         """Make the file of a new segment that has room up to position `needed`; it is not part of the stream yet."""
+        self.check_place()
         segment = new_segment(self.directory, stream, self.next_file_id, base_offset, self.life, value_total)
         self.next_file_id += 1
         try:
-            file = self.filesystem.open(segment.path, create=True)
-            segment.file = file
             self.cache.adopt(segment)
-            segment.grow(max(needed, FIRST_ALLOCATION), max(stream.segment_bytes, needed))
+            file = self.cache.with_descriptors(lambda: self.filesystem.open(segment.path, create=True))
+            segment.file = file
+            self._grow(segment, max(needed, FIRST_ALLOCATION), stream)
             file.write(0, segment.header.pack())
             segment.load_index(self.filesystem)
         except BaseException:
@@ -407,7 +419,11 @@ class Engine:
         """Open the active segment and give it room up to position `end`."""
         self.cache.open_for_append(segment)
         if end > segment.capacity:
-            segment.grow(end, max(stream.segment_bytes, end))
+            self._grow(segment, end, stream)
+
+    def _grow(self, segment: Segment, needed: int, stream: Stream) -> None:
+        largest = max(stream.segment_bytes, needed)
+        self.cache.with_descriptors(lambda: segment.grow(needed, largest), keep=segment)
 
     def roll(self, stream: Stream) -> None:
         """Under the lock: begin a new segment, so that the one before can be dropped or rewritten."""

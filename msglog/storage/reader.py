@@ -94,6 +94,7 @@ class Reader:
             return None
         position = FILE_HEADER_SIZE
         try:
+            stored = segment.stored_position  # before the map: the file may grow meanwhile
             self._map = mapped = self._cache.map(segment)
             if self.offset > segment.base_offset:
                 position = self._cache.index(segment).position_for(self.offset) or FILE_HEADER_SIZE
@@ -102,7 +103,7 @@ class Reader:
                 raise
             return self._locate()
         if self.offset > segment.base_offset:
-            for _, start, end, next_offset, _ in segment.walk(mapped, position, segment.stored_position):
+            for _, start, end, next_offset, _ in segment.walk(mapped, position, stored):
                 if next_offset > self.offset:
                     position = start
                     break

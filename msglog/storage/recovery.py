@@ -82,6 +82,7 @@ def recover(engine: "Engine") -> Recovered:
     engine.durable_commit = checkpoint.commit
     engine.draft_sequence = walk.draft_sequence
     replay_state(engine, checkpoint)
+    _note_listed(engine, checkpoint)
     if not engine.readonly and (not clean or failed):
         engine.names_version += 1
         cut_tails(engine, findings)
@@ -93,6 +94,21 @@ def recover(engine: "Engine") -> Recovered:
     needs_checkpoint = failed or redone > 0
     report = findings.report(clean=clean and not failed, commit=commit, life=life)
     return Recovered(checkpoint, commit, life, report, needs_checkpoint)
+
+
+def _note_listed(engine: "Engine", checkpoint: Checkpoint) -> None:
+    """Remember what the checkpoint lists, and make sure that no stream begins behind its end."""
+    for stream in engine.streams.values():
+        stream.durable_files = tuple(facts[0] for facts in checkpoint.streams.get(stream.id, ()))
+        if stream.start > stream.next_offset:
+            path = stream.parts[-1].path if stream.parts else engine.path(SEGMENTS)
+            raise CorruptionError(
+                f"{path}: stream {stream.id} begins at offset {stream.start}, but ends at {stream.next_offset}",
+                path=path,
+                position=0,
+                first_offset=stream.next_offset,
+                next_offset=stream.start,
+            )
 
 
 def _new_store(engine: "Engine", findings: Findings) -> Recovered:

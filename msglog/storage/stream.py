@@ -8,6 +8,7 @@ A stream that has had a record always keeps its last segment: the end offset liv
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
+from msglog.errors import CorruptionError
 from msglog.storage.layout import in_segments, segment_name
 from msglog.storage.reader import Reader
 from msglog.storage.segment import FILE_HEADER_SIZE, Segment, SegmentFacts, SegmentHeader, random_seed
@@ -26,6 +27,7 @@ class Stream:
     __slots__ = (
         "_cache",
         "active",
+        "durable_files",
         "end",
         "id",
         "next_offset",
@@ -47,6 +49,8 @@ class Stream:
         self.start = self.end = self.next_offset = 0
         self.value_bytes = 0
         self.parts: tuple[Segment, ...] = ()
+        # File ids of the segments that the durable checkpoint lists.
+        self.durable_files: tuple[int, ...] = ()
         self.active = NO_SEGMENT
         # The frame of a single append while it is stored: what an interruption leaves to finish.
         self.unfinished = b""
@@ -74,17 +78,23 @@ class Stream:
         for segment in self.parts:
             if segment.max_timestamp_ms < timestamp_ms or segment.end_offset <= self.start:
                 continue
-            found = self._offset_in(segment, timestamp_ms)
+            try:
+                found = self._offset_in(segment, timestamp_ms)
+            except CorruptionError:
+                if segment in self.parts:
+                    raise
+                return self.offset_at(timestamp_ms)  # it was dropped or rewritten meanwhile: begin anew
             if found is not None:
                 return found
         return None
 
     def _offset_in(self, segment: Segment, timestamp_ms: int) -> int | None:
+        end = segment.stored_position  # before the map: the file may grow meanwhile
         index = self._cache.index(segment)
         position = index.position_before_time(timestamp_ms) or FILE_HEADER_SIZE
         mapped = self._cache.map(segment)
         reached = segment.base_offset
-        for base_offset, _, _, next_offset, max_timestamp in segment.walk(mapped, position, segment.stored_position):
+        for base_offset, _, _, next_offset, max_timestamp in segment.walk(mapped, position, end):
             reached = next_offset
             if base_offset >= self.end:
                 return None
@@ -98,8 +108,8 @@ class Stream:
                 stamp = stamps if isinstance(stamps, int) else stamps[place]
                 if stamp >= timestamp_ms and offset >= self.start:
                     return offset
-        if reached < min(segment.end_offset, self.end):
-            self.reader(reached).read()  # the walk ended at damage: let the reader say so
+        if position < end and reached < min(segment.end_offset, self.end):
+            self.reader(reached).read()  # the walk ended at damage, or at a gap: let the reader tell which
         return None
 
     # Changes, under the store lock

@@ -107,12 +107,13 @@ class TailWalk:
             known = {segment.file_id: segment for segment in self._tails.get(stream_id, Tail([])).parts}
             for facts, start, checksum in stretches:
                 segment = segment_from_facts(engine.directory, stream_id, self._slugs.get(stream_id, ""), facts)
+                before = known.get(facts[0])
+                if before is None and not self._header_fits(segment):
+                    return
                 if not stretch_matches(engine.filesystem, segment.path, start, segment.position, checksum):
                     return
-                if start == FILE_HEADER_SIZE and not self._header_fits(segment):
-                    return
-                before = known.get(facts[0])
                 segment.note_durable(start, sealed=before is not None and before.durable_sealed)
+                segment.synced_position = start
                 segment.announced = before is not None
                 drafted.setdefault(stream_id, []).append(segment)
         for stream_id, segments in drafted.items():
@@ -121,11 +122,10 @@ class TailWalk:
         self.known_files = draft.next_file_id
 
     def _take_drafted(self, stream_id: int, segments: list[Segment]) -> None:
-        tail = self._tails.setdefault(stream_id, Tail([]))
-        replaced = {segment.file_id for segment in segments}
-        tail.parts = [segment for segment in tail.parts if segment.file_id not in replaced] + segments
+        self._tails[stream_id] = Tail(segments)
+        drafted = {segment.file_id for segment in segments}
         files = self.unlisted.get(stream_id, [])
-        self.unlisted[stream_id] = [item for item in files if item[1] not in replaced]
+        self.unlisted[stream_id] = [item for item in files if item[1] not in drafted]
 
     def _header_fits(self, segment: Segment) -> bool:
         found = self._read_header(segment.path)

@@ -167,6 +167,7 @@ class Store:
             return face
 
     def __enter__(self) -> Self:
+        self.core  # noqa: B018 - raises when closed
         return self
 
     def __exit__(

@@ -256,6 +256,26 @@ def test_an_error_never_shows_a_payload(log):
     assert "bytearray of length 6" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "refused",
+    [
+        lambda log: log.append_many("t", "secret"),
+        lambda log: log.append_many("t", [b"x"], keys="secret"),
+        lambda log: log.append_many("t", [b"x"], headers="secret"),
+        lambda log: log.append_many("t", [b"x"], headers=["secret"]),
+        lambda log: log.append("t", b"x", headers="secret"),
+        lambda log: log.append("t", b"x", headers=["secret"]),
+        lambda log: log.partition_for("t", "secret"),
+    ],
+)
+def test_a_str_in_the_place_of_bytes_is_not_shown(log, refused):
+    log.create_topic("t")
+    with pytest.raises(InvalidTypeError, match="a str of length 6") as caught:
+        refused(log)
+    assert "secret" not in str(caught.value)
+    assert "secret" not in str(vars(caught.value))
+
+
 @pytest.mark.parametrize("wrong", [b"bytes", "text", bytearray(b"x"), 5, None, {b"a": b"b"}])
 def test_columns_are_iterables_of_bytes(log, wrong):
     log.create_topic("t")

@@ -24,7 +24,8 @@ from msglog.log.producers import REMEMBERED_BATCHES
 def producer(log):
     log.create_topic("t")
     log.create_topic("m", partitions=3)
-    return log.producer("p")
+    with log.producer("p") as producer:
+        yield producer
 
 
 def values(log, topic="t"):
@@ -114,12 +115,13 @@ def test_a_second_holder_fences_the_first(log, producer):
         assert caught.value.producer == "p"
     assert second.append("t", b"1", sequence=1).offset == 1
     assert values(log) == [b"0", b"1"]
+    second.close()
 
 
 def test_names_do_not_disturb_each_other(log, producer):
-    other = log.producer("q")
     producer.append("t", b"0", sequence=0)
-    assert other.append("t", b"0", sequence=0).offset == 1
+    with log.producer("q") as other:
+        assert other.append("t", b"0", sequence=0).offset == 1
 
 
 def test_expected_offset_and_sequence(producer):
@@ -133,11 +135,11 @@ def test_expected_offset_and_sequence(producer):
 
 def test_append_time_of_a_duplicate(log, clock):
     log.create_topic("t", timestamp_type="append")
-    producer = log.producer("p")
-    first = producer.append("t", b"x", sequence=0, timestamp_ms=5)
-    assert first.timestamp_ms == clock.now_ms()
-    clock.advance(seconds=1)
-    assert producer.append("t", b"x", sequence=0).timestamp_ms == first.timestamp_ms
+    with log.producer("p") as producer:
+        first = producer.append("t", b"x", sequence=0, timestamp_ms=5)
+        assert first.timestamp_ms == clock.now_ms()
+        clock.advance(seconds=1)
+        assert producer.append("t", b"x", sequence=0).timestamp_ms == first.timestamp_ms
 
 
 def test_a_recreated_topic_is_another(log, producer):
@@ -156,7 +158,14 @@ def test_a_closed_producer(log, producer):
     producer.close()
     with pytest.raises(ClosedError, match="'p'"):
         producer.append("t", b"x")
-    assert log.producer("p").last_sequence == 0
+    with log.producer("p") as again:
+        assert again.last_sequence == 0
+
+
+def test_a_producer_that_is_collected_unclosed_warns(log):
+    producer = log.producer("p")
+    with pytest.warns(ResourceWarning, match="unclosed <msglog.Producer 'p'"):
+        del producer
 
 
 def test_a_producer_of_a_closed_store(tmp_path):

@@ -10,7 +10,7 @@ def reader(tmp_path):
     with Log(tmp_path / "s", sync="none") as log:
         log.create_topic("t", retention_ms=1)
         log.append_many("t", [b"a", b"b"], key=b"k")
-        log.producer("p")
+        log.producer("p").close()
     with Log(tmp_path / "s", readonly=True) as opened:
         yield opened
 

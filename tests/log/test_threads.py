@@ -122,9 +122,11 @@ def test_a_fencing_is_durable_before_it_returns(tmp_path):
         with Log(tmp_path / sync, sync=sync) as log:
             log.create_topic("t")
             first = log.producer("p")
-            log.producer("p")
+            second = log.producer("p")
             engine = log.store.core.engine
             durable = engine.published if sync == "commit" else engine.durable_commit
             assert durable == engine.commit_number
             with pytest.raises(FencedError):
                 first.append("t", b"x")
+            first.close()
+            second.close()

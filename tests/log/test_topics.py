@@ -159,6 +159,11 @@ def test_alter_checks_too(log):
         log.alter_topic("t", retention_ms=-1)
 
 
+def _append_as_producer(log, name):
+    with log.producer("p") as producer:
+        producer.append(name, b"x")
+
+
 @pytest.mark.parametrize(
     "use",
     [
@@ -177,7 +182,7 @@ def test_alter_checks_too(log):
         lambda log, name: log.alter_topic(name),
         lambda log, name: log.delete_records(name, 0, 0),
         lambda log, name: log.clean(name),
-        lambda log, name: log.producer("p").append(name, b"x"),
+        _append_as_producer,
     ],
 )
 def test_a_topic_that_is_not_there(log, use):

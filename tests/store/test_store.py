@@ -47,6 +47,7 @@ def test_close_twice_is_fine(tmp_path):
         lambda store: store.flush(),
         lambda store: store.metrics(),
         lambda store: store.recovery,
+        lambda store: store.__enter__(),
     ],
 )
 def test_a_closed_store_refuses(tmp_path, use):

@@ -115,6 +115,10 @@ class FaultyLock:
         if self._owners.get(self._path) is self._owner:
             del self._owners[self._path]
 
+    def is_current(self) -> bool:
+        """Return whether the lock is still this process's."""
+        return self._owners.get(self._path) is self._owner
+
     def abandon(self) -> None:
         """Forget the lock without unlocking."""
 

@@ -27,7 +27,9 @@ SMALL_LIMITS = {
     "JOURNAL_FIRST_BYTES": 4096,
     "JOURNAL_LARGEST_BYTES": 8192,
     "SNAPSHOT_EVENTS": 5,
+    "_FEWEST_OPEN": 4,
     "_GROWTH_STEP": 1024,
+    "_MOST_OPEN": 4,
 }
 """Limits that let small stores do what large ones do. A limit that no module has is an error."""
 

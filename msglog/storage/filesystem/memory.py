@@ -50,6 +50,10 @@ class MemoryLock:
     def release(self) -> None:
         """Do nothing."""
 
+    def is_current(self) -> bool:
+        """Return True: nobody else can replace the tree."""
+        return True
+
     def abandon(self) -> None:
         """Do nothing."""
 

@@ -121,8 +121,18 @@ class OSFile:
 class OSLock:
     """A held `flock`. The file keeps the owner's pid for the error of whoever comes second."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, path: str, descriptor: int) -> None:
+        self._path = path
         self._descriptor = descriptor
+
+    def is_current(self) -> bool:
+        """Compare device and inode of the descriptor and of the path."""
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return False
+        held = os.fstat(self._descriptor)
+        return (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino)
 
     def release(self) -> None:
         """Unlock by closing: the lock goes with the last descriptor of this open file."""
@@ -221,7 +231,7 @@ class OSFileSystem:
             else:
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-                return OSLock(descriptor)
+                return OSLock(path, descriptor)
         owner = os.pread(descriptor, 32, 0).strip()
         os.close(descriptor)
         pid = int(owner) if owner.isdigit() else None

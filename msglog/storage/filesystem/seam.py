@@ -39,6 +39,9 @@ class ProcessLock(Protocol):
     def release(self) -> None:
         """Let the lock go."""
 
+    def is_current(self) -> bool:
+        """Return whether the locked file is still the one at its path: the directory may have been replaced."""
+
     def abandon(self) -> None:
         """In a forked child: forget the lock without unlocking the parent's."""
 

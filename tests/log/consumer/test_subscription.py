@@ -5,8 +5,18 @@ import time
 
 import pytest
 
-from msglog import ClosedError, InvalidOptionError, InvalidTypeError, Log, Retry, Subscription, TopicNotFoundError
+from msglog import (
+    ClosedError,
+    Consumer,
+    InvalidOptionError,
+    InvalidTypeError,
+    Log,
+    Retry,
+    Subscription,
+    TopicNotFoundError,
+)
 from msglog import TopicPartition as Tp
+from msglog.log.subscription_worker import Worker
 
 SOON = Retry(delay_ms=20, factor=1.0)
 
@@ -56,6 +66,157 @@ def test_a_failed_record_is_retried_in_order(real_log):
         assert subscription.wait_idle(10)
     assert [a for a in attempts if a[0] == 0] == [(0, 0), (0, 1), (0, 1), (0, 1), (0, 1), (0, 2)]
     assert [a for a in attempts if a[0] == 1] == [(1, 0), (1, 1), (1, 2)]
+
+
+class Fails:
+    """A callback that fails as often as it is told, and says how often it was called."""
+
+    def __init__(self, times):
+        self.calls = []
+        self._times = times
+
+    def __call__(self, record):
+        self.calls.append(record.offset)
+        if len(self.calls) <= self._times:
+            raise ValueError
+
+
+def wait_until_put_off(caplog, times=1):
+    wait_until(lambda: caplog.text.count("failed, next in") == times)
+
+
+@pytest.fixture
+def begun(clock, monkeypatch):
+    """(partition, time) of each attempt, noted before anybody is told that it begins."""
+    attempts = []
+    call = Worker._call
+
+    def note(worker, record):
+        attempts.append((record.partition, clock.now_ms()))
+        call(worker, record)
+
+    monkeypatch.setattr(Worker, "_call", note)
+    return attempts
+
+
+def test_the_back_off_is_on_the_clock_of_the_store(clock, log, caplog, begun):
+    work = Fails(2)
+    with log.subscribe("one", group="g", callback=work, on_error=Retry(delay_ms=60_000, max_delay_ms=120_000)) as sub:
+        log.append_many("one", [b"x"] * 2)
+        for times, delay_ms in ((1, 60_000), (2, 120_000)):
+            wait_until_put_off(caplog, times)
+            clock.advance(ms=delay_ms - 1)
+            assert not sub.wait_idle(0.05)
+            assert len(begun) == times
+            clock.advance(ms=1)
+            assert len(begun) > times
+        assert sub.wait_idle(10)
+    assert work.calls == [0, 0, 0, 1]
+
+
+def test_attempts_begin_in_the_order_in_which_they_are_due(clock, log, caplog, begun):
+    with log.subscribe("two", group="g", callback=Fails(2), workers=2) as subscription:
+        for times, partition in ((1, 1), (2, 0)):
+            log.append("two", b"x", partition=partition)
+            wait_until_put_off(caplog, times)
+            clock.advance(ms=10)
+        start_ms = clock.now_ms()
+        clock.advance(seconds=60)
+        assert begun[2:] == [(1, start_ms + 980), (0, start_ms + 990)]
+        assert subscription.wait_idle(10)
+
+
+def test_the_clock_does_not_wait_for_a_worker_that_is_in_its_callback(clock, log, caplog):
+    inside, advanced, handled = threading.Event(), threading.Event(), []
+
+    def work(record):
+        if record.partition == 1:
+            inside.set()
+            advanced.wait(10)
+        handled.append(record.partition)
+        if len(handled) == 1:
+            raise ValueError
+
+    with log.subscribe("two", group="g", callback=work) as subscription:
+        log.append("two", b"x", partition=0)
+        wait_until_put_off(caplog)
+        log.append("two", b"x", partition=1)
+        assert inside.wait(10)
+        clock.advance(seconds=1)
+        assert handled == [0]
+        advanced.set()
+        assert subscription.wait_idle(10)
+    assert handled == [0, 1, 0]
+
+
+def test_a_callback_may_advance_the_clock(clock, log):
+    calls = []
+
+    def work(record):
+        calls.append(record.partition)
+        clock.advance(seconds=1)
+        if len(calls) <= 2:
+            raise ValueError
+
+    with log.subscribe("two", group="g", callback=work) as subscription:
+        log.append("two", b"x", partition=0)
+        log.append("two", b"x", partition=1)
+        wait_until(lambda: len(calls) >= 2)
+        while not subscription.wait_idle(0.01):
+            clock.advance(seconds=1)
+    assert sorted(calls) == [0, 0, 1, 1]
+
+
+def test_the_clock_goes_on_when_there_is_nothing_to_try_again(clock, log, caplog):
+    with log.subscribe("one", group="g", callback=Fails(1)) as subscription:
+        log.append("one", b"x")
+        wait_until_put_off(caplog)
+        log.delete_topic("one")
+        clock.advance(seconds=1)
+        assert subscription.wait_idle(10)
+
+
+def test_the_clock_goes_on_when_the_subscription_has_ended(clock, log, caplog):
+    subscription = log.subscribe("one", group="g", callback=Fails(1))
+    log.append("one", b"x")
+    wait_until_put_off(caplog)
+    subscription.close()
+    clock.advance(seconds=1)
+
+
+def test_nothing_polls_during_a_back_off(real_log, caplog, monkeypatch):
+    looks = []
+    look_around = Consumer._look_around
+    monkeypatch.setattr(Consumer, "_look_around", lambda consumer: looks.append(1) or look_around(consumer))
+    work = Fails(1)
+    with real_log.subscribe("one", group="g", callback=work, on_error=Retry(delay_ms=60_000)):
+        real_log.append("one", b"x")
+        wait_until_put_off(caplog)
+        time.sleep(0.2)
+        assert len(looks) < 10
+    assert work.calls == [0]
+
+
+@pytest.mark.parametrize(
+    "remove",
+    [lambda log: log.delete_records("one", 0, 2), lambda log: log.delete_topic("one")],
+    ids=["record", "topic"],
+)
+def test_a_record_that_is_removed_while_its_callback_fails(real_log, remove):
+    seen = []
+
+    def work(record):
+        seen.append((record.topic, record.offset))
+        if len(seen) == 1:
+            remove(real_log)
+            raise ValueError
+
+    real_log.append_many("one", [b"x"] * 2)
+    with real_log.subscribe("one", "two", group="g", callback=work, on_error=SOON) as subscription:
+        wait_until(lambda: seen)
+        real_log.append("two", b"x", partition=0)
+        assert subscription.wait_idle(10)
+    assert seen == [("one", 0), ("two", 0)]
 
 
 def test_a_failing_partition_does_not_hold_up_the_others(real_log):
@@ -167,6 +328,39 @@ def test_close_inside_a_callback(real_log):
     assert done.wait(10)
     assert subscription.join(10)
     assert real_log.describe_group("g").offsets == {Tp("one", 0): 1}
+
+
+def test_two_callbacks_close_at_the_same_time(real_log):
+    ready, both = threading.Event(), threading.Barrier(2, timeout=10)
+
+    def work(_):
+        ready.wait(10)
+        both.wait()
+        subscription.close()
+
+    real_log.append("two", b"x", partition=0)
+    real_log.append("two", b"x", partition=1)
+    subscription = real_log.subscribe("two", group="g", callback=work, workers=2)
+    ready.set()
+    assert subscription.join(10)
+    assert real_log.describe_group("g").offsets == {Tp("two", 0): 1, Tp("two", 1): 1}
+
+
+def test_callbacks_of_two_subscriptions_close_the_log_at_the_same_time():
+    log = Log(":memory:")
+    log.create_topic("t")
+    ready, both = threading.Event(), threading.Barrier(2, timeout=10)
+
+    def work(_):
+        ready.wait(10)
+        both.wait()
+        log.close()
+
+    log.append("t", b"x")
+    subscriptions = [log.subscribe("t", group=group, callback=work) for group in ("a", "b")]
+    ready.set()
+    assert all(subscription.join(10) for subscription in subscriptions)
+    assert log.closed
 
 
 def test_a_subscription_works_on_when_nobody_holds_it(real_log):
