@@ -69,10 +69,12 @@ class Appending(LogHandle):
             try:
                 if key is None:
                     if len(value) <= found.plain_limit:
-                        sticky = found.sticky
-                        number = 0 if sticky is None else sticky.choose(len(value))
+                        number, stream = 0, found.only
+                        if stream is None:
+                            number = found.choose_sticky(len(value))
+                            stream = found.partitions[number]
                         now_ms = time_ns() // 1_000_000 if self._system_time else self._now_ms()
-                        offset = self._append(found.partitions[number], value, now_ms, None)
+                        offset = self._append(stream, value, now_ms, None)
                         return _new_tuple(RecordMetadata, (topic, number, offset, now_ms, False))
                 elif type(key) is bytes and len(value) + len(key) <= found.keyed_limit:
                     streams = found.partitions

@@ -74,6 +74,7 @@ class Topic:
         "keyed_limit",
         "limit",
         "name",
+        "only",
         "partitions",
         "plain_limit",
         "sticky",
@@ -83,6 +84,8 @@ class Topic:
     stream_ids: list[int]
     partitions: list[Stream]
     """The streams, partition 0 first. Replaced, never changed, when the topic gets more."""
+    only: Stream | None
+    """The stream of a topic with one partition: nothing is to be chosen there."""
     sticky: StickyPartitioner | None
     """Chooses for records without a key, None when there is nothing to choose."""
     config: TopicConfig
@@ -118,8 +121,13 @@ class Topic:
         streams = [self._engine.streams[stream_id] for stream_id in stream_ids]
         self.stream_ids = stream_ids
         self.sticky = StickyPartitioner(len(streams), seed=self.id) if len(streams) > 1 else None
+        self.only = streams[0] if len(streams) == 1 else None
         self.partitions = streams
         self._configure_streams()
+
+    def choose_sticky(self, size: int) -> int:
+        """Return the partition for a record of `size` bytes without a key."""
+        return 0 if self.sticky is None else self.sticky.choose(size)
 
     def set_config(self, config: TopicConfig) -> None:
         """Take over options."""

@@ -235,6 +235,8 @@ def test_a_log_of_a_store_only_borrows_it(tmp_path):
             log.append("t", b"x")
         with pytest.raises(ClosedError):
             log.topics()
+        with pytest.raises(ClosedError):
+            log.__enter__()
         assert store.log.topics() == ["t"]
 
 
