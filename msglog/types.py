@@ -111,6 +111,7 @@ class RecoveryReport:
     `clean`: the last writer closed it, or it is new. `commit`: the last commit kept. `life`: the number of this
     opening for writing. `replayed_commits`: taken from the journal or found behind the last checkpoint.
     `cut_bytes`: bytes of unfinished or unreachable frames left out; `quarantined`: files that keep a copy of them.
+    `removed`: files unlinked because they were known to be dropped, or empty. `duration_ms`: how long recovery took.
     """
 
     clean: bool = True

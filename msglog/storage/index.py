@@ -51,11 +51,6 @@ class SparseIndex:
         place = bisect_left(self._timestamps, timestamp_ms, hi=len(self._offsets)) - 1
         return self._positions[place] if place >= 0 else None
 
-    def offset_after(self, position: int) -> int | None:
-        """Return the first indexed offset beyond `position`: where reading can go on behind damage."""
-        place = bisect_right(self._positions, position, hi=len(self._offsets))
-        return self._offsets[place] if place < len(self._offsets) else None
-
     def places(self) -> Iterator[tuple[int, int]]:
         """Yield (offset, position) of all entries."""
         return zip(self._offsets, self._positions, strict=False)

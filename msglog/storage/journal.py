@@ -196,6 +196,7 @@ class Area:
 
     def grow(self, size: int) -> None:
         """Add zeros up to `size`, synced before they are needed."""
+        self.file.allocate(size)  # all of it or nothing: a full disk keeps what it has left
         while self.size < size:
             step = min(size - self.size, _GROWTH_STEP)
             self.file.write(self.size, bytes(step))

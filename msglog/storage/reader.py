@@ -5,7 +5,6 @@ the end of a segment. Every frame is checked (checksum, offsets) before a byte o
 rolled, rewritten or removed meanwhile stays readable through the map in hand.
 """
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from crc32c import crc32c
@@ -103,14 +102,22 @@ class Reader:
                 raise
             return self._locate()
         if self.offset > segment.base_offset:
-            for _, start, end, next_offset, _ in segment.walk(mapped, position, stored):
-                if next_offset > self.offset:
-                    position = start
-                    break
-                position = end
+            position = self._find(segment, mapped, position, stored)
         self._segment = segment
         self._position = position
         return segment
+
+    def _find(self, segment: Segment, mapped: Map, position: int, stored: int) -> int:
+        """Return the position of the frame that holds `offset`, or of the damage that does."""
+        while True:
+            for _, start, end, next_offset, _ in segment.walk(mapped, position, stored):
+                if next_offset > self.offset:
+                    return start
+                position = end
+            behind = segment.frame_behind_damage(mapped, position)
+            if behind is None or behind[1] > self.offset:
+                return position
+            position = behind[0]
 
     def _moved(self, segment: Segment) -> bool:
         """Return whether the segment is no longer the stream's: dropped or rewritten, perhaps by another process."""
@@ -166,14 +173,12 @@ class Reader:
         return mapped
 
     def _damage(self, segment: Segment, position: int, what: str) -> CorruptionError:
-        next_offset: int | None = None
-        with suppress(CorruptionError):
-            next_offset = self._cache.index(segment).offset_after(position)
-        if next_offset is None or next_offset <= self.offset:
-            next_offset = max(segment.end_offset, self.offset + 1)
+        behind = None if self._map is None else segment.frame_behind_damage(self._map, position)
+        next_offset = max(segment.end_offset if behind is None else behind[1], self.offset + 1)
         self._segment = None
         return CorruptionError(
-            f"{segment.path}: {what} at position {position}; offsets {self.offset} to before {next_offset} are lost",
+            f"{segment.path}: {what} at position {position}; "
+            f"offsets {self.offset} to before {next_offset} cannot be read",
             path=segment.path,
             position=position,
             first_offset=self.offset,

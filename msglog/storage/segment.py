@@ -347,9 +347,9 @@ class Segment:
                     index.add(base_offset, start, before_ms)
                     next_position = start + INDEX_INTERVAL
                 before_ms = max(before_ms, max_timestamp)
-            reached = self._frame_behind_damage(mapped, reached)
-            if reached is not None:
-                next_position = reached  # what lies behind damage is found by its entry only
+            behind = self.frame_behind_damage(mapped, reached)
+            reached = None if behind is None else behind[0]
+            next_position = reached or next_position  # what lies behind damage gets an entry
         self.next_index_position = next_position
         self.index = index
         return index
@@ -408,16 +408,17 @@ class Segment:
             yield header[5], position, following, header[5] + header[4], header[7]
             position = following
 
-    def _frame_behind_damage(self, mapped: Map, position: int) -> int | None:
-        """Return the position of the first whole frame behind damage at `position`, None at the end."""
+    def frame_behind_damage(self, mapped: Map, position: int) -> tuple[int, int] | None:
+        """Return (position, base offset) of the first whole frame behind damage at `position`, None without one."""
         end = self.stored_position
         if position >= end:
             return None
         magic = MAGIC_AND_VERSION.to_bytes(3, "little")
         place = mapped.find(magic, position + 5, end)
         while place >= 0:
-            if next(self.walk(mapped, place - 4, end), None) is not None:
-                return place - 4
+            found = next(self.walk(mapped, place - 4, end), None)
+            if found is not None:
+                return place - 4, found[0]
             place = mapped.find(magic, place + 1, end)
         return None
 

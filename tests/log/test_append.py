@@ -204,6 +204,13 @@ def test_sizes_count_key_and_headers(log):
     assert log.end_offset("t") == 2
 
 
+def test_the_limit_is_for_each_record_before_compression(log):
+    log.create_topic("t", max_message_bytes=100, compression="zlib")
+    with pytest.raises(RecordTooLargeError):
+        log.append("t", b"x" * 101)
+    assert log.append_many("t", [b"x" * 100] * 10) == {0: range(10)}
+
+
 def test_a_call_larger_than_a_commit(log, monkeypatch):
     monkeypatch.setattr(batches, "MAX_COMMIT_BYTES", 1000)
     log.create_topic("t")

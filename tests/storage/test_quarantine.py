@@ -46,7 +46,7 @@ def test_what_is_cut_is_kept_whenever_the_power_goes(sync, record_property):
     script, image = _store_with_half_a_commit(sync)
     filesystem = FaultyFileSystem(image)
     engine = open_engine(filesystem, Options(sync=sync))
-    assert script.history.check(read_state(engine), 0) == script.history.last - 1
+    assert script.history.check(read_state(engine), script.moment) == script.history.last - 1
     report = engine.recovery
     kept = _quarantined(filesystem.disk.image().files)
     assert sorted(report.quarantined) == sorted(p for p in filesystem.disk.names if p.startswith(QUARANTINE))

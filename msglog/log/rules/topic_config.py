@@ -21,8 +21,9 @@ class TopicConfig:
 
     `None` means no limit of its own: nothing is removed by age or size, the store's segment size holds,
     records stay as they are sent. Names and defaults are Kafka's, but that a topic keeps everything unless
-    told otherwise. Raises `InvalidOptionError`, or its kind `InvalidTypeError`, with what was given and what
-    is allowed.
+    told otherwise. `max_message_bytes` limits each record's key, value and headers together before
+    compression, a limit that users can predict; Kafka's is for a compressed batch. Raises
+    `InvalidOptionError`, or its kind `InvalidTypeError`, with what was given and what is allowed.
     """
 
     retention_ms: int | None = None
