@@ -46,6 +46,8 @@ class Cleaner:
             report = self._retain(topic, partition, now_ms)
         if topic.config.compacts and not topic.deleted:
             report = _joined(report, _Compaction(self._engine, topic, partition, now_ms, forced=forced).run())
+        if not topic.deleted:
+            report = _joined(report, self._give_back(topic, partition))
         if report.records_removed or report.segments_removed:
             return _joined(report, CleanReport(partitions=(TopicPartition(topic.name, partition),)))
         return report
@@ -75,6 +77,21 @@ class Cleaner:
             number = commit.write()
         self._engine.wait(number)
         return CleanReport(records, sum(segment.size_bytes for segment in dropped), len(dropped))
+
+    def _give_back(self, topic: Topic, partition: int) -> CleanReport:
+        """Roll an active segment of which no record is left, so that its file goes, too."""
+        with self._engine.lock:
+            stream = topic.partitions[partition]
+            emptied = stream.size_bytes
+            if topic.deleted or not emptied or stream.start < stream.next_offset:
+                return CleanReport()
+            segments = len(stream.segments())
+            self._engine.roll(stream)
+            commit = self._engine.begin()
+            commit.trim(stream, stream.start)
+            number = commit.write()
+        self._engine.wait(number)
+        return CleanReport(0, emptied, segments)
 
 
 class _Compaction:

@@ -201,3 +201,15 @@ def test_a_clean_takes_space_back(tmp_path):
         log.store.flush()
         after = sum(path.stat().st_size for path in (tmp_path / "s" / "segments").iterdir())
     assert after < before / 3
+
+
+def test_a_segment_of_which_all_records_were_deleted_gives_its_space_back(log):
+    log.create_topic("emptied")
+    log.append_many("emptied", [b"v" * 100] * 1000)
+    log.delete_records("emptied", 0, -1)
+    report = log.clean("emptied")
+    assert (report.records_removed, report.segments_removed) == (0, 1)
+    assert report.bytes_removed > 100_000
+    assert log.describe_topic("emptied").partitions[0].size_bytes == 0
+    assert log.clean("emptied").segments_removed == 0
+    assert log.append("emptied", b"next").offset == 1000

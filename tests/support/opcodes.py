@@ -36,6 +36,7 @@ class Striker:
     def striking(self) -> Iterator[None]:
         """Strike in this thread, inside of the block."""
         before = sys.gettrace()
+        sys._getframe().f_trace_opcodes = True  # 3.12 traces opcodes only if a frame asked before `settrace`
         sys.settrace(self._trace)
         try:
             yield
