@@ -246,7 +246,7 @@ class Engine:
             )
             areas.append(area or Area.create(self.filesystem, path, JOURNAL_FIRST_BYTES))
         self.filesystem.sync_directory(self.directory)
-        return Journal((areas[0], areas[1]), JOURNAL_LARGEST_BYTES)
+        return Journal(self.filesystem, (areas[0], areas[1]), JOURNAL_LARGEST_BYTES)
 
     def close(self) -> None:
         """Make everything durable and let the directory go; a second call does nothing, or what an interrupt left."""

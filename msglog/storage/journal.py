@@ -33,6 +33,7 @@ Writing happens under the store lock, syncing outside of it. An area is used aga
 every entry in it. Bytes of an entry that was synced are written again, if at all, only with the same contents.
 """
 
+import os
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -58,6 +59,7 @@ _CRC = struct.Struct("<I")
 _MAGIC_POSITION = 4
 _ALIGNMENT = 8
 _GROWTH_STEP = 1 << 20
+_FRESH_SUFFIX = ".fresh"
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,8 +252,9 @@ class Area:
 class Journal:
     """The two areas of a store that is open for writing. All methods but `sync_files` run under the store lock."""
 
-    def __init__(self, areas: tuple[Area, Area], largest: int) -> None:
-        self._areas = areas
+    def __init__(self, filesystem: FileSystem, areas: tuple[Area, Area], largest: int) -> None:
+        self._filesystem = filesystem
+        self._areas = list(areas)
         self._active = 0
         self._largest = largest
 
@@ -300,15 +303,29 @@ class Journal:
     def release(self, commit: int) -> None:
         """A durable checkpoint covers `commit`: areas that hold nothing later are free again, and may grow.
 
-        Raises OSError when the growth fails for another reason than a full disk.
+        One that a large commit made larger than areas get is made anew. Raises OSError when that, or the growth, fails
+        for another reason than a full disk.
         """
-        for area in self._areas:
+        for place, area in enumerate(self._areas):
             if 0 < area.last_commit <= commit:
                 area.last_commit = 0
                 area.position = AREA_HEADER_SIZE
+                if area.size > self._largest:
+                    with suppress(DiskFullError):  # a large area works, too
+                        self._areas[place] = self._made_anew(area)
+                    continue
                 if area.size * 2 <= self._largest:
                     with suppress(DiskFullError):  # a small area works, too
                         area.grow(area.size * 2)
+
+    def _made_anew(self, area: Area) -> Area:
+        path = area.file.path
+        fresh = Area.create(self._filesystem, path + _FRESH_SUFFIX, self._largest)
+        self._filesystem.rename(path + _FRESH_SUFFIX, path)
+        self._filesystem.sync_directory(os.path.dirname(path))
+        # The old file is closed with its last holder: a leader may still be syncing it.
+        fresh.file.path = path
+        return fresh
 
     def close(self) -> None:
         """Close the files."""

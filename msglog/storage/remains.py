@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from msglog.storage.engine import Engine
 
 _CHUNK = 1 << 20
+_FIRST_LOOK = 4096
 
 
 @dataclass(slots=True)
@@ -77,11 +78,14 @@ def cut_tails(engine: "Engine", findings: Findings) -> None:
 
     Frames of an older life never count again anyway; the zeros only keep the next recovery from finding them once more.
     """
+    sizes = engine.filesystem.list(engine.path(SEGMENTS))
     for stream in engine.streams.values():
         if not stream.parts:
             continue
         segment = stream.parts[-1]
-        segment.trim_index(engine.filesystem)
+        index_size = sizes.get(os.path.basename(segment.path) + INDEX_SUFFIX, 0)
+        if index_size:
+            segment.trim_index(engine.filesystem, index_size)
         file = engine.filesystem.open(segment.path)
         try:
             remains = _read_remains(file, segment.position)
@@ -97,13 +101,16 @@ def cut_tails(engine: "Engine", findings: Findings) -> None:
 
 
 def _read_remains(file: File, position: int) -> bytes:
-    """Return what is not zero from `position` on; what lies behind a megabyte of zeros is not looked for."""
+    """Return what is not zero from `position` on.
+
+    What lies behind a page of zeros, later a megabyte, is not looked for: there are as many tails as streams.
+    """
     parts: list[bytes] = []
-    while data := file.read(position, _CHUNK):
-        if not data.strip(b"\0"):
-            break
+    size = _FIRST_LOOK
+    while (data := file.read(position, size)) and data.strip(b"\0"):
         parts.append(data)
         position += len(data)
+        size = _CHUNK
     return b"".join(parts).rstrip(b"\0")
 
 

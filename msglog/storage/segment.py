@@ -362,9 +362,8 @@ class Segment:
                 return SparseIndex()  # left over from a tail that was cut: it is built anew
         return index
 
-    def trim_index(self, filesystem: FileSystem) -> None:
-        """After a cut: forget the saved entries of what is no longer there."""
-        size = filesystem.list(os.path.dirname(self.path)).get(os.path.basename(self.path) + INDEX_SUFFIX, 0)
+    def trim_index(self, filesystem: FileSystem, size: int) -> None:
+        """After a cut: forget the saved entries of what is no longer there. `size`: of the index's file."""
         index = self._read_index(filesystem)
         if len(index) * ENTRY.size < size:
             filesystem.unlink(self.path + INDEX_SUFFIX)

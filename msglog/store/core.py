@@ -12,11 +12,13 @@ import atexit
 import contextlib
 import logging
 import os
+from collections.abc import Iterator
 from queue import Empty, SimpleQueue
 from threading import Lock
 
 from msglog.checks import refused
 from msglog.clock import Clock, SystemClock
+from msglog.errors import MsglogError, StoreFailedError
 from msglog.storage import Engine, Options
 from msglog.storage.filesystem import FileSystem, MemoryFileSystem, OSFileSystem
 from msglog.storage.layout import LOCK
@@ -81,14 +83,28 @@ def acquire(path: str, options: Options, clock: Clock | None, given: frozenset[s
         _release_abandoned()
         if path == MEMORY:
             return StoreCore(MemoryFileSystem(), path, options, clock or SystemClock())
-        core = _find(path)
-        if core is None:
+        with _typed_errors(path):
+            core = _find(path)
+            if core is not None:
+                _check_agreement(core, options, clock, given)
+                core.holders += 1
+                return core
             core = StoreCore(_filesystem, path, options, clock or SystemClock())
             _registry.cores[_filesystem.identity(f"{path}/{LOCK}")] = core
-        else:
-            _check_agreement(core, options, clock, given)
-            core.holders += 1
-        return core
+            return core
+
+
+@contextlib.contextmanager
+def _typed_errors(path: str) -> Iterator[None]:
+    """Turn what the operating system refuses about a path into a typed error."""
+    try:
+        yield
+    except MsglogError:
+        raise
+    except OSError as error:
+        raise StoreFailedError(f"cannot open a store in {path!r}: {error}", path=path, outcome="not_applied") from error
+    except UnicodeEncodeError as error:
+        raise refused("path", path, "a path that the file system can name") from error
 
 
 def release(core: StoreCore) -> None:

@@ -7,6 +7,7 @@ is there, one that is given must agree. Imported by `store` and by the faces tha
 import functools
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Concatenate, Final, Literal, ParamSpec, TypedDict, TypeVar
 
@@ -66,8 +67,9 @@ def check_path(path: object) -> str:
     if not plain or "\0" in plain:
         raise refused("path", plain, allowed)
     directory = Path(plain)
-    if directory.exists() and not directory.is_dir():
-        raise refused("path", plain, "a directory; this is a file")
+    with suppress(OSError):  # a path that cannot even be looked up is refused at opening
+        if directory.exists() and not directory.is_dir():
+            raise refused("path", plain, "a directory; this is a file")
     return str(directory.absolute())
 
 

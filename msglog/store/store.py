@@ -47,7 +47,8 @@ class Store:
         max_record_bytes: limit of a record's key, value and headers together, 1 to 268,435,456.
 
     Raises `InvalidOptionError`, `InvalidTypeError`, `StoreLockedError` when another process writes to it,
-    `CorruptionError`, `UnsupportedFormatError`, `DiskFullError`.
+    `CorruptionError`, `UnsupportedFormatError`, `DiskFullError`, and `StoreFailedError` (outcome "not_applied") where
+    the operating system refuses the path.
 
     Safe for any number of threads. A context manager; a store that is collected unclosed warns
     (`ResourceWarning`).

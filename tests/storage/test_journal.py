@@ -14,7 +14,7 @@ AREA_BYTES = 16 << 10
 def two_areas() -> tuple[MemoryFileSystem, Journal]:
     filesystem = MemoryFileSystem()
     areas = tuple(Area.create(filesystem, f"/journal-{number}", AREA_BYTES) for number in range(2))
-    return filesystem, Journal(areas, largest=AREA_BYTES)
+    return filesystem, Journal(filesystem, areas, largest=AREA_BYTES)
 
 
 def frame(number: int, body: bytes) -> PlacedFrame:
@@ -95,3 +95,7 @@ def test_an_entry_larger_than_both_areas_makes_its_area_grow():
     add(journal, 1, [frame(1, b"x" * 10)])
     add(journal, 2, [frame(1, bytes(3 * AREA_BYTES))])
     assert found(filesystem, 0) == [1, 2]
+    journal.release(2)
+    assert max(filesystem.list("/").values()) <= AREA_BYTES, "a free area is not kept larger than areas get"
+    add(journal, 3, [frame(1, b"x")])
+    assert found(filesystem, 2) == [3]

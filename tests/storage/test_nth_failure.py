@@ -78,7 +78,7 @@ def test_any_call_may_fail(fault: Fault, forever, sync, record_property):
             script.filesystem.plan = FaultPlan(fault, number, forever=forever)
             error = _attempt(everything_once, script)
             script.filesystem.plan = None
-            name = type(error).__name__
+            name = type(error).__name__ if error else "no_error"
             raised[name] = raised.get(name, 0) + 1
             try:
                 if error is not None:

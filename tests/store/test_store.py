@@ -281,3 +281,18 @@ def test_a_path_object_and_a_string_are_one_store(tmp_path):
     with Store(tmp_path / "s") as one, Store(str(tmp_path / "s") + os.sep) as two:
         assert one.core is two.core
     assert isinstance(tmp_path, pathlib.Path)
+
+
+@pytest.mark.parametrize("kind", ["below a file", "a file", "too long", "surrogate"])
+def test_a_path_that_cannot_be_a_store_is_refused_with_a_typed_error(tmp_path, kind):
+    (tmp_path / "file").write_text("x")
+    path = {
+        "below a file": str(tmp_path / "file" / "store"),
+        "a file": str(tmp_path / "file"),
+        "too long": str(tmp_path / ("x" * 300)),
+        "surrogate": str(tmp_path / "\ud800"),
+    }[kind]
+    with pytest.raises((msglog.StoreFailedError, msglog.InvalidOptionError)) as refused:
+        msglog.Store(path)
+    assert refused.value.outcome == "not_applied"
+    assert (tmp_path / "file").read_text() == "x"
