@@ -20,7 +20,7 @@ from support.scale import TORTURE, scaled
 from support.session import Script, open_engine, small_limits
 from support.telling import tell
 
-BITS = 2500
+BITS = 7000
 SECTOR = 512
 
 

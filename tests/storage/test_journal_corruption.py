@@ -6,7 +6,8 @@ from msglog.errors import CorruptionError
 from support.crash_images import crash_images
 from support.disk import Disk, Image
 from support.faulty_filesystem import FaultyFileSystem
-from support.history import read_state
+from support.history import History, read_state
+from support.operations import Store
 from support.recovery import recover
 from support.session import Script, open_engine, small_limits
 
@@ -101,3 +102,37 @@ def test_recovery_from_the_journal_shows_the_same_again():
         engine = open_engine(filesystem)
         assert read_state(engine) == script.history.latest
         filesystem = filesystem.kill()
+
+
+def test_an_entry_of_an_older_life_never_follows_one_of_a_newer():
+    """Of two entries the first is lost: the next life writes its own, as large, in front of the second."""
+    first = Script("commit", segment_bytes=100_000)
+    first.open()
+    first.commit(("create", "a"))
+    first.close()
+    first.open()
+    before = len(first.filesystem.disk.operations)
+    for _ in range(2):
+        first.commit(("append", "a", 600), ("event",), wait=False)
+    disk = first.filesystem.disk
+    journals = [inode.number for path, inode in disk.names.items() if "journal" in path]
+    lost, kept = (o for o in disk.operations[before:] if isinstance(o, Store) and o.inode in journals)
+    image = first.filesystem.kill().disk.image()
+    path = next(path for path, inode in disk.names.items() if inode.number == lost.inode)
+    contents = bytearray(image.files[path])
+    contents[lost.position : lost.position + len(lost.data)] = bytes(len(lost.data))
+    found = recover(Image(image.directories, {**image.files, path: bytes(contents)}))
+    assert not found.streams[1].entries
+
+    filesystem = FaultyFileSystem(Image(image.directories, {**image.files, path: bytes(contents)}))
+    second = Script("commit", filesystem=filesystem, history=History(found), tag="z")
+    second.open()
+    before = second.moment
+    second.commit(("append", "a", 600), ("event",))
+    journal = filesystem.disk.names[path]
+    stored = next(o for o in filesystem.disk.operations[before:] if isinstance(o, Store) and o.inode == journal.number)
+    assert (stored.position, len(stored.data)) == (lost.position, len(lost.data))
+    assert journal.read(kept.position, len(kept.data)) == kept.data, "the old entry lies behind the new one"
+    images = crash_images(filesystem.disk.start, filesystem.disk.operations, seed=1, first=second.moment)
+    for crash in images:
+        second.history.check(recover(crash.build()), crash.point, killed=crash.killed)

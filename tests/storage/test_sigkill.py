@@ -14,7 +14,7 @@ from support.recovery import MODES
 from support.scale import scaled
 from support.telling import tell
 
-KILLS = 8
+KILLS = 60
 LONGEST_SECONDS = 0.15
 THREADS = 4
 
