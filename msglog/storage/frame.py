@@ -43,7 +43,6 @@ VERSION = 1
 HEADER_SIZE = 72
 NULL = 0xFFFFFFFF
 MAX_BODY_BYTES = 1 << 30
-MAX_SPAN = NULL
 
 CRC = struct.Struct("<I")
 # magic, version, codec, flags and the reserved field travel as one integer, `kind`: it halves the cost of packing.
