@@ -1,5 +1,6 @@
 """A full disk: `DiskFullError`, nothing acknowledged is lost, and all goes on once there is space again."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from msglog.errors import DiskFullError
+from msglog.storage.filesystem import OSFileSystem
 from support.children import child_environment
 from support.crash_images import crash_images
 from support.recovery import MODES, recover
@@ -19,6 +21,7 @@ from support.telling import tell
 BUDGET_STEP = round(1200 / TORTURE)
 MOUNT_BYTES = 1 << 20
 HEADROOM_STEP = 80 << 10
+TRIES_ON_A_FULL_DISK = 2
 
 
 def _steps(script: Script) -> list[Callable[[], object]]:
@@ -134,3 +137,18 @@ def test_a_real_disk_that_is_full(small_disk: Path, sync, headroom):
     command = [sys.executable, "-m", "support.filler", str(small_disk), sync, str(headroom)]
     done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, f"ended with {done.returncode}: {done.stderr}"
+
+
+def test_a_lock_taken_on_a_full_disk_is_not_lost(small_disk: Path):
+    """The pid may not fit any more: whether the lock is refused or given then, it must not stay taken for ever."""
+    filesystem, path = OSFileSystem(), str(small_disk / "LOCK")
+    filesystem.lock(path).release()
+    ballast = small_disk / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    for _ in range(TRIES_ON_A_FULL_DISK):
+        with contextlib.suppress(DiskFullError):
+            filesystem.lock(path).release()
+    ballast.unlink()
+    filesystem.lock(path).release()

@@ -148,6 +148,18 @@ class OSLock:
             os.close(descriptor)
 
 
+def _flock(descriptor: int) -> bool:
+    """Try to lock for some milliseconds; return whether it worked."""
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOCK_PAUSE_SECONDS)
+        else:
+            return True
+    return False
+
+
 class OSFileSystem:
     """Directories and files of the operating system."""
 
@@ -223,16 +235,16 @@ class OSFileSystem:
         for a few milliseconds before it is believed.
         """
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        for _ in range(_LOCK_TRIES):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                time.sleep(_LOCK_PAUSE_SECONDS)
-            else:
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        try:
+            if _flock(descriptor):
+                with contextlib.suppress(OSError):  # the pid is a courtesy: a full disk must not refuse the lock
+                    os.ftruncate(descriptor, 0)
+                    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
                 return OSLock(path, descriptor)
-        owner = os.pread(descriptor, 32, 0).strip()
+            owner = os.pread(descriptor, 32, 0).strip()
+        except BaseException:
+            os.close(descriptor)  # with it goes a lock that was taken
+            raise
         os.close(descriptor)
         pid = int(owner) if owner.isdigit() else None
         directory = os.path.dirname(path)
