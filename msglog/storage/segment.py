@@ -320,7 +320,7 @@ class Segment:
     def zero_ahead(self, position: int) -> None:
         """Write zeros where the next small frames will go, before they are stored through the map.
 
-        Pages that a write made ready cost a third less to fill through the map than fresh ones (benchmarks/).
+        Pages that a write made ready cost less to fill through the map than fresh ones (benchmarks/fresh_pages.py).
         """
         self.zeroed_position = min(self.capacity, position + _ZERO_AHEAD)
         if self.file is not None and position < self.zeroed_position:

@@ -37,7 +37,7 @@ from msglog.waiting import Waiter
 if TYPE_CHECKING:
     from msglog.storage.engine import Engine
 
-# A large frame goes through write(): filling fresh pages through a map costs twice as much (benchmarks/).
+# A large frame goes through write(): through a map, fresh pages cost twice as much (benchmarks/fresh_pages.py).
 _MAP_STORE_LIMIT = 8 << 10
 _PACK_ONE = REST_OF_ONE.pack
 _PACK_CRC = CRC.pack
