@@ -27,6 +27,7 @@ check: setup
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/python demo/flights.py $(ARGS)
+	$(BIN)/python demo/departures.py $(ARGS)
 
 bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)

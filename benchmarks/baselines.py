@@ -1,4 +1,4 @@
-"""What msglog is measured against: the plainest file and SQLite's most durable mode.
+"""What the log is measured against: the plainest file and SQLite's most durable mode.
 
 The files hold what a log needs at the very least, each record behind its length, without checksums, keys,
 timestamps, offsets or any care for crashes.

@@ -1,8 +1,5 @@
 """The log against plain files and SQLite, as ratios; `README.md` says what each of them means."""
 
-import argparse
-import os
-import platform
 import random
 import shutil
 import sys
@@ -13,7 +10,7 @@ from pathlib import Path
 from signal import SIGKILL
 
 from benchmarks import baselines, processes
-from benchmarks.harness import RECORD_BYTES, Row, Stopwatch, Sync, best_rates, print_table, ratio_row
+from benchmarks.harness import RECORD_BYTES, Row, Stopwatch, Sync, best_rates, ratio_row
 from msglog import Log
 
 VALUES = [random.Random(seed).randbytes(RECORD_BYTES) for seed in range(1000)]
@@ -168,19 +165,3 @@ MEASURES = {
     "reopen": reopen_rows,
     "memory": memory_rows,
 }
-
-
-def main() -> None:
-    """Measure and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--directory", default=tempfile.gettempdir(), help="on the disk to measure")
-    parser.add_argument("--rounds", type=int, default=5, help="how often to measure; the best counts")
-    parser.add_argument("--only", nargs="+", choices=MEASURES, default=MEASURES, help="some rows only")
-    options = parser.parse_args()
-    print(f"Python {platform.python_version()}, {platform.platform()}, {os.cpu_count()} CPUs")
-    rows: list[Row] = []
-    with tempfile.TemporaryDirectory(dir=options.directory, prefix="msglog-bench-") as folder:
-        for name in options.only:
-            print(f"measuring {name} ...", file=sys.stderr)
-            rows += MEASURES[name](Path(folder), options.rounds)
-    print_table(rows)

@@ -1,4 +1,4 @@
-"""What has to be measured in a process of its own; started by `benchmarks.log`.
+"""What of the log has to be measured in a process of its own; started by `benchmarks.log`.
 
     python -m benchmarks.processes write DIRECTORY SYNC BATCH RECORDS     append, then die of SIGKILL
     python -m benchmarks.processes open DIRECTORY SYNC                    print the milliseconds of Log(...)
@@ -24,10 +24,10 @@ from msglog import Log
 THREADS = 16
 
 
-def run(command: str, *arguments: object, status: int = 0) -> str:
-    """Run a command of this module in a fresh process and return what it printed."""
-    argv = [sys.executable, "-m", "benchmarks.processes", command, *map(str, arguments)]
-    finished = subprocess.run(  # noqa: S603 - this very module
+def run(command: str, *arguments: object, status: int = 0, module: str = "benchmarks.processes") -> str:
+    """Run a command of a module, of this one if none is named, in a fresh process and return what it printed."""
+    argv = [sys.executable, "-m", module, command, *map(str, arguments)]
+    finished = subprocess.run(  # noqa: S603 - a module of ours
         argv, check=False, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, text=True
     )
     if finished.returncode != status:

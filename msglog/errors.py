@@ -1,29 +1,59 @@
 """Every error msglog raises, in one tree under `MsglogError`.
 
 Imported by every layer; imports nothing. An error says in words what was given and what is allowed, and
-repeats the facts as typed attributes for code. Sizes, names and offsets appear, payloads never do.
+repeats the facts as typed attributes for code. Sizes, names and offsets appear, payloads never do. Where
+clients of RabbitMQ match on a text, the broker's errors have RabbitMQ's wording.
 """
 
 import errno
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 Outcome = Literal["not_applied", "unknown"]
+Closes = Literal["channel", "connection"]
+
+# AMQP's names for its reply codes: what a reply text begins with.
+_REPLY_NAMES: Final = {
+    312: "NO_ROUTE",
+    403: "ACCESS_REFUSED",
+    404: "NOT_FOUND",
+    405: "RESOURCE_LOCKED",
+    406: "PRECONDITION_FAILED",
+    503: "COMMAND_INVALID",
+    530: "NOT_ALLOWED",
+    540: "NOT_IMPLEMENTED",
+}
+_MAX_REPLY_BYTES: Final = 255  # a short string of AMQP
 
 
 class MsglogError(Exception):
     """Base of all errors of msglog.
 
     `outcome` tells what became of the call: "not_applied" (nothing happened) or "unknown" (it may have
-    happened: look, or retry through a named producer). `reply_code` is AMQP's code where it has one.
+    happened: look, or retry through a named producer). `reply_code` is AMQP's code where it has one, and
+    `closes` what such an error ends on an AMQP connection: "channel", "connection", or None for neither.
     """
 
     outcome: Outcome = "not_applied"
     reply_code: ClassVar[int | None] = None
+    closes: ClassVar[Closes | None] = None
 
     def __init__(self, message: str = "", **details: Any) -> None:
         super().__init__(message)
         self.__dict__.update(details)
+
+    @property
+    def reply_text(self) -> str:
+        """The text as a server sends it, with the name of its reply code in front.
+
+        Cut as RabbitMQ cuts it, because AMQP has room for 255 bytes: long names make long texts.
+        """
+        name = "" if self.reply_code is None else f"{_REPLY_NAMES[self.reply_code]} - "
+        text = f"{name}{self}"
+        encoded = text.encode(errors="replace")
+        if len(encoded) <= _MAX_REPLY_BYTES:
+            return text
+        return encoded[: _MAX_REPLY_BYTES - 3].decode(errors="ignore") + "..."
 
     def __reduce__(self) -> tuple[Callable[..., "MsglogError"], tuple[Any, ...]]:
         return _rebuild, (type(self), str(self), dict(self.__dict__))
@@ -184,3 +214,108 @@ class RebalanceError(GroupError):
 
 class DecodeError(MsglogError, ValueError):
     """A record's bytes could not be turned into the object its codec promises."""
+
+
+# The broker
+
+
+class QueueNotFoundError(MsglogError, LookupError):
+    """There is no such queue."""
+
+    reply_code: ClassVar[int | None] = 404
+    closes: ClassVar[Closes | None] = "channel"
+    queue: str
+
+
+class ExchangeNotFoundError(MsglogError, LookupError):
+    """There is no such exchange."""
+
+    reply_code: ClassVar[int | None] = 404
+    closes: ClassVar[Closes | None] = "channel"
+    exchange: str
+
+
+class PreconditionFailedError(MsglogError, ValueError):
+    """What was asked for contradicts what is there, or an argument that RabbitMQ checks is not valid."""
+
+    reply_code: ClassVar[int | None] = 406
+    closes: ClassVar[Closes | None] = "channel"
+
+
+class ResourceLockedError(MsglogError):
+    """The queue is exclusive to another connection."""
+
+    reply_code: ClassVar[int | None] = 405
+    closes: ClassVar[Closes | None] = "channel"
+    queue: str
+
+
+class AccessRefusedError(MsglogError):
+    """The name is reserved, the exchange is internal, or a consumer has the queue to itself."""
+
+    reply_code: ClassVar[int | None] = 403
+    closes: ClassVar[Closes | None] = "channel"
+
+
+class UnroutableError(MsglogError):
+    """A mandatory message reached no queue: it was not stored."""
+
+    reply_code: ClassVar[int | None] = 312
+    exchange: str
+    routing_key: str
+
+    @property
+    def reply_text(self) -> str:
+        """What a returned message carries: the name alone."""
+        return _REPLY_NAMES[312]
+
+
+class PublishRejectedError(MsglogError):
+    """Full queues refused the message; the other queues it was routed to, if any, have stored it."""
+
+    queues: tuple[str, ...]
+
+
+class SettlementError(MsglogError, RuntimeError):
+    """The delivery cannot be settled: that was done already, or it went back to its queue."""
+
+
+class UnknownDeliveryTagError(SettlementError):
+    """The channel has no unsettled delivery with this tag."""
+
+    reply_code: ClassVar[int | None] = 406
+    closes: ClassVar[Closes | None] = "channel"
+    delivery_tag: int
+
+
+class ConsumerCancelledError(MsglogError):
+    """The broker ended the consumer: its queue is gone."""
+
+    queue: str
+
+
+class RequestTimeoutError(MsglogError, TimeoutError):
+    """No reply came in time. The request was published and may yet be worked on."""
+
+    outcome: Outcome = "unknown"
+
+
+class NotAllowedError(MsglogError):
+    """The protocol forbids it: a consumer tag is in use already, say."""
+
+    reply_code: ClassVar[int | None] = 530
+    closes: ClassVar[Closes | None] = "connection"
+
+
+class NotSupportedError(MsglogError):
+    """A part of AMQP that RabbitMQ does not implement either."""
+
+    reply_code: ClassVar[int | None] = 540
+    closes: ClassVar[Closes | None] = "connection"
+
+
+class CommandInvalidError(MsglogError):
+    """The command makes no sense in the present state of the connection."""
+
+    reply_code: ClassVar[int | None] = 503
+    closes: ClassVar[Closes | None] = "connection"

@@ -12,12 +12,20 @@ import weakref
 from collections.abc import Callable
 from threading import Condition, Lock, Thread
 from time import monotonic
+from typing import Protocol
 
 from msglog.clock import Clock, ManualClock
 
-__all__ = ["Timer", "Timers", "Waiter", "deadline_after"]
+__all__ = ["Timer", "Timers", "Waiter", "Wakeable", "deadline_after"]
 
 logger = logging.getLogger("msglog.timers")
+
+
+class Wakeable(Protocol):
+    """What is told of a change."""
+
+    def wake(self) -> None:
+        """Look again, or make somebody look; takes no lock, for it is called under the store lock."""
 
 
 class Waiter:

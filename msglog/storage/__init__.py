@@ -9,10 +9,11 @@ from msglog.storage.frame import Body, Frame, encode_body
 from msglog.storage.options import Options
 from msglog.storage.reader import Reader
 from msglog.storage.segment import SegmentFacts
-from msglog.storage.state import Model
+from msglog.storage.state import CURSORS, Model
 from msglog.storage.stream import Stream
 
 __all__ = [
+    "CURSORS",
     "Body",
     "Commit",
     "Engine",

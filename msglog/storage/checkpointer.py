@@ -38,7 +38,7 @@ class Notes:
     garbage: list[str]
     names_version: int
     snapshot: bytes | None
-    state_events: int
+    state_cost: int
 
 
 class Checkpointer:
@@ -93,7 +93,7 @@ class Checkpointer:
         snapshot = None
         state = engine.streams[STATE_STREAM]
         state_at = engine.state_at
-        if engine.snapshot_due() or (clean and engine.state_events):
+        if engine.snapshot_due() or (clean and engine.state_cost):
             snapshot = pack_snapshot(engine.models.values())
             state_at = (engine.commit_number, state.next_offset)
         parts = {stream.id: stream.parts for stream in engine.streams.values()}
@@ -125,7 +125,7 @@ class Checkpointer:
             list(engine.table.garbage),
             engine.names_version,
             snapshot,
-            engine.state_events,
+            engine.state_cost,
         )
 
     def _make_durable(self, notes: Notes) -> None:
@@ -193,7 +193,7 @@ class Checkpointer:
         if engine.state_at[0]:
             notes.garbage.append(engine.path(state_name(engine.state_at[0])))
         engine.state_at = notes.checkpoint.state
-        engine.state_events -= notes.state_events
+        engine.state_cost -= notes.state_cost
         engine.snapshot_bytes = len(snapshot)
         engine.snapshot_wanted = False
         state = engine.streams[STATE_STREAM]

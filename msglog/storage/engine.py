@@ -31,10 +31,11 @@ from msglog.storage.filesystem import FileSystem, ProcessLock
 from msglog.storage.following import Follower
 from msglog.storage.journal import Area, Journal
 from msglog.storage.layout import FAILED, JOURNALS, LOCK, PUBLISHED, SEGMENTS
-from msglog.storage.options import JOURNAL_FIRST_BYTES, JOURNAL_LARGEST_BYTES, SNAPSHOT_EVENTS, Options
+from msglog.storage.options import JOURNAL_FIRST_BYTES, JOURNAL_LARGEST_BYTES, SNAPSHOT_COST, Options
 from msglog.storage.published import PublishedPage
 from msglog.storage.recovery import Recovered, recover
 from msglog.storage.segment import FIRST_ALLOCATION, Segment, SegmentFacts
+from msglog.storage.small_commit import SmallCommit
 from msglog.storage.state import Model, StorageModel
 from msglog.storage.stream import NO_SEGMENT, Stream, new_segment
 from msglog.storage.stream_table import StreamTable
@@ -46,8 +47,8 @@ logger = logging.getLogger("msglog.storage")
 
 ModelFactory = Callable[["Engine"], Model]
 Append = Callable[..., int]
-# What an event of a snapshot costs to load, roughly, beside an event of the tail: decides when a snapshot is due.
-_SNAPSHOT_BYTES_PER_EVENT = 64
+# Loading so many bytes of a snapshot costs about as much as replaying one short event: decides when the next is due.
+_SNAPSHOT_BYTES_PER_COST = 16
 _READER_ATTEMPTS = 5
 
 
@@ -92,7 +93,7 @@ class Engine:
         "snapshot_bytes",
         "snapshot_wanted",
         "state_at",
-        "state_events",
+        "state_cost",
         "streams",
         "table",
         "writer",
@@ -130,7 +131,7 @@ class Engine:
         self.checkpoint_sequence = self.draft_sequence = 0
         # State snapshot in force (commit, offset from which to replay), events since, and its size.
         self.state_at = (0, 0)
-        self.state_events = 0
+        self.state_cost = 0
         self.snapshot_bytes = 0
         self.snapshot_wanted = False
         # Rises when a segment's file is made; the directory is synced when a checkpoint finds it changed.
@@ -323,6 +324,8 @@ class Engine:
             self._refuse()
         if isinstance(obstacle, Plan):
             self.writer.redo(obstacle)
+        elif isinstance(obstacle, SmallCommit):
+            obstacle.redo(self)
         elif isinstance(self.writer, DirectWriter):
             self.writer.redo_append(obstacle)  # the stream of an interrupted `append`
         self.obstacle = self.failure
@@ -453,7 +456,7 @@ class Engine:
         """Whether replaying the tail of events costs more than a snapshot."""
         if self.snapshot_wanted:
             return True
-        return self.state_events >= max(SNAPSHOT_EVENTS, self.snapshot_bytes // _SNAPSHOT_BYTES_PER_EVENT)
+        return self.state_cost >= max(SNAPSHOT_COST, self.snapshot_bytes // _SNAPSHOT_BYTES_PER_COST)
 
     def request_checkpoint(self, *, wake: bool = True) -> None:
         """Have a checkpoint made soon: by the syncer's thread, or by the next call that may wait."""
@@ -525,7 +528,7 @@ class Engine:
             "segments": sum(len(stream.parts) for stream in self.streams.values()),
             "open_segments": len(self.cache),
             "bytes_stored": sum(stream.size_bytes for stream in list(self.streams.values())),
-            "state_events": self.state_events,
+            "state_cost": self.state_cost,
         }
 
     def __repr__(self) -> str:

@@ -12,8 +12,8 @@ DRAFT_COMMITS = 4096
 # A checkpoint after so many journaled commits, or so many bytes without a journal, bounds what recovery works through.
 CHECKPOINT_COMMITS = 2048
 CHECKPOINT_BYTES = 64 << 20
-# A state snapshot is due when the events behind the last one are at least so many.
-SNAPSHOT_EVENTS = 4096
+# A state snapshot is due when replaying the events behind the last one costs as much as so many of the shortest.
+SNAPSHOT_COST = 16384
 JOURNAL_FIRST_BYTES = 1 << 20
 JOURNAL_LARGEST_BYTES = 8 << 20
 

@@ -10,7 +10,7 @@ from crc32c import crc32c
 from msglog.errors import CorruptionError, UnsupportedFormatError
 from msglog.storage.checkpoint import Checkpoint
 from msglog.storage.layout import state_name
-from msglog.storage.state import STATE_STREAM, unpack_event, unpack_snapshot
+from msglog.storage.state import STATE_STREAM, cost_of, unpack_event, unpack_snapshot
 
 if TYPE_CHECKING:
     from msglog.storage.engine import Engine
@@ -30,14 +30,14 @@ def replay_state(engine: "Engine", checkpoint: Checkpoint | None) -> None:
     for section, model in engine.models.items():
         model.load(snapshot.get(section))
     engine.state_at = (commit, offset)
-    engine.state_events = 0
+    engine.state_cost = 0
     state = engine.streams[STATE_STREAM]
     state.trim(offset)
-    engine.state_events = apply_events(engine, offset)
+    engine.state_cost = apply_events(engine, offset)
 
 
 def apply_events(engine: "Engine", offset: int) -> int:
-    """Apply the events of the state stream from `offset` to its visible end; return their number."""
+    """Apply the events of the state stream from `offset` to its visible end; return what they cost."""
     reader = engine.streams[STATE_STREAM].reader(offset)
     applied = 0
     while (frame := reader.read()) is not None:
@@ -48,7 +48,7 @@ def apply_events(engine: "Engine", offset: int) -> int:
             if section not in engine.models:
                 _check_sections(engine, {section})
             engine.models[section].apply(event)
-            applied += 1
+            applied += cost_of(packed)
     return applied
 
 

@@ -1,11 +1,16 @@
 """The state stream: small events in the same commits as the data they belong to, replayed at opening.
 
-An event is a msgpack array: section, kind, fields. A section's `Model` is a pure function of its snapshot and its
-events: events hold decisions, so replay never reads a clock and never decides again. Applying an event twice in a row
-must do what applying it once does, since an interrupted commit is finished by doing its steps again. `StorageModel`
-is the engine's own section: which streams there are, where they start, which segments were rewritten.
+An event is a msgpack array: section, kind, fields. One event has a shorter form, since it comes with every
+acknowledgement of a message: ["settle", cursor, first, end, next] of the section "cursors" is the byte 0xC1, which
+msgpack never uses, and then cursor u32, first u64, number of offsets u32, next u64, little-endian.
+
+A section's `Model` is a pure function of its snapshot and its events: events hold decisions, so replay never reads a
+clock and never decides again. Applying an event twice in a row must do what applying it once does, since an interrupted
+commit is finished by doing its steps again. `StorageModel` is the engine's own section: which streams there are, where
+they start, which segments were rewritten.
 """
 
+import struct
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
@@ -14,6 +19,14 @@ import msgpack
 STATE_STREAM = 0
 STATE_SLUG = "state"
 STORAGE = "storage"
+CURSORS = "cursors"
+SETTLE = "settle"
+# What an event costs to replay, in units of the short one: decides when a snapshot is due.
+EVENT_COST = 4
+SHORT_EVENT_COST = 1
+_SHORT = 0xC1
+_SHORT_EVENT = struct.Struct("<BIQIQ")
+_LARGEST_COUNT = (1 << 32) - 1
 
 
 class Model(Protocol):
@@ -36,14 +49,29 @@ class Model(Protocol):
 
 def pack_event(section: str, event: list[Any]) -> bytes:
     """Return an event as it stands in the state stream."""
+    if event[0] == SETTLE and section == CURSORS and event[3] - event[2] <= _LARGEST_COUNT:
+        return pack_settle(*event[1:])
     packed: bytes = msgpack.packb([section, event])
     return packed
 
 
+def pack_settle(cursor_id: int, first: int, end: int, next_offset: int) -> bytes:
+    """Return the short form of the event "settle"."""
+    return _SHORT_EVENT.pack(_SHORT, cursor_id, first, end - first, next_offset)
+
+
 def unpack_event(data: bytes) -> tuple[str, list[Any]]:
     """Read an event back."""
+    if data[0] == _SHORT:
+        _, cursor_id, first, count, next_offset = _SHORT_EVENT.unpack(data)
+        return CURSORS, [SETTLE, cursor_id, first, first + count, next_offset]
     section, event = msgpack.unpackb(data, strict_map_key=False)
     return section, event
+
+
+def cost_of(packed: bytes) -> int:
+    """Return what replaying a packed event costs, in units of the short one."""
+    return SHORT_EVENT_COST if packed[0] == _SHORT else EVENT_COST
 
 
 def pack_snapshot(models: Iterable[Model]) -> bytes:

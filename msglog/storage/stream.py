@@ -12,7 +12,7 @@ from msglog.errors import CorruptionError
 from msglog.storage.layout import in_segments, segment_name
 from msglog.storage.reader import Reader
 from msglog.storage.segment import FILE_HEADER_SIZE, Segment, SegmentFacts, SegmentHeader, random_seed
-from msglog.waiting import Waiter
+from msglog.waiting import Wakeable
 
 if TYPE_CHECKING:
     from msglog.storage.cache import SegmentCache
@@ -54,7 +54,7 @@ class Stream:
         self.active = NO_SEGMENT
         # The frame of a single append while it is stored: what an interruption leaves to finish.
         self.unfinished = b""
-        self.waiters: set[Waiter] = set()
+        self.waiters: set[Wakeable] = set()
         self._cache = cache
 
     def __repr__(self) -> str:

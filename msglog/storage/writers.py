@@ -7,10 +7,11 @@ methods but `wait` and `drain` run under the store lock.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from os.path import basename
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crc32c import crc32c
 
@@ -30,7 +31,8 @@ from msglog.storage.frame import (
 from msglog.storage.journal import ENTRY_HEADER_SIZE, Area, Create, Journal, PlacedFrame, pack_entry
 from msglog.storage.options import CHECKPOINT_BYTES, CHECKPOINT_COMMITS, DRAFT_COMMITS, MAX_COMMIT_BYTES
 from msglog.storage.segment import FILE_HEADER_SIZE, Segment
-from msglog.storage.state import STATE_STREAM, pack_event
+from msglog.storage.small_commit import Small, SmallCommit, build
+from msglog.storage.state import EVENT_COST, STATE_STREAM, cost_of, pack_event
 from msglog.storage.stream import Stream
 from msglog.waiting import Waiter
 
@@ -85,6 +87,27 @@ class Writer:
             raise
         return plan
 
+    def append_all(
+        self, records: Sequence[Small], timestamp_ms: int, section: str = "", event: list[Any] | None = None
+    ) -> int:
+        """Append one record to each of some streams in one commit, with an event; return the commit's number.
+
+        The streams are all different; types and sizes were checked by the caller. Takes the lock, and never waits for a
+        sync: `wait` does. Raises what `Commit.write` raises.
+        """
+        with self._engine.lock:
+            self._engine.begin()
+            return self.append_planned(records, timestamp_ms, section, event)
+
+    def append_planned(self, records: Sequence[Small], timestamp_ms: int, section: str, event: list[Any] | None) -> int:
+        """Under the lock: do what `append_all` does by way of a plan."""
+        commit = Commit(self._engine)
+        for stream, value, key in records:
+            commit.append(stream, encode_body((value,), timestamp_ms, keys=None if key is None else (key,)))
+        if event is not None:
+            commit.record(section, event)
+        return self.write(commit)
+
     def abandon(self, plan: Plan) -> None:
         """Leave nothing of a plan behind that was not begun."""
         for _, segment in plan.installs:
@@ -138,7 +161,7 @@ class Writer:
         for section, event in plan.events:
             engine.models[section].apply(event)
         if plan.events:
-            engine.state_events += len(plan.events)
+            engine.state_cost += EVENT_COST * len(plan.events)
 
     def store(self, placed: Placed) -> None:
         """Put a frame's bytes into its segment and into the index."""
@@ -262,7 +285,7 @@ class DirectWriter(Writer):
                 )
                 position = segment.position
                 end = position + HEADER_SIZE + len(body)
-            if end > segment.limit and not self._make_way(stream, segment, position, end):
+            if end > segment.limit and not self.make_way(stream, segment, position, end):
                 return self._append_slowly(stream, value, timestamp_ms, key)
             # From here on only forward: whoever takes the lock after an interruption finishes this.
             stream.unfinished = frame = _PACK_CRC(crc32c(rest, segment.crc_seed)) + rest
@@ -280,7 +303,36 @@ class DirectWriter(Writer):
                     waiter.wake()
         return offset
 
-    def _make_way(self, stream: Stream, segment: Segment, position: int, end: int) -> bool:
+    def append_all(
+        self, records: Sequence[Small], timestamp_ms: int, section: str = "", event: list[Any] | None = None
+    ) -> int:
+        """Append one record to each of some streams in one commit: by hand where nothing but frames is to be stored."""
+        engine = self._engine
+        with engine.lock:
+            if engine.obstacle is not None:
+                engine.clear_obstacle()
+            packed = b""
+            if event is not None:
+                packed = pack_event(section, event)
+                records = [*records, (engine.streams[STATE_STREAM], packed, None)]
+            built = build(engine, self, records, timestamp_ms)
+            if built is None:
+                if event is not None:
+                    records = records[:-1]
+                return self.append_planned(records, timestamp_ms, section, event)
+            # From here on only forward.
+            engine.obstacle = commit = SmallCommit(engine.commit_number + 1, built, timestamp_ms, section, event or [])
+            commit.redo(engine)
+            engine.obstacle = engine.failure
+            if packed:
+                engine.state_cost += cost_of(packed)
+            for stream, _, _ in records:
+                if stream.waiters:
+                    for waiter in tuple(stream.waiters):
+                        waiter.wake()
+            return commit.number
+
+    def make_way(self, stream: Stream, segment: Segment, position: int, end: int) -> bool:
         """Raise the segment's limit over the next frame where only an index entry or ready pages are due."""
         room = min(segment.capacity, stream.segment_bytes)
         in_file = segment.map is not None and segment.index is not None and end <= room

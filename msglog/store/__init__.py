@@ -4,8 +4,18 @@ Imported by the models (`log`) and by users through `msglog`; imports `storage` 
 """
 
 from msglog.store.core import StoreCore
+from msglog.store.face import StoreFace
 from msglog.store.options import StoreOptions
 from msglog.store.registration import register_face, register_model, register_service
-from msglog.store.store import Store
+from msglog.store.store import Closeable, Store
 
-__all__ = ["Store", "StoreCore", "StoreOptions", "register_face", "register_model", "register_service"]
+__all__ = [
+    "Closeable",
+    "Store",
+    "StoreCore",
+    "StoreFace",
+    "StoreOptions",
+    "register_face",
+    "register_model",
+    "register_service",
+]

@@ -50,6 +50,10 @@ class StoreCore:
             self.close()
             raise
 
+    def is_foreign(self) -> bool:
+        """Whether it belongs to the parent of this forked process."""
+        return self.pid != os.getpid()
+
     def close(self) -> None:
         """Close everything, last the engine; called once, when no handle is left."""
         with contextlib.ExitStack() as closing:

@@ -21,6 +21,7 @@ from msglog.store.registration import Face, make_face
 from msglog.types import RecoveryReport
 
 if TYPE_CHECKING:  # only names for type checkers: at run time the log registers itself
+    from msglog.broker.broker import Broker
     from msglog.log.log import Log
 
 
@@ -108,6 +109,12 @@ class Store:
         """The store's topics. Raises `ClosedError` after `close`."""
         log: Log = self._face("log")
         return log
+
+    @property
+    def broker(self) -> "Broker":
+        """The store's exchanges and queues. Raises `ClosedError` after `close`."""
+        broker: Broker = self._face("broker")
+        return broker
 
     @property
     def recovery(self) -> RecoveryReport:

@@ -47,6 +47,34 @@ def test_account_transactions():
     assert results.dashboard == ["09:15 alice -300.00", "09:40 clara +250.00"]
 
 
+def test_orders():
+    example = load("orders.py")
+    results = example["main"]()
+    assert results.copies == [3, 3, 3, 3]
+    assert results.paid == {"A-1": 4_900, "A-2": 31_600, "A-3": 9_800, "A-4": 22_000}
+    assert results.payment_attempts == {"A-1": 1, "A-2": 2, "A-3": 1, "A-4": 1}
+    assert results.reserved == {"lamp": 3, "chair": 4, "table": 1}
+    assert sorted(results.mails) == ["ada@example.org", "bob@example.org", "dora@example.org"]
+    assert results.dead_letters == [("A-3", "email", "rejected")]
+
+
+def test_atm_withdrawals():
+    results = load("atm_withdrawals.py")["main"]()
+    decisions = {
+        "atm7-1": ("ada", 60_00, True, 40_00),
+        "atm7-2": ("bob", 50_00, False, 40_00),
+        "atm7-3": ("ada", 30_00, True, 10_00),
+        "atm7-4": ("ada", 20_00, False, 10_00),
+        "atm7-5": ("bob", 40_00, True, 0),
+    }
+    assert results.crashes == 1
+    assert results.ledger == [(request, *decision) for request, decision in decisions.items()]
+    asked = ["atm7-1", "atm7-2", "atm7-3", "atm7-3", "atm7-4", "atm7-5"]
+    assert results.answers == [(request, *decisions[request]) for request in asked]
+    assert results.audited == asked
+    assert results.refused == ["atm7-2", "atm7-4"]
+
+
 def transitions(clicks):
     """Count which page follows which, user by user."""
     counts = {}

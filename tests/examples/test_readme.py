@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", re.DOTALL | re.MULTILINE)
+FENCE = re.compile(r"^\s*(?:```|~~~)\s*(?:python|py|pycon)\b", re.MULTILINE | re.IGNORECASE)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 
 
@@ -34,10 +35,27 @@ def test_the_code_runs(page, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_block_of_code_is_left_out(page):
+    text = page.read_text()
+    assert len(list(python_blocks(page))) == len(FENCE.findall(text))
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/how-to/*.md")), ids=lambda page: page.stem)
+def test_a_how_to_shows_what_its_code_prints(page):
+    text = page.read_text()
+    outputs = [output for _, output in python_blocks(page) if output is not None]
+    assert outputs
+    assert len(outputs) == text.count("```text")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     assert [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()] == []
 
 
-def test_the_quickstart_is_short():
-    code, _ = next(python_blocks(ROOT / "README.md"))
-    assert 0 < len(code.strip().splitlines()) <= 15
+def test_the_quickstarts_are_short():
+    blocks = list(python_blocks(ROOT / "README.md"))
+    assert len(blocks) == 2
+    for code, output in blocks:
+        assert 0 < len(code.strip().splitlines()) <= 15
+        assert output

@@ -1,0 +1,33 @@
+"""The RabbitMQ-shaped model: exchanges, queues, acknowledgements.
+
+Importing it makes it known to the store: its model, `store.broker`, and the virtual host that goes with an open
+directory. Imported by `msglog` and the layers above; imports the cursors, the store and below, never the log.
+"""
+
+from msglog.broker.broker import Broker
+from msglog.broker.consumer import QueueConsumer
+from msglog.broker.declaring import ExchangeInfo, QueueInfo
+from msglog.broker.delivery import Delivery
+from msglog.broker.message import Message
+from msglog.broker.model import BrokerModel
+from msglog.broker.properties import Properties
+from msglog.broker.rules.bindings import Binding
+from msglog.broker.subscription import QueueSubscription
+from msglog.broker.vhost import VirtualHost
+from msglog.store import register_face, register_model, register_service
+
+__all__ = [
+    "Binding",
+    "Broker",
+    "Delivery",
+    "ExchangeInfo",
+    "Message",
+    "Properties",
+    "QueueConsumer",
+    "QueueInfo",
+    "QueueSubscription",
+]
+
+register_model(BrokerModel)
+register_face("broker", Broker)
+register_service(VirtualHost.name, VirtualHost)

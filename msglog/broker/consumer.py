@@ -1,0 +1,216 @@
+"""A consumer of one queue: messages are taken when they are asked for, each by one caller.
+
+    get() ──> a message waits: taken ──────────────────────────> Delivery
+          └─> none waits: a place in the queue's line ──woken──> Delivery, or None at the timeout
+
+Exported by `msglog`. The line serves consumers by priority and in turn; a call that leaves it for whatever reason makes
+sure that nobody else misses the message that it was woken for.
+"""
+
+import warnings
+from collections.abc import Iterator
+from time import monotonic
+from types import TracebackType
+from typing import Self
+
+from msglog.broker.delivery import Delivery, OnError
+from msglog.broker.queue import Queue
+from msglog.broker.subscriber import Subscriber, Taken, Wait
+from msglog.broker.vhost import VirtualHost
+from msglog.checks import refused, wrong_type
+from msglog.errors import ClosedError, ConsumerCancelledError
+from msglog.waiting import Waiter, deadline_after
+
+
+def check_timeout(timeout: object) -> float | None:
+    """Return a timeout: None, or seconds of at least 0. Raises `InvalidTypeError` or `InvalidOptionError`."""
+    allowed = "None or a number of seconds of at least 0"
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise wrong_type("timeout", timeout, allowed)
+    if not 0 <= timeout < float("inf"):
+        raise refused("timeout", timeout, allowed)
+    return float(timeout)
+
+
+class Taking:
+    """Taking messages for one subscriber, with waiting. `stopped` makes every call return empty; it takes no lock."""
+
+    def __init__(self, vhost: VirtualHost, subscriber: Subscriber) -> None:
+        self.vhost = vhost
+        self.subscriber = subscriber
+        self.stopped = False
+
+    def take(self, timeout: float | None) -> Taken | None:
+        """Take the next message; wait for one up to `timeout` seconds, None for ever.
+
+        Raises `ConsumerCancelledError` when the queue was deleted, `ClosedError` when the store was closed.
+        """
+        vhost, subscriber = self.vhost, self.subscriber
+        queue = subscriber.queue
+        with vhost.lock:
+            self.check(queue)
+            if not queue.line and not vhost.has_abandoned:
+                taken = vhost.take(queue, subscriber) if subscriber.has_room() else None
+                if vhost.news:
+                    vhost.attend()
+                if taken is not None:
+                    return taken
+            unseen = vhost.journaled and queue.has_unseen()
+        if unseen:
+            vhost.engine.wait(vhost.engine.commit_number)
+        return self._wait(queue, timeout)
+
+    def check(self, queue: Queue) -> None:
+        """Raise when nothing more will come; under the lock."""
+        if self.vhost.closed:
+            raise ClosedError(f"the store {self.vhost.core.path} was closed")
+        if queue.deleted:
+            raise ConsumerCancelledError(f"the queue {queue.name!r} was deleted", queue=queue.name)
+        if self.subscriber.cancelled:
+            raise ClosedError("the consumer was closed")
+
+    def _wait(self, queue: Queue, timeout: float | None) -> Taken | None:
+        vhost = self.vhost
+        deadline = deadline_after(timeout)
+        wait = Wait(self.subscriber, Waiter())
+        with vhost.lock:
+            self.check(queue)
+            self.subscriber.waits.append(wait)
+            queue.join_line(wait)
+            vhost.news[queue] = None
+            vhost.attend()
+        try:
+            while wait.taken is None and not self.stopped and timeout != 0:
+                seconds = None if deadline is None else deadline - monotonic()
+                if seconds is not None and seconds <= 0:
+                    break
+                wait.waiter.wait(seconds)
+                if wait.taken is None:
+                    self._look(queue, wait)
+        except BaseException:
+            self._leave(queue, wait, keep=False)
+            raise
+        self._leave(queue, wait, keep=True)
+        return wait.taken
+
+    def _look(self, queue: Queue, wait: Wait) -> None:
+        """Woken: hand out what there is, to oneself and to others in line."""
+        vhost = self.vhost
+        with vhost.lock:
+            self.check(queue)
+            vhost.news[queue] = None
+            vhost.attend()
+            if wait.taken is None and queue.line.front is wait:
+                queue.head()  # raises what kept the message from being handed out
+
+    def _leave(self, queue: Queue, wait: Wait, *, keep: bool) -> None:
+        """Leave the line; a message that was put into the hand of a call that failed goes back."""
+        vhost = self.vhost
+        with vhost.lock:
+            if wait in self.subscriber.waits:
+                self.subscriber.waits.remove(wait)
+            queue.leave_line(wait)
+            if not keep and wait.taken is not None and not self.subscriber.no_ack:
+                vhost.give_back(queue, wait.taken.lane, self.subscriber, wait.taken.stored)
+            if not vhost.closed and not queue.deleted:
+                vhost.news[queue] = None  # whoever is in line now may have missed a wake
+                vhost.attend()
+
+    def stop(self) -> None:
+        """Make the calls that wait return empty, and those that come. Takes no lock."""
+        self.stopped = True
+        for wait in tuple(self.subscriber.waits):
+            wait.wake()
+
+
+class QueueConsumer:
+    """Takes messages from one queue; made by `Broker.consume`.
+
+    Iterating ends with `stop()`, `close()`, or when the queue is deleted (`ConsumerCancelledError`). At most
+    `prefetch_count` deliveries are unsettled at a time. Closing it gives back what is unsettled. Safe for any number of
+    threads: each message goes to one caller. A context manager; one that is collected unclosed warns
+    (`ResourceWarning`) and its messages go back. A delivery keeps its consumer alive.
+    """
+
+    def __init__(self, vhost: VirtualHost, subscriber: Subscriber, on_error: OnError) -> None:
+        self._vhost = vhost
+        self._subscriber = subscriber
+        self._on_error: OnError = on_error
+        self._taking = Taking(vhost, subscriber)
+        self._closed = False
+
+    @property
+    def queue(self) -> str:
+        """The name of the queue."""
+        return self._subscriber.queue.name
+
+    @property
+    def closed(self) -> bool:
+        """Whether the consumer was closed."""
+        return self._closed
+
+    def get(self, timeout: float | None = None) -> Delivery | None:
+        """Return the next message; None after `timeout` seconds of real time without one, or after `stop()`.
+
+        `timeout` None waits for ever, 0 never waits. Raises `ClosedError`, `ConsumerCancelledError`, and
+        `CorruptionError` when the message cannot be read.
+        """
+        timeout = check_timeout(timeout)
+        if self._closed:
+            raise ClosedError("the consumer was closed")
+        if self._taking.stopped:
+            return None
+        taken = self._taking.take(timeout)
+        if taken is None:
+            return None
+        subscriber = self._subscriber
+        return Delivery(self._vhost, subscriber.queue, subscriber, taken, self._on_error, self)
+
+    def iter(self, timeout: float | None = None) -> Iterator[Delivery]:
+        """Yield messages until none has come for `timeout` seconds; 0 takes what is there, None goes on for ever."""
+        check_timeout(timeout)
+        while (delivery := self.get(timeout)) is not None:
+            yield delivery
+
+    def __iter__(self) -> Iterator[Delivery]:
+        return self.iter(None)
+
+    def stop(self) -> None:
+        """End iterations after the message in hand and make waiting calls return None.
+
+        From any thread and from a signal handler: it takes no lock.
+        """
+        self._taking.stop()
+
+    def close(self) -> None:
+        """End the consumer; what it has unsettled goes back to the queue. Calling again does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        self.stop()
+        vhost = self._vhost
+        with vhost.lock:
+            if not vhost.closed and not self._subscriber.queue.deleted:
+                vhost.release(self._subscriber)
+                vhost.attend()
+            self._subscriber.cancelled = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_closed", True) or self._vhost.closed or self._vhost.core.is_foreign():
+            return
+        warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+        self._vhost.abandon(self._subscriber)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"unsettled={self._subscriber.unsettled}"
+        return f"<msglog.QueueConsumer queue={self.queue!r} {state}>"

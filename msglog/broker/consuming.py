@@ -1,0 +1,267 @@
+"""The part of `Broker` that takes messages out: one by one, by consumers, by callbacks, and without taking them.
+
+Imported by `broker`.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from time import monotonic
+from typing import Any
+
+from msglog.broker.consumer import QueueConsumer, Taking, check_timeout
+from msglog.broker.delivery import Delivery, OnError
+from msglog.broker.handle import BrokerHandle
+from msglog.broker.history import settled_messages
+from msglog.broker.message import Message, combined
+from msglog.broker.properties import Properties
+from msglog.broker.queue import Queue
+from msglog.broker.subscriber import Subscriber
+from msglog.broker.subscription import DeliveryCallback, QueueSubscription
+from msglog.broker.vhost import Publication
+from msglog.checks import MAX_INT64, check_flag, check_integer, wrong_type
+from msglog.errors import InvalidOptionError, QueueNotFoundError, RequestTimeoutError
+from msglog.retry import Retry
+from msglog.waiting import Waiter
+
+_DEFAULT_RETRY = Retry()
+_MOST_PREFETCH = (1 << 16) - 1
+_MOST_PRIORITY = (1 << 31) - 1
+_STEP = 1000
+
+
+class Consuming(BrokerHandle):
+    """`get`, `peek`, `consume`, `subscribe`, `request`, `history`, `replay`."""
+
+    def get(self, queue: str, *, timeout: float | None = 0, no_ack: bool = False) -> Delivery | None:
+        """Take the next message of a queue; None when none comes within `timeout` seconds of real time.
+
+        `timeout` 0 does not wait, None waits for ever. `no_ack`: the message counts as settled at once. What is not
+        settled goes back when this handle is closed. Raises `QueueNotFoundError`, `ResourceLockedError`,
+        `AccessRefusedError` while somebody consumes exclusively, `CorruptionError`, `ReadOnlyError`, `ClosedError`.
+        Safe for any number of threads.
+        """
+        vhost = self._vhost
+        self._check_writable()
+        if no_ack is not False and no_ack is not True:
+            check_flag("no_ack", no_ack)
+        found = vhost.queue(queue, self._connection)
+        getter = self._getter(found)
+        if timeout == 0 and not no_ack and not found.line and not vhost.has_abandoned:
+            with vhost.lock:
+                if found.exclusive_consumer is not None:
+                    vhost.check_may_consume(found, getting=True)
+                taken = None if found.deleted else vhost.take(found, getter)
+                if vhost.news:
+                    vhost.attend()
+                if found.effective.expires_ms is not None:
+                    vhost.touch(found)
+            if taken is not None:
+                return Delivery(vhost, found, getter, taken, _DEFAULT_RETRY, None)
+            if found.deleted:
+                raise QueueNotFoundError(f"no queue '{queue}' in vhost '/'", queue=queue)
+            if not (vhost.journaled and found.has_unseen()):
+                return None
+        return self._get_waiting(found, getter, check_timeout(timeout), no_ack=no_ack)
+
+    def _get_waiting(self, queue: Queue, getter: Subscriber, timeout: float | None, *, no_ack: bool) -> Delivery | None:
+        vhost = self._vhost
+        with vhost.lock:
+            vhost.check_may_consume(queue, getting=True)
+            vhost.touch(queue)
+        if no_ack:
+            getter = Subscriber(queue, no_ack=True, registered=False)
+        taken = Taking(vhost, getter).take(timeout)
+        if taken is None:
+            return None
+        return Delivery(vhost, queue, getter, taken, _DEFAULT_RETRY, None)
+
+    def _getter(self, queue: Queue) -> Subscriber:
+        getters = self._connection.getters
+        getter = getters.get(queue)
+        if getter is None:
+            with self._vhost.lock:
+                for known in [known for known in getters if known.deleted]:
+                    del getters[known]
+                getter = getters.setdefault(queue, Subscriber(queue, registered=False))
+        return getter
+
+    def peek(self, queue: str, limit: int = 10) -> list[Message]:
+        """Return up to `limit` messages that wait, in the order of delivery, without taking them.
+
+        Raises `QueueNotFoundError`, `ResourceLockedError`, `ClosedError`.
+        """
+        check_integer("limit", limit, 0)
+        vhost = self._vhost_to_read()
+        found = vhost.queue(queue, self._connection)
+        if vhost.journaled and found.has_unseen():
+            self._engine.wait(self._engine.commit_number)
+        with vhost.lock:
+            if not self._engine.readonly:
+                vhost.news[found] = None
+                vhost.attend()
+            messages: list[Message] = []
+            for lane in found.lanes:
+                room = limit - len(messages)
+                messages += [Message.stored(stored) for stored in islice(lane.waiting(), room)]
+            return messages
+
+    def consume(
+        self,
+        queue: str,
+        *,
+        prefetch_count: int = 100,
+        no_ack: bool = False,
+        exclusive: bool = False,
+        priority: int = 0,
+        on_error: OnError = _DEFAULT_RETRY,
+    ) -> QueueConsumer:
+        """Return a consumer of a queue.
+
+        Arguments:
+            queue: its name.
+            prefetch_count: the most deliveries it may have unsettled, 0 to 65535; 0 is no limit.
+            no_ack: messages count as settled when they are handed out.
+            exclusive: nobody else may consume from the queue meanwhile.
+            priority: of several consumers that wait, the highest is served first.
+            on_error: what `with delivery:` does after an `Exception`: try again after a back-off (`Retry`), "requeue",
+                or "reject".
+
+        Raises `QueueNotFoundError`, `ResourceLockedError`, `AccessRefusedError` when an exclusive consumer is there,
+        `InvalidOptionError`, `InvalidTypeError`, `ReadOnlyError`, `ClosedError`.
+        """
+        check_integer("prefetch_count", prefetch_count, 0, _MOST_PREFETCH)
+        check_flag("no_ack", no_ack)
+        check_flag("exclusive", exclusive)
+        check_integer("priority", priority, -_MOST_PRIORITY, _MOST_PRIORITY)
+        _check_on_error(on_error)
+        vhost = self._vhost_to_write()
+        with vhost.lock:
+            found = vhost.queue(queue, self._connection)
+            vhost.check_may_consume(found, exclusive=exclusive)
+            subscriber = Subscriber(
+                found, prefetch=prefetch_count, no_ack=no_ack, exclusive=exclusive, priority=priority
+            )
+            vhost.add_subscriber(subscriber)
+            vhost.touch(found)
+        consumer = QueueConsumer(vhost, subscriber, on_error)
+        self._store.attach_consumer(consumer)
+        self._children.add(consumer)
+        return consumer
+
+    def subscribe(
+        self, queue: str, callback: DeliveryCallback, *, workers: int = 1, on_error: OnError = _DEFAULT_RETRY
+    ) -> QueueSubscription:
+        """Call `callback` for each message of a queue, on `workers` daemon threads.
+
+        See `QueueSubscription`. Raises as `consume` does.
+        """
+        consumer = self.consume(queue, prefetch_count=0, on_error=on_error)
+        try:
+            subscription = QueueSubscription(
+                self._vhost, self._vhost.queue(queue, self._connection), consumer, callback, workers
+            )
+        except BaseException:
+            consumer.close()
+            raise
+        self._store.attach_subscription(subscription)
+        self._children.add(subscription)
+        return subscription
+
+    def request(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        *,
+        timeout: float | None,
+        headers: Mapping[str, Any] | None = None,
+        properties: Properties | None = None,
+    ) -> Message:
+        """Publish a message and wait for the answer to it (`Delivery.reply`).
+
+        `timeout`: seconds of real time, None for ever. The answer comes directly, through no queue; nobody waits for it
+        any more after a timeout. Raises `UnroutableError` when no queue gets the request, `RequestTimeoutError`, and
+        what `publish` raises.
+        """
+        deadline = check_timeout(timeout)
+        vhost = self._vhost_to_write()
+        answers: list[Publication] = []
+        waiter = Waiter()
+
+        def take(publication: Publication) -> None:
+            answers.append(publication)
+            waiter.wake()
+
+        with vhost.lock:
+            address = vhost.replies.open(take)
+        try:
+            own = combined(properties, headers, None, None).replace(reply_to=address)
+            self.publish(exchange, routing_key, body, properties=own, mandatory=True)  # type: ignore[attr-defined]  # the other part's
+            end = None if deadline is None else monotonic() + deadline
+            while not answers:
+                seconds = None if end is None else end - monotonic()
+                if seconds is not None and seconds <= 0:
+                    raise RequestTimeoutError(f"no answer within {timeout} s", timeout=timeout)
+                waiter.wait(seconds)
+                self._check_open()
+        finally:
+            with vhost.lock:
+                vhost.replies.close(address)
+        return Message.published(answers[0], vhost.now_ms())
+
+    # History
+
+    def history(self, queue: str, *, since_ms: int | None = None, limit: int | None = None) -> Iterator[Message]:
+        """Yield settled messages of a queue that are still there, oldest first.
+
+        They are kept for `history_ms` after they were settled, or longer: by whole files. `since_ms`: only those that
+        were enqueued at or after that time; `limit`: at most so many. Raises `QueueNotFoundError`,
+        `ResourceLockedError`,
+        `InvalidOptionError` when the queue keeps no history.
+        """
+        since = 0 if since_ms is None else check_integer("since_ms", since_ms, 0)
+        most = MAX_INT64 if limit is None else check_integer("limit", limit, 0)
+        vhost = self._vhost_to_read()
+        with vhost.lock:
+            found = self._queue_with_history(queue)
+        return (Message.stored(stored) for stored in islice(settled_messages(vhost, found, since, MAX_INT64), most))
+
+    def replay(
+        self, queue: str, *, since_ms: int | None = None, until_ms: int | None = None, to: str | None = None
+    ) -> int:
+        """Put copies of settled messages back at the end of the queue, or of the queue `to`; return how many.
+
+        `since_ms`, `until_ms`: only those enqueued in that time, half-open. In commits of bounded size. Raises as
+        `history` and `publish` do.
+        """
+        since = 0 if since_ms is None else check_integer("since_ms", since_ms, 0)
+        until = MAX_INT64 if until_ms is None else check_integer("until_ms", until_ms, 0)
+        vhost = self._vhost_to_write()
+        with vhost.lock:
+            source = self._queue_with_history(queue)
+            target = source if to is None else vhost.queue(to, self._connection)
+        count = number = 0
+        settled = settled_messages(vhost, source, since, until)
+        while chunk := list(islice(settled, _STEP)):
+            with vhost.lock:
+                batch = vhost.batch()
+                for stored in chunk:
+                    properties = vhost.meta_of(stored).properties
+                    count += vhost.enqueue(batch, target, stored.meta, stored.body, properties)
+                number = vhost.commit(batch)
+        vhost.wait_and_attend(number)
+        return count
+
+    def _queue_with_history(self, name: str) -> Queue:
+        queue = self._vhost.queue(name, self._connection)
+        if queue.effective.history_ms is None:
+            allowed = "a queue declared with history_ms"
+            raise InvalidOptionError(
+                f"queue {name!r} keeps no history; allowed: {allowed}", option="queue", given=name, allowed=allowed
+            )
+        return queue
+
+
+def _check_on_error(on_error: object) -> None:
+    if not isinstance(on_error, Retry) and on_error not in ("requeue", "reject"):
+        raise wrong_type("on_error", on_error, "a Retry, 'requeue' or 'reject'")

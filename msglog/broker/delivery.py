@@ -1,0 +1,183 @@
+"""A message in a consumer's hand, and what can be done with it.
+
+Settling is idempotent nowhere: a second `ack` is an error, as in AMQP. Imported by the classes that hand messages out.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from msglog.broker.lane import Lane, Stored
+from msglog.broker.message import Message, check_body, combined, with_mode
+from msglog.broker.properties import Properties
+from msglog.broker.queue import Queue
+from msglog.broker.subscriber import Subscriber, Taken
+from msglog.broker.vhost import Publication, VirtualHost
+from msglog.checks import check_flag, check_integer
+from msglog.errors import InvalidOptionError, SettlementError
+from msglog.retry import Retry
+
+OnError = Retry | Literal["requeue", "reject"]
+_MOST_DELAY_MS = 10 * 366 * 86_400_000
+
+
+class Delivery(Message):
+    """A message that was handed out: settle it by `ack`, `nack` or `reject`, or by leaving `with delivery:`.
+
+    `redelivered`: it was in somebody's hand before. `delivery_count`: how often, as far as is known; 0 at first. As a
+    context manager it is acknowledged on a normal end; an `Exception` applies the consumer's `on_error`, any other
+    exception returns it to the queue; what is settled already is left alone, and the exception goes on.
+
+    Settling never waits: it is written when it returns, survives a kill of the process, and is synced with the next
+    sync, at most `sync_interval_ms` later; a power cut before that delivers the message again. Safe for any thread.
+    """
+
+    __slots__ = ("_keeper", "_lane", "_on_error", "_queue", "_settled", "_stored", "_subscriber", "_vhost",
+                 "delivery_count", "redelivered")  # fmt: skip
+
+    delivery_count: int
+    redelivered: bool
+    _keeper: object
+    _lane: Lane
+    _on_error: OnError
+    _queue: Queue
+    _settled: bool
+    _stored: Stored
+    _subscriber: Subscriber
+    _vhost: VirtualHost
+
+    def __init__(
+        self, vhost: VirtualHost, queue: Queue, subscriber: Subscriber, taken: Taken, on_error: OnError, keeper: object
+    ) -> None:
+        # `keeper` lives as long as the delivery does: a consumer is not collected while somebody works on its messages.
+        self._lane, stored, self.redelivered, self.delivery_count = taken
+        self.body = stored[3]
+        self.timestamp_ms = stored[1]
+        self._meta = None
+        self._packed = stored[2]
+        self._vhost = vhost
+        self._queue = queue
+        self._stored = stored
+        self._subscriber = subscriber
+        self._settled = subscriber.no_ack
+        self._on_error = on_error
+        self._keeper = keeper
+
+    @property
+    def queue(self) -> str:
+        """The name of the queue it came from."""
+        return self._queue.name
+
+    @property
+    def settled(self) -> bool:
+        """Whether this delivery was settled, here or in a transaction."""
+        return self._settled
+
+    def ack(self) -> None:
+        """Settle it: the message is done with.
+
+        Raises `SettlementError` when it was settled, or went back to its queue because its consumer was closed.
+        """
+        vhost, subscriber = self._vhost, self._subscriber
+        with vhost.lock:
+            if self._settled or not vhost.settle(self._lane, subscriber, self._stored[0]):
+                raise self._refusal()
+            self._settled = True
+            if self._queue.line:
+                vhost.news[self._queue] = None
+            if vhost.news or vhost.has_abandoned:
+                vhost.attend()
+
+    def nack(self, requeue: bool = True, *, delay_ms: int = 0) -> None:  # noqa: FBT001, FBT002 as AMQP has it
+        """Give it back to its place in the queue, or without `requeue` dead-letter it.
+
+        `delay_ms`: it comes back so many milliseconds later on the store's clock, 0 to ten years; the delay is kept in
+        memory, so after a crash it is back at once. A queue with a delivery limit dead-letters what was delivered too
+        often. Raises `SettlementError` as `ack` does.
+        """
+        check_flag("requeue", requeue)
+        check_integer("delay_ms", delay_ms, 0, _MOST_DELAY_MS)
+        vhost = self._vhost
+        with vhost.lock:
+            if self._settled:
+                raise self._refusal()
+            place = (self._queue, self._lane, self._subscriber, self._stored)
+            if not requeue:
+                done = vhost.reject(*place)
+            elif delay_ms:
+                done = vhost.hold_back(*place, delay_ms)
+            else:
+                done = vhost.give_back(*place)
+            if not done:
+                raise self._refusal()
+            self._settled = True
+            if self._queue.line:
+                vhost.news[self._queue] = None
+            vhost.attend()
+
+    def reject(self) -> None:
+        """Dead-letter it; a queue without a dead-letter exchange drops it. Raises `SettlementError` as `ack` does."""
+        self.nack(requeue=False)
+
+    def reply(
+        self,
+        body: bytes,
+        *,
+        headers: Mapping[str, Any] | None = None,
+        properties: Properties | None = None,
+    ) -> bool:
+        """Answer to the message's `reply_to`, with its `correlation_id`; this does not settle it.
+
+        Returns whether the answer reached somebody who waits, or a queue. Raises `InvalidOptionError` when the message
+        wants no answer, and what publishing raises.
+        """
+        asked = self.properties
+        if asked.reply_to is None:
+            allowed = "a message with the property reply_to"
+            raise InvalidOptionError(f"the message wants no reply; allowed: {allowed}", option="reply_to",
+                                     given=None, allowed=allowed)  # fmt: skip
+        own = combined(properties, headers, None, None)
+        if own.correlation_id is None:
+            own = own._replace(correlation_id=asked.correlation_id)
+        own = with_mode(own, persistent=asked.delivery_mode != 1)
+        publication = Publication("", asked.reply_to, check_body(body), own)
+        return self._vhost.publish(publication).queues > 0
+
+    def _refusal(self) -> SettlementError:
+        if self._settled:
+            return SettlementError("the delivery was settled already")
+        if self._queue.deleted:
+            return SettlementError(f"the delivery is gone with its queue {self._queue.name!r}")
+        return SettlementError("the delivery went back to its queue: its consumer, broker or store was closed")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._settled:
+            return
+        if error is None:
+            self.ack()
+        else:
+            with suppress(SettlementError):  # it went back meanwhile: the exception of the block is what counts
+                self.apply(self._on_error if isinstance(error, Exception) else "requeue")
+
+    def apply(self, on_error: OnError) -> None:
+        """Do what is to be done after a failure: back off, requeue or reject."""
+        if on_error == "requeue":
+            self.nack()
+        elif isinstance(on_error, Retry):
+            delay_ms = on_error.delay_for(self.delivery_count + 1)
+            if delay_ms is None:
+                self.reject()
+            else:
+                self.nack(delay_ms=delay_ms)
+        else:
+            self.reject()
+
+    def __repr__(self) -> str:
+        state = "settled" if self._settled else "in hand"
+        return f"<Delivery queue={self._queue.name!r} {state} body=<{len(self.body)} bytes>>"

@@ -1,0 +1,95 @@
+"""What every part of `Broker` shares: the virtual host it works on, and what it is as an AMQP connection.
+
+A handle is one connection: exclusive queues are its own and go with it, and so do the messages that its calls of `get`
+have not settled. Imported by the parts of `Broker`.
+"""
+
+import os
+import warnings
+from typing import Any, Unpack
+from weakref import WeakSet
+
+from msglog.broker.queue import Queue
+from msglog.broker.subscriber import Subscriber
+from msglog.broker.vhost import VirtualHost
+from msglog.errors import ClosedError, MsglogError
+from msglog.store import Closeable, Store, StoreFace, StoreOptions
+
+
+class Connection:
+    """What belongs to one handle: its calls of `get`, by queue. Exclusive queues have it as their owner.
+
+    `getters` takes part in nothing but counting: a getter is no consumer of its queue.
+    """
+
+    def __init__(self) -> None:
+        self.getters: dict[Queue, Subscriber] = {}
+
+
+class BrokerHandle(StoreFace):
+    """The base of `Broker`."""
+
+    _what = "broker"
+
+    def __init__(self, path_or_store: str | os.PathLike[str] | Store, **store_options: Unpack[StoreOptions]) -> None:
+        given: dict[str, Any] = {**store_options}
+        super().__init__(path_or_store, given)
+        self._vhost = VirtualHost.of(self._core)
+        self._connection = Connection()
+        # Consumers and subscriptions made through this handle: they end with it.
+        self._children: WeakSet[Closeable] = WeakSet()
+
+    def close(self) -> None:
+        """End this handle: its consumers, subscriptions, exclusive queues and unsettled `get`s; they go back.
+
+        A broker that opened its store closes the store, too. Calling again does nothing. Raises what closing the store
+        raises; the handle is closed even then.
+        """
+        if not self._closed:
+            self._closed = True
+            try:
+                self._end()
+            finally:
+                super().close()
+
+    def _end(self) -> None:
+        vhost = self._vhost
+        # Subscriptions first: a consumer closed under one would make its callbacks fail.
+        for child in sorted(self._children, key=lambda one: not hasattr(one, "join")):
+            child.close()
+        with vhost.lock:
+            if vhost.closed or self._engine.readonly or self._engine.closed:
+                return
+            try:
+                for getter in self._connection.getters.values():
+                    vhost.release(getter)
+                vhost.remove_transient(self._connection)
+                vhost.attend()
+            except MsglogError as error:
+                # The store takes no more: what is in hand comes back with the next opening.
+                warnings.warn(f"closing {self!r}: {error}", RuntimeWarning, stacklevel=3)
+
+    def _check_open(self) -> None:
+        # The most frequent check of all, so without the properties.
+        if self._closed or self._vhost.closed:
+            raise ClosedError(f"the broker of {self._store.path} was closed")
+        self._engine.check_open()
+
+    def _vhost_to_write(self) -> VirtualHost:
+        """Return the virtual host to change it. Raises `ClosedError`, `ReadOnlyError`."""
+        self._check_writable()
+        return self._vhost
+
+    def _vhost_to_read(self) -> VirtualHost:
+        """Return the virtual host as it is now. Raises `ClosedError`."""
+        self._check_open()
+        self._engine.refresh()
+        vhost = self._vhost
+        if vhost.has_abandoned:
+            with vhost.lock:
+                vhost.attend()
+        return vhost
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"{len(self._vhost.queues)} queues"
+        return f"<msglog.{type(self).__name__} {self._store.path!r} {state}>"

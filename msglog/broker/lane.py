@@ -1,0 +1,257 @@
+"""A lane: one stream of a queue's messages with its cursor, and what was read ahead of it.
+
+An ordinary queue has one lane, a queue with priorities one for each priority in use. Used under the broker's lock
+only. Invariant: `buffer` holds messages of rising offsets below `_buffered`, none missing between the first and the
+last but what was settled; what the cursor has passed is dropped from it when it is met. Memory is bounded by one frame,
+or by what was published last: never by the backlog. Imported by the rest of the broker.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from itertools import repeat
+from typing import Final, NamedTuple
+
+from msglog.cursors import Cursor
+from msglog.storage import Frame, Reader, Stream
+
+# What was published last stays in memory, so that a consumer that keeps up never reads it back.
+_KEPT_MESSAGES: Final = 128
+_KEPT_BYTES: Final = 1024
+
+
+class Stored(NamedTuple):
+    """A message as it lies in a stream. `meta`: packed exchange, routing key and properties."""
+
+    offset: int
+    timestamp_ms: int
+    meta: bytes
+    body: bytes
+
+
+class Holder:
+    """Whoever has deliveries of one queue in hand: the value of each of them in a cursor's `unsettled`."""
+
+    __slots__ = ("unsettled",)
+
+    def __init__(self) -> None:
+        self.unsettled = 0
+
+
+class Lane:
+    """One stream of a queue."""
+
+    __slots__ = (
+        "_before",
+        "_buffered",
+        "_frame",
+        "_reader",
+        "_returned_reader",
+        "buffer",
+        "cursor",
+        "priority",
+        "retired_at",
+        "return_order",
+        "returned_bytes",
+        "stream",
+        "trim_check",
+    )
+
+    def __init__(self, stream: Stream, cursor: Cursor[Holder], priority: int) -> None:
+        self.stream = stream
+        self.cursor = cursor
+        self.priority = priority
+        self.buffer: deque[Stored] = deque()
+        self._buffered = cursor.next
+        self._reader: Reader | None = None
+        self._returned_reader: Reader | None = None
+        self._frame: Frame | None = None
+        # Bytes of bodies before `cursor.next`, None until somebody asks; and of what is returned.
+        self._before: int | None = None
+        self.returned_bytes = 0
+        # Offsets in the order in which they were returned, where that is the order of delivery.
+        self.return_order: deque[int] | None = None
+        # Settled offset from which it is worth looking for segments to give up.
+        self.trim_check = 0
+        # Segments whose messages are all settled, kept as history: (end offset, settled at).
+        self.retired_at: list[tuple[int, int]] = []
+
+    def ready(self) -> int:
+        """Return how many messages wait to be delivered, those that are not synced yet among them."""
+        cursor = self.cursor
+        return self.stream.next_offset - cursor.settled - cursor.done.count - len(cursor.unsettled)
+
+    def head(self) -> Stored | None:
+        """Return the message that is delivered next, None when none that can be seen waits.
+
+        Raises `CorruptionError` where it cannot be read.
+        """
+        cursor = self.cursor
+        offset = cursor.next
+        if cursor.settled == offset:
+            if offset >= self.stream.end:
+                return None
+        else:
+            found = cursor.peek(self.stream.end)
+            if found is None:
+                return None
+            if found < offset:
+                return self.read(found if self.return_order is None else self._first_returned(found))
+        buffer = self.buffer
+        while buffer:
+            first = buffer[0]
+            if first[0] == offset:
+                return first
+            if first[0] > offset:
+                buffer.clear()
+                break
+            buffer.popleft()
+        return self._fill(offset)
+
+    def _first_returned(self, lowest: int) -> int:
+        """Return what came back first; what came back before the store was opened goes before all."""
+        order, returned = self.return_order, self.cursor.returned
+        while order and order[0] not in returned:
+            order.popleft()  # it was settled without being taken
+        if not order or returned.count > len(order):
+            return lowest
+        return order[0]
+
+    def _fill(self, offset: int) -> Stored | None:
+        """Read the frame that holds `offset` into the empty buffer."""
+        reader = self._reader
+        if reader is None:
+            reader = self._reader = self.stream.reader(offset)
+        elif reader.offset != offset:
+            reader.seek(offset)
+        frame = reader.read()
+        if frame is None:
+            return None
+        self.buffer.extend(messages_of(frame, offset))
+        self._buffered = frame.next_offset
+        if self.buffer and self.buffer[0][0] == offset:
+            return self.buffer[0]
+        # Compaction removed what lay at `next`: after a crash it may have been settled without being delivered.
+        self.cursor.skip(offset, self.buffer[0][0] if self.buffer else frame.next_offset)
+        return self.head()
+
+    def read(self, offset: int) -> Stored:
+        """Return one message, wherever it is; neighbours are found in the frame that was read last."""
+        frame = self._frame
+        if frame is None or not frame.base_offset <= offset < frame.next_offset:
+            reader = self._returned_reader
+            if reader is None:
+                reader = self._returned_reader = self.stream.reader(offset)
+            reader.seek(offset)
+            frame = self._frame = reader.read()
+        if frame is not None:
+            place = offset - frame.base_offset
+            if not isinstance(frame.offsets, range):
+                place = frame.offsets.index(offset)
+            stamps, keys = frame.timestamps, frame.keys
+            return Stored(
+                offset,
+                stamps if isinstance(stamps, int) else stamps[place],
+                (keys[place] if keys is not None else None) or b"",
+                frame.values[place] or b"",
+            )
+        raise AssertionError(f"{self.stream!r} has no offset {offset}")
+
+    def take(self, offset: int, holder: Holder, size: int) -> None:
+        """Hand out the message that `head` returned, `size` bytes long."""
+        self.leave(offset, size)
+        if self.return_order and self.return_order[0] == offset:
+            self.return_order.popleft()
+        self.cursor.take(offset, holder)
+        holder.unsettled += 1
+
+    def leave(self, offset: int, size: int) -> None:
+        """Keep the count of bytes when the head is taken or dropped."""
+        if self._before is not None:
+            if offset == self.cursor.next:
+                self._before += size
+            else:
+                self.returned_bytes -= size
+
+    def give_back(self, offset: int, size: int) -> None:
+        """Return a message that is in somebody's hand to its place."""
+        holder = self.cursor.unsettled.get(offset)
+        if holder is not None:
+            holder.unsettled -= 1
+            self.cursor.give_back(offset)
+            if self.return_order is not None:
+                self.return_order.append(offset)
+            if self._before is not None:
+                self.returned_bytes += size
+
+    def appended(self, stored: Stored) -> None:
+        """Keep what was just published for a consumer that has come to it."""
+        if self._buffered == stored[0] and len(self.buffer) < _KEPT_MESSAGES and len(stored[3]) <= _KEPT_BYTES:
+            self.buffer.append(stored)
+            self._buffered = stored[0] + 1
+
+    def forget_buffer(self) -> None:
+        """Drop what was read ahead, and counts that may be wrong now."""
+        self.buffer.clear()
+        self._buffered = self.cursor.next
+        self._frame = None
+        self._before = None
+
+    def ready_bytes(self) -> int:
+        """Return the bytes of the bodies that wait to be delivered."""
+        if self._before is None:
+            self._before = self._bytes_before(self.cursor.next)
+            self.returned_bytes = sum(
+                self._bytes_before(end) - self._bytes_before(first) for first, end in self.cursor.returned
+            )
+        return self.stream.value_bytes - self._before + self.returned_bytes
+
+    def _bytes_before(self, offset: int) -> int:
+        if offset >= self.stream.end:
+            return self.stream.value_bytes
+        frame = self.stream.reader(offset).read()
+        if frame is None:
+            return self.stream.value_bytes
+        return frame.value_total + sum(
+            len(value or b"") for at, value in zip(frame.offsets, frame.values, strict=True) if at < offset
+        )
+
+    def waiting(self) -> Iterator[Stored]:
+        """Yield what waits to be delivered, in order, without taking it."""
+        end = self.stream.end
+        cursor = self.cursor
+        ranges = [*cursor.returned, (cursor.next, end)]
+        for first, stop in ranges:
+            yield from read_range(self.stream, first, min(stop, end))
+
+    def __repr__(self) -> str:
+        return f"<Lane {self.priority} of {self.stream.slug!r} ready={self.ready()}>"
+
+
+def messages_of(frame: Frame, offset: int) -> Iterator[Stored]:
+    """Yield the messages of a frame from `offset` on."""
+    stamps = frame.timestamps
+    found = zip(
+        frame.offsets,
+        repeat(stamps) if isinstance(stamps, int) else stamps,
+        frame.keys or repeat(b""),
+        frame.values,
+        strict=False,  # the repeats have no end
+    )
+    skipped = 0
+    if frame.base_offset < offset:
+        skipped = sum(1 for at in frame.offsets if at < offset)
+    for place, (at, stamp, key, value) in enumerate(found):
+        if place >= skipped:
+            yield Stored(at, stamp, key or b"", value or b"")
+
+
+def read_range(stream: Stream, first: int, end: int) -> Iterator[Stored]:
+    """Yield the messages of `[first, end)` that are there."""
+    if first >= end:
+        return
+    reader = stream.reader(first)
+    while reader.offset < end and (frame := reader.read()) is not None:
+        for stored in messages_of(frame, first):
+            if stored.offset >= end:
+                return
+            yield stored

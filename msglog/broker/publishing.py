@@ -1,0 +1,194 @@
+"""The part of `Broker` that publishes.
+
+A plain persistent message to queues without limits takes the short way: one lookup and one commit by hand. Imported by
+`broker`.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from msglog.broker.handle import BrokerHandle
+from msglog.broker.message import Message, check_body, check_routing_key, combined, waits_for_sync, with_mode
+from msglog.broker.properties import Properties
+from msglog.broker.rules.names import queue_not_found
+from msglog.broker.vhost.publishing import Publication, Published
+from msglog.checks import check_flag, check_integer, wrong_type
+from msglog.errors import PublishRejectedError
+
+_MOST_DELAY_MS = 10 * 366 * 86_400_000
+_PAIR = 2
+
+
+class Publishing(BrokerHandle):
+    """`publish`, `send`, `publish_many`."""
+
+    def publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        *,
+        headers: Mapping[str, Any] | None = None,
+        properties: Properties | None = None,
+        priority: int | None = None,
+        expiration_ms: int | None = None,
+        delay_ms: int | None = None,
+        persistent: bool = True,
+        mandatory: bool = False,
+    ) -> int:
+        """Publish a message and return how many queues got it: all of them in one commit, or none.
+
+        Arguments:
+            exchange: its name; "" is the default exchange, which routes by the names of queues.
+            routing_key: a str of at most 255 bytes.
+            body: bytes; never looked into.
+            headers: names and AMQP field values (None, bool, int, float, Decimal, str, bytes, datetime, list, dict),
+                which come back exactly; added to those of `properties`. `CC` and `BCC` are lists of more routing keys.
+            properties: the other basic properties.
+            priority: 0 to 255, for queues with `max_priority`.
+            expiration_ms: how long it may wait in a queue; 0: only if somebody waits for it.
+            delay_ms: its queues get it so many milliseconds from now on the store's clock; survives closing the store.
+            persistent: wait until it is as durable as the store's `sync` promises, which confirms the publication. If
+                False it is written, survives a kill of the process, and is synced within `sync_interval_ms`.
+            mandatory: no queue for it is an error.
+
+        Raises `ExchangeNotFoundError`, `AccessRefusedError` for an internal exchange, `UnroutableError`,
+        `PublishRejectedError` when a queue is full and refuses it (the others have it), `PreconditionFailedError`,
+        `InvalidTypeError`, `InvalidOptionError`, `RecordTooLargeError`, `ReadOnlyError`, `ClosedError`,
+        `DiskFullError`, and `StoreFailedError` (outcome unknown). Safe for any number of threads.
+        """
+        if (
+            headers is None
+            and properties is None
+            and priority is None
+            and expiration_ms is None
+            and delay_ms is None
+            and persistent is True
+            and (mandatory is False or mandatory is True)
+            and type(body) is bytes
+            and not self._closed
+        ):
+            vhost = self._vhost
+            try:
+                route = vhost.route(exchange, routing_key)
+            except TypeError:
+                route = None  # a key that cannot be one: the long way tells
+            if route is not None and len(body) <= route.limit:
+                count = vhost.publish_plain(route, body)
+                if count is not None:
+                    return count
+        own = with_mode(combined(properties, headers, priority, expiration_ms), persistent=persistent)
+        return self._publish(exchange, routing_key, body, own, delay_ms, mandatory)
+
+    def send(
+        self,
+        queue: str,
+        body: bytes,
+        *,
+        headers: Mapping[str, Any] | None = None,
+        properties: Properties | None = None,
+        priority: int | None = None,
+        expiration_ms: int | None = None,
+        delay_ms: int | None = None,
+        persistent: bool = True,
+    ) -> None:
+        """Publish a message to one queue, by name. Arguments and errors as for `publish`; `QueueNotFoundError`."""
+        vhost = self._vhost_to_write()
+        if not isinstance(queue, str):
+            raise wrong_type("queue", queue, "the name of a queue")
+        if queue not in vhost.queues:
+            raise queue_not_found(queue)
+        self.publish(
+            "",
+            queue,
+            body,
+            headers=headers,
+            properties=properties,
+            priority=priority,
+            expiration_ms=expiration_ms,
+            delay_ms=delay_ms,
+            persistent=persistent,
+        )
+
+    def publish_many(
+        self,
+        exchange: str,
+        messages: Iterable[tuple[str, bytes] | Message],
+        *,
+        persistent: bool = True,
+        mandatory: bool = False,
+    ) -> int:
+        """Publish many messages in one commit, all or nothing, and return how many copies queues got.
+
+        `messages`: pairs of routing key and body, or `Message`s. Order is kept within each queue. Raises what `publish`
+        raises, with nothing published; `PublishRejectedError` when a queue refuses some of them, which leaves those to
+        the other queues; `TransactionTooLargeError` above 256 MiB. Cost: far below that of as many calls of `publish`.
+        """
+        vhost = self._vhost_to_write()
+        check_flag("mandatory", mandatory)
+        _check_exchange(exchange)
+        publications = [self._publication(exchange, message, persistent=persistent) for message in messages]
+        if not publications:
+            return 0
+        copies = 0
+        refused: dict[str, None] = {}
+        with vhost.lock:
+            batch = vhost.batch()
+            for publication in publications:
+                published = vhost.add_similar(batch, publication, mandatory=mandatory)
+                copies += published.queues
+                refused.update(dict.fromkeys(published.refused))
+            number = vhost.commit(batch)
+        if any(waits_for_sync(publication.properties) for publication in publications):
+            vhost.wait_and_attend(number)
+        _raise_refused(tuple(refused))
+        return copies
+
+    def _publication(self, exchange: str, message: tuple[str, bytes] | Message, *, persistent: bool) -> Publication:
+        if isinstance(message, Message):
+            own = with_mode(message.properties, persistent=persistent)
+            return Publication(exchange, message.routing_key, message.body, own)
+        if not isinstance(message, tuple) or len(message) != _PAIR:
+            raise wrong_type("messages", message, "pairs of routing key and body, or Messages")
+        routing_key, body = message
+        own = _PLAIN_MODES[check_flag("persistent", persistent)]
+        return Publication(exchange, check_routing_key(routing_key), check_body(body), own)
+
+    def _publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        properties: Properties,
+        delay_ms: int | None,
+        mandatory: object,
+    ) -> int:
+        """Publish the long way: every check, and whatever the short way leaves out."""
+        vhost = self._vhost_to_write()
+        flag = check_flag("mandatory", mandatory)
+        publication = Publication(
+            _check_exchange(exchange), check_routing_key(routing_key), check_body(body), properties
+        )
+        wait = waits_for_sync(properties)
+        published: Published
+        if delay_ms is not None and check_integer("delay_ms", delay_ms, 0, _MOST_DELAY_MS):
+            published = vhost.publish_delayed(publication, delay_ms, mandatory=flag, wait=wait)
+        else:
+            published = vhost.publish(publication, mandatory=flag, wait=wait)
+        _raise_refused(published.refused)
+        return published.queues
+
+
+_PLAIN_MODES = {True: Properties(delivery_mode=2), False: Properties(delivery_mode=1)}
+
+
+def _check_exchange(exchange: object) -> str:
+    if not isinstance(exchange, str):
+        raise wrong_type("exchange", exchange, "the name of an exchange")
+    return exchange
+
+
+def _raise_refused(refused: tuple[str, ...]) -> None:
+    if refused:
+        names = ", ".join(repr(name) for name in refused)
+        raise PublishRejectedError(f"full and refusing messages: {names}; other queues have it", queues=refused)

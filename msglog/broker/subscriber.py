@@ -1,0 +1,101 @@
+"""Who takes messages from a queue: the inside of a consumer, and its calls that wait.
+
+Used under the broker's lock only, but for `wake`. Invariant: `unsettled` counts the deliveries that have the
+subscriber as their holder. Imported by the rest of the broker.
+"""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from msglog.broker.lane import Holder, Lane, Stored
+from msglog.waiting import Waiter
+
+if TYPE_CHECKING:
+    from msglog.broker.queue import Queue
+
+
+class Taken(NamedTuple):
+    """A message that was handed out. `deliveries`: how often it was before."""
+
+    lane: Lane
+    stored: Stored
+    redelivered: bool
+    deliveries: int
+
+
+class Subscriber(Holder):
+    """A consumer of a queue, or a connection's calls of `get`.
+
+    `prefetch`: the most unsettled deliveries, 0 for no limit. `no_ack`: what it takes is settled at once. `registered`:
+    it counts as one of the queue's consumers.
+    """
+
+    __slots__ = ("cancelled", "exclusive", "no_ack", "prefetch", "priority", "queue", "registered", "waits")
+
+    def __init__(
+        self,
+        queue: "Queue",
+        *,
+        prefetch: int = 0,
+        no_ack: bool = False,
+        exclusive: bool = False,
+        priority: int = 0,
+        registered: bool = True,
+    ) -> None:
+        super().__init__()
+        self.queue = queue
+        self.prefetch = prefetch
+        self.no_ack = no_ack
+        self.exclusive = exclusive
+        self.priority = priority
+        self.registered = registered
+        self.cancelled = False
+        self.waits: list[Wait] = []
+
+    @property
+    def pushed_to(self) -> bool:
+        """Whether it gets messages without asking for each."""
+        return False
+
+    def has_room(self) -> bool:
+        """Whether it may have one more message now."""
+        queue = self.queue
+        return (
+            not self.cancelled
+            and (self.unsettled < self.prefetch or not self.prefetch)
+            and (queue.active is None or queue.active is self or not self.registered)
+        )
+
+    def cancelled_by_queue(self) -> None:
+        """Hear that the queue was deleted: nothing more will come. Under the lock."""
+        self.cancelled = True
+        for wait in self.waits:
+            wait.wake()
+
+
+class Wait:
+    """A call that waits for a message: a place in the queue's line, and a hand held out."""
+
+    __slots__ = ("subscriber", "taken", "waiter")
+
+    def __init__(self, subscriber: Subscriber, waiter: Waiter) -> None:
+        self.subscriber = subscriber
+        self.waiter = waiter
+        self.taken: Taken | None = None
+
+    @property
+    def priority(self) -> int:
+        """The priority of the consumer."""
+        return self.subscriber.priority
+
+    def may_take(self) -> bool:
+        """Whether a message may be put into the hand."""
+        return self.taken is None and self.subscriber.has_room()
+
+    def receive(self, taken: Taken) -> None:
+        """Take a message in hand and wake the call."""
+        self.taken = taken
+        self.waiter.wake()
+
+    def wake(self) -> None:
+        """Make the call look."""
+        self.waiter.wake()

@@ -1,0 +1,168 @@
+"""Callbacks on threads: workers that take messages of one queue and call a function for each.
+
+Each callback runs inside `with delivery:`, so it settles by how it ends. `wait_idle` and a manual clock are told of
+every step: nothing polls. Exported by `msglog`.
+"""
+
+import logging
+from collections.abc import Callable
+from threading import Thread, current_thread
+from time import monotonic
+from types import TracebackType
+from typing import Final, Self
+
+from msglog.broker.consumer import QueueConsumer, check_timeout
+from msglog.broker.delivery import Delivery, OnError
+from msglog.broker.queue import Queue
+from msglog.broker.vhost import VirtualHost
+from msglog.checks import check_integer, wrong_type
+from msglog.errors import ClosedError, ConsumerCancelledError, SettlementError
+from msglog.waiting import Waiter, deadline_after
+
+logger = logging.getLogger("msglog.subscription")
+
+MAX_WORKERS: Final = 1000
+DeliveryCallback = Callable[[Delivery], object]
+
+
+class _WorkerThread(Thread):
+    """A thread that runs callbacks of a subscription."""
+
+
+class QueueSubscription:
+    """Calls `callback(delivery)` for each message of a queue; made by `Broker.subscribe`.
+
+    Arguments:
+        consumer: where the messages come from; it is closed with the subscription.
+        callback: called on daemon threads. A normal end acknowledges, an `Exception` applies `on_error`; what it
+            settled itself is left alone. What it returns is ignored.
+        workers: how many threads, 1 to 1000.
+
+    A callback that raises something other than an `Exception` returns its message and ends its worker. Safe for any
+    thread. A context manager; closing the store closes it, too. Until it is closed it works on, whether anybody holds
+    it or not.
+    """
+
+    def __init__(
+        self, vhost: VirtualHost, queue: Queue, consumer: QueueConsumer, callback: DeliveryCallback, workers: int
+    ) -> None:
+        if not callable(callback):
+            raise wrong_type("callback", callback, "a callable that takes a delivery")
+        check_integer("workers", workers, 1, MAX_WORKERS)
+        self._vhost = vhost
+        self._queue = queue
+        self._consumer = consumer
+        self._callback = callback
+        self._watchers: set[Waiter] = set()
+        self._running = 0
+        self._threads = [
+            _WorkerThread(target=self._run, name="msglog-subscription", daemon=True) for _ in range(workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self) -> None:
+        try:
+            for delivery in self._consumer:
+                self._handle(delivery)
+        except (ClosedError, ConsumerCancelledError):
+            logger.debug("the queue or the store is gone: a worker of a subscription ends")
+        except BaseException:
+            # The end of a thread: nobody above would hear of it. What was in hand went back.
+            logger.exception("a worker of a subscription failed and ends")
+        finally:
+            self._tell_watchers()
+
+    def _handle(self, delivery: Delivery) -> None:
+        try:
+            with delivery:
+                self._callback(delivery)
+        except SettlementError as error:
+            logger.warning("a message of queue %r went back while it was worked on: %s", self._queue.name, error)
+        except ClosedError:
+            raise
+        except Exception as error:
+            attempt = delivery.delivery_count + 1
+            logger.warning("attempt %d at a message of queue %r failed: %r", attempt, self._queue.name, type(error))
+            logger.debug("the failure", exc_info=error)
+        finally:
+            self._tell_watchers()
+
+    def _tell_watchers(self) -> None:
+        for waiter in tuple(self._watchers):
+            waiter.wake()
+
+    def stop(self) -> None:
+        """Have each worker end after the message in hand; returns at once.
+
+        From any thread, and from a signal handler: it takes no lock.
+        """
+        self._consumer.stop()
+
+    def close(self, timeout: float | None = None) -> None:
+        """Stop, and wait up to `timeout` seconds for the callbacks that run (None: for ever).
+
+        What those have in hand that take longer goes back to the queue at once; they run on, but settle nothing more.
+        Called by a callback, of whatever subscription, it does not wait. Calling again does nothing.
+        """
+        check_timeout(timeout)
+        self.stop()
+        if not isinstance(current_thread(), _WorkerThread):
+            self.join(timeout)
+            self._consumer.close()
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait up to `timeout` seconds (None: for ever) for all workers to end; return whether they have."""
+        deadline = deadline_after(check_timeout(timeout))
+        for thread in self._threads:
+            if thread is not current_thread():
+                thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def wait_idle(self, timeout: float | None = None) -> bool:
+        """Wait until the queue is empty and nothing of it is in anybody's hand or backing off.
+
+        Returns False when that takes more than `timeout` seconds of real time (None: for ever), or when all workers
+        have ended before. Raises `ClosedError` when the store is closed.
+        """
+        deadline = deadline_after(check_timeout(timeout))
+        waiter = Waiter()
+        self._watchers.add(waiter)
+        for lane in self._queue.lanes:
+            lane.stream.waiters.add(waiter)
+        try:
+            while not self._is_idle():
+                seconds = None if deadline is None else deadline - monotonic()
+                if (seconds is not None and seconds <= 0) or not any(thread.is_alive() for thread in self._threads):
+                    return False
+                # Messages that other consumers have are settled without a word to this one.
+                waiter.wait(_LOOK_SECONDS if seconds is None else min(seconds, _LOOK_SECONDS))
+        finally:
+            self._watchers.discard(waiter)
+            for lane in self._queue.lanes:
+                lane.stream.waiters.discard(waiter)
+        return True
+
+    def _is_idle(self) -> bool:
+        vhost, queue = self._vhost, self._queue
+        with vhost.lock:
+            if vhost.closed:
+                raise ClosedError("the store was closed")
+            return queue.deleted or not (queue.ready() or queue.unsettled())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        alive = sum(thread.is_alive() for thread in self._threads)
+        return f"<msglog.QueueSubscription queue={self._queue.name!r} {alive} of {len(self._threads)} workers alive>"
+
+
+_LOOK_SECONDS: Final = 0.05
+
+__all__ = ["DeliveryCallback", "OnError", "QueueSubscription"]

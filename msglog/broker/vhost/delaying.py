@@ -1,0 +1,246 @@
+"""The part of the virtual host that holds messages until they are due.
+
+Where a delayed message goes is decided when it is published. It lies in the stream of a *bucket*: all messages due in
+one span of time, of a minute when they are due within two hours, of an hour within four days, of a day beyond. A bucket
+is opened when its span begins: only then its due times are in memory. Messages leave in order of their
+due times, and each step notes in the same commit how far it came; a bucket that is through goes with its stream.
+
+A delay of `nack` is kept in memory only: the message stays where it is, in nobody's hand. Imported by `housekeeping`.
+"""
+
+import logging
+from array import array
+from bisect import bisect_right, insort
+from typing import Final
+
+import msgpack
+
+from msglog.broker.batch import Batch
+from msglog.broker.lane import Holder, Lane, Stored, messages_of
+from msglog.broker.model import BrokerModel, Bucket
+from msglog.broker.queue import Queue
+from msglog.broker.rules.dead_letters import routing_keys, without_bcc
+from msglog.broker.rules.expiration import expiration_ms
+from msglog.broker.rules.message_codec import Meta, pack_meta, unpack_meta
+from msglog.broker.vhost.publishing import Publication, Published, Publishing, unroutable
+from msglog.errors import ClosedError, MsglogError
+from msglog.storage import Stream, encode_body
+from msglog.waiting import Timer
+
+logger = logging.getLogger("msglog.broker")
+
+_MINUTE_MS: Final = 60_000
+_HOUR_MS: Final = 60 * _MINUTE_MS
+_DAY_MS: Final = 24 * _HOUR_MS
+# How far ahead a message may be due for its bucket to have this width.
+_WIDTHS: Final = ((2 * _HOUR_MS, _MINUTE_MS), (4 * _DAY_MS, _HOUR_MS))
+_STEP: Final = 500
+
+
+class OpenBucket:
+    """A bucket whose span has begun: what lies in it. `due` holds pairs of due time and offset, in order."""
+
+    __slots__ = ("bucket", "due", "read_to", "stream")
+
+    def __init__(self, bucket: Bucket, stream: Stream) -> None:
+        self.bucket = bucket
+        self.stream = stream
+        self.due: list[tuple[int, int]] = []
+        self.read_to = 0
+
+    def catch_up(self) -> None:
+        """Read the due times of what was added since."""
+        reader = self.stream.reader(self.read_to)
+        fresh = array("q")
+        while (frame := reader.read()) is not None:
+            stamps = frame.timestamps
+            for place, offset in enumerate(frame.offsets):
+                fresh.extend((stamps if isinstance(stamps, int) else stamps[place], offset))
+        self.read_to = max(self.read_to, reader.offset)
+        released = self.bucket.released
+        pairs = zip(fresh[::2], fresh[1::2], strict=True)
+        self.due = sorted([*self.due, *(pair for pair in pairs if pair > released)])
+
+    def add(self, due_ms: int, offset: int) -> None:
+        """Take in one that was published just now, if all before it are known."""
+        if offset == self.read_to:
+            insort(self.due, (due_ms, offset))
+            self.read_to = offset + 1
+
+
+class Delaying(Publishing):
+    """`publish_delayed`, `hold_back`, and the release of what is due."""
+
+    _open_buckets: dict[int, OpenBucket]
+    _delay_timer: Timer | None
+
+    def publish_delayed(
+        self, publication: Publication, delay_ms: int, *, mandatory: bool = False, wait: bool = True
+    ) -> Published:
+        """Publish a message that its queues get `delay_ms` from now on the store's clock. Without the lock."""
+        with self.lock:
+            exchange, routing_key, body, properties = publication
+            self.check_exchange_to_publish(exchange)
+            expiration_ms(properties.expiration)
+            keys = routing_keys(Meta(exchange, routing_key, properties))
+            names = self.model.topology.route(exchange, keys, properties.headers, properties)
+            ids = [self.queues[name].id for name in names if name in self.queues]
+            if not ids:
+                if mandatory:
+                    raise unroutable(exchange, routing_key)
+                return Published(0)
+            meta = pack_meta(exchange, routing_key, without_bcc(properties))
+            self.check_size(len(meta) + len(body))
+            number = self._store_delayed(self.now_ms() + delay_ms, ids, meta, body)
+        if wait:
+            self.engine.wait(number)
+        return Published(len(ids))
+
+    def _store_delayed(self, due_ms: int, ids: list[int], meta: bytes, body: bytes) -> int:
+        bucket = self._bucket_for(due_ms)
+        stream = self.engine.streams[bucket.stream_id]
+        due_ms = max(due_ms, bucket.released[0] + 1)  # a clock that went back must not put it among the released
+        packed: bytes = msgpack.packb([ids, meta])
+        with self.engine.lock:
+            commit = self.engine.begin()
+            offset = commit.append(stream, encode_body((body,), due_ms, key=packed))
+            number = commit.write()
+        opened = self._open_buckets.get(bucket.stream_id)
+        if opened is not None:
+            opened.add(due_ms, offset)
+        self._watch_due()
+        return number
+
+    def _bucket_for(self, due_ms: int) -> Bucket:
+        ahead_ms = due_ms - self.now_ms()
+        width_ms = next((width for most, width in _WIDTHS if ahead_ms <= most), _DAY_MS)
+        first_ms = due_ms - due_ms % width_ms
+        for bucket in self.model.buckets.values():
+            if bucket.first_due_ms == first_ms and bucket.width_ms == width_ms:
+                return bucket
+        with self.engine.lock:
+            commit = self.engine.begin()
+            stream_id = commit.create_stream("delayed")
+            commit.record(BrokerModel.section, ["bucket", stream_id, first_ms, width_ms])
+            commit.write()
+        return self.model.buckets[stream_id]
+
+    # Release
+
+    def _watch_due(self) -> None:
+        """Have the timers look when the next message is due, or the next bucket is to be opened. Under the lock."""
+        due_ms: int | None = None
+        for bucket in self.model.buckets.values():
+            opened = self._open_buckets.get(bucket.stream_id)
+            at = bucket.first_due_ms
+            if opened is not None:
+                at = opened.due[0][0] if opened.due else bucket.first_due_ms + bucket.width_ms
+            due_ms = at if due_ms is None else min(due_ms, at)
+        if due_ms is None or self.closed:
+            return
+        due_ms = self.core.clock.monotonic_ms() + max(0, due_ms - self.now_ms())
+        timer = self._delay_timer
+        if timer is not None and timer.callback is not None:
+            if timer.due_ms <= due_ms:
+                return
+            timer.cancel()
+        self._delay_timer = self.core.timers.schedule(due_ms, self._release_due)
+
+    def watch_delays(self) -> None:
+        """After opening: watch the buckets that are there. Under the lock."""
+        self._watch_due()
+
+    def _release_due(self) -> None:
+        try:
+            with self.lock:
+                self._delay_timer = None
+                if not self.closed:
+                    self._release_buckets()
+                    self._watch_due()
+            if self.journaled:
+                self.wait_and_attend(self.engine.commit_number)
+        except ClosedError:
+            return
+        except MsglogError as error:
+            logger.warning("delayed messages of %s are put off: %s", self.core.path, error)
+            with self.lock:
+                if not self.closed:
+                    self._delay_timer = self.core.timers.schedule(
+                        self.core.clock.monotonic_ms() + 1000, self._release_due
+                    )
+
+    def _release_buckets(self) -> None:
+        now_ms = self.now_ms()
+        for bucket in sorted(self.model.buckets.values(), key=lambda one: one.first_due_ms):
+            if bucket.first_due_ms > now_ms:
+                continue
+            stream = self.engine.streams[bucket.stream_id]
+            opened = self._open_buckets.get(bucket.stream_id)
+            if opened is None:
+                opened = self._open_buckets[bucket.stream_id] = OpenBucket(bucket, stream)
+            if stream.end < stream.next_offset:
+                with self.engine.lock:
+                    self.engine.writer.drain_locked()
+            if opened.read_to < stream.next_offset:
+                opened.catch_up()
+            while opened.due and opened.due[0][0] <= now_ms:
+                self._release(opened, now_ms)
+            if not opened.due and bucket.first_due_ms + bucket.width_ms <= now_ms:
+                self._remove_bucket(bucket, stream)
+
+    def _release(self, opened: OpenBucket, now_ms: int) -> None:
+        """Put some messages that are due into their queues."""
+        batch = self.batch()
+        count = min(_STEP, bisect_right(opened.due, (now_ms, 1 << 62)))
+        for _, offset in opened.due[:count]:
+            self._release_one(batch, opened.stream, offset)
+        due_ms, offset = opened.due[count - 1]
+        batch.record(BrokerModel.section, ["released", opened.bucket.stream_id, due_ms, offset])
+        self.commit(batch)
+        del opened.due[:count]
+
+    def _release_one(self, batch: Batch, stream: Stream, offset: int) -> None:
+        frame = stream.reader(offset).read()
+        if frame is None:
+            raise AssertionError(f"{stream!r} has no offset {offset}")
+        stored = next(messages_of(frame, offset))
+        ids, meta = msgpack.unpackb(stored.meta)
+        properties = unpack_meta(meta).properties
+        for queue_id in ids:
+            queue = self.model.queue_ids.get(queue_id)
+            if queue is not None:
+                self.enqueue(batch, queue, meta, stored.body, properties)
+
+    def _remove_bucket(self, bucket: Bucket, stream: Stream) -> None:
+        batch = self.batch()
+        batch.record(BrokerModel.section, ["delete-bucket", bucket.stream_id])
+        batch.removed.append(stream)
+        batch.write()
+        self._open_buckets.pop(bucket.stream_id, None)
+
+    # Delays of nack
+
+    def hold_back(self, queue: Queue, lane: Lane, holder: Holder, stored: Stored, delay_ms: int) -> bool:
+        """Return a delivery to its queue after a while; return False when the holder does not have it any more."""
+        cursor, offset = lane.cursor, stored.offset
+        if cursor.unsettled.get(offset) is not holder:
+            return False
+        limit = queue.effective.delivery_limit
+        if delay_ms <= 0 or (limit is not None and cursor.deliveries.get(offset, 1) > limit):
+            return self.give_back(queue, lane, holder, stored)
+        keeper = Holder()
+        keeper.unsettled = 1
+        cursor.unsettled[offset] = keeper
+        holder.unsettled -= 1
+        self.news[queue] = None  # there may be room for another one now
+        due_ms = self.core.clock.monotonic_ms() + delay_ms
+        self.core.timers.schedule(due_ms, lambda: self._end_delay(queue, lane, keeper, stored))
+        return True
+
+    def _end_delay(self, queue: Queue, lane: Lane, keeper: Holder, stored: Stored) -> None:
+        try:
+            with self.lock:
+                if not self.closed and not queue.deleted and self.give_back(queue, lane, keeper, stored):
+                    self.attend()
+        except MsglogError as error:
+            logger.warning("a message of queue %r comes back with the next opening: %s", queue.name, error)

@@ -1,0 +1,280 @@
+"""The part of the virtual host that hands messages out and takes them back: delivery, settlement, requeueing.
+
+    waits ──take──> in hand ──settle──> gone
+      ^                │
+      └───give back────┘      reject, or one delivery too many: settled, with a dead letter in the same commit
+
+Whatever changes a queue puts it on `news`; `attend` hands out what waits to those in line, then removes what expired or
+is too much, until there is no news. It is called before the lock is let go. Imported by `publishing`.
+"""
+
+import logging
+from typing import Final
+
+from msglog.broker.lane import Holder, Lane, Stored
+from msglog.broker.queue import Queue
+from msglog.broker.subscriber import Subscriber, Taken
+from msglog.broker.vhost.removing import Removing
+from msglog.cursors import CursorModel
+from msglog.errors import ClosedError, MsglogError
+
+logger = logging.getLogger("msglog.broker")
+
+SECTION: Final = CursorModel.section
+
+
+class Handing(Removing):
+    """`take`, `settle`, `give_back`, `reject`, `attend`."""
+
+    _follows_up = False
+
+    def take(self, queue: Queue, subscriber: Subscriber) -> Taken | None:
+        """Hand out the next message that can be seen, None when there is none. Under the lock."""
+        limit = queue.effective.delivery_limit
+        while True:
+            if (queue.may_expire or queue.effective.message_ttl_ms is not None) and self._head_expired(queue):
+                self.drop_expired(queue)
+            head = queue.head()
+            if head is None:
+                return None
+            lane, stored = head
+            offset = stored[0]
+            cursor = lane.cursor
+            deliveries = cursor.deliveries.get(offset, 0)
+            if limit is not None and deliveries > limit:
+                # It killed the process that had it, once too often.
+                self.remove(queue, [head], "delivery_limit")
+                continue
+            redelivered = offset < cursor.next
+            if redelivered and not deliveries:
+                deliveries = 1  # it was in somebody's hand before the store was opened
+            if subscriber.no_ack:
+                lane.leave(offset, len(stored[3]))
+                self._settle_offset(lane, offset)
+            else:
+                lane.take(offset, subscriber, len(stored[3]))
+                if limit is not None:
+                    self._note_delivery(lane, stored, deliveries + 1)
+                elif deliveries:
+                    cursor.deliveries[offset] = deliveries
+            return Taken(lane, stored, redelivered, deliveries)
+
+    def _head_expired(self, queue: Queue) -> bool:
+        head = queue.head()
+        if head is None:
+            return False
+        now_ms = self.now_ms()
+        expiry_ms = self.expiry_of(queue, head[1])
+        # With a time to live of 0 somebody may have it in the millisecond in which it came.
+        return expiry_ms is not None and (expiry_ms < now_ms or (expiry_ms == now_ms > head[1].timestamp_ms))
+
+    def _note_delivery(self, lane: Lane, stored: Stored, times: int) -> None:
+        """Write down that a message is handed out, before it is seen: so one that kills its process is counted."""
+        cursor, offset = lane.cursor, stored.offset
+        try:
+            self.engine.writer.append_all(
+                (), self.now_ms(), SECTION, ["deliver", cursor.id, offset, times, cursor.next]
+            )
+        except BaseException:
+            lane.give_back(offset, len(stored.body))
+            raise
+
+    # Settling
+
+    def settle(self, lane: Lane, holder: Holder, offset: int) -> bool:
+        """Settle one delivery; return False when the holder does not have it any more. Under the lock."""
+        cursor = lane.cursor
+        if cursor.unsettled.get(offset) is not holder:
+            return False
+        holder.unsettled -= 1
+        try:
+            self.engine.writer.append_all(
+                (), self.now_ms(), SECTION, ["settle", cursor.id, offset, offset + 1, cursor.next]
+            )
+        except BaseException:
+            if offset in cursor.unsettled:
+                holder.unsettled += 1
+            raise
+        if cursor.settled >= lane.trim_check:
+            self.tidy(lane)
+        return True
+
+    def _settle_offset(self, lane: Lane, offset: int) -> None:
+        cursor = lane.cursor
+        end = offset + 1
+        self.engine.writer.append_all((), self.now_ms(), SECTION, ["settle", cursor.id, offset, end, cursor.next])
+        if cursor.settled >= lane.trim_check:
+            self.tidy(lane)
+
+    def tidy(self, lane: Lane) -> None:
+        """Give up what a lane no longer needs; see `housekeeping`."""
+        raise NotImplementedError
+
+    def reject(self, queue: Queue, lane: Lane, holder: Holder, stored: Stored) -> bool:
+        """Settle one delivery with a dead letter; return False when the holder does not have it any more."""
+        if lane.cursor.unsettled.get(stored.offset) is not holder:
+            return False
+        holder.unsettled -= 1
+        try:
+            self.remove(queue, [(lane, stored)], "rejected")
+        except BaseException:
+            if stored.offset in lane.cursor.unsettled:
+                holder.unsettled += 1
+            raise
+        return True
+
+    def give_back(self, queue: Queue, lane: Lane, holder: Holder, stored: Stored) -> bool:
+        """Return one delivery to its place in the queue, or dead-letter it when it was delivered too often.
+
+        Returns False when the holder does not have it any more.
+        """
+        cursor, offset = lane.cursor, stored.offset
+        if cursor.unsettled.get(offset) is not holder:
+            return False
+        limit = queue.effective.delivery_limit
+        if limit is None:
+            cursor.deliveries[offset] = cursor.deliveries.get(offset, 0) + 1
+        elif cursor.deliveries.get(offset, 1) > limit:
+            holder.unsettled -= 1
+            self.remove(queue, [(lane, stored)], "delivery_limit")
+            return True
+        lane.give_back(offset, len(stored.body))
+        self.news[queue] = None
+        return True
+
+    def give_back_all(self, subscriber: Subscriber) -> int:
+        """Return everything a subscriber has in hand to its queue; return how many messages that were."""
+        queue = subscriber.queue
+        returned = 0
+        if not subscriber.unsettled or queue.deleted:
+            return 0
+        for lane in queue.lanes:
+            held = [offset for offset, holder in lane.cursor.unsettled.items() if holder is subscriber]
+            for offset in sorted(held):
+                self.give_back(queue, lane, subscriber, lane.read(offset))
+            returned += len(held)
+        return returned
+
+    # Consumers
+
+    def attend(self) -> None:
+        """Look after all queues with news, until there is none. Under the lock; every change ends with it."""
+        if self.has_abandoned:
+            self._release_abandoned()
+        while self.news:
+            queue, _ = self.news.popitem()
+            if queue.deleted:
+                continue
+            if queue.line:
+                self.dispatch(queue)
+            if self.may_expire(queue):
+                self.drop_expired(queue)
+                self.watch_expiry(queue)
+            self.drop_excess(queue)
+            if self.journaled and queue.has_unseen() and not queue.plain:
+                self._follow_up()
+
+    def dispatch(self, queue: Queue) -> None:
+        """Hand out what waits to those in line, in turn."""
+        line = queue.line
+        while (taker := line.look()) is not None:
+            try:
+                taken = self.take(queue, taker.subscriber)
+            except MsglogError:
+                taker.wake()  # it meets the error itself: whoever published or settled is not to blame
+                return
+            if taken is None:
+                return
+            queue.leave_line(taker)
+            taker.receive(taken)
+            if taker.may_take():
+                queue.join_line(taker)
+
+    def _follow_up(self) -> None:
+        """Have the timers sync what nobody waits for, and attend to the queues that it went to."""
+        if not self._follows_up:
+            self._follows_up = True
+            self.core.timers.schedule(self.core.clock.monotonic_ms(), self._attend_to_unseen)
+
+    def _attend_to_unseen(self) -> None:
+        self._follows_up = False
+        try:
+            self.engine.wait(self.engine.commit_number)
+            with self.lock:
+                self.news.update((queue, None) for queue in self.queues.values() if not queue.plain)
+                if not self.closed:
+                    self.attend()
+        except MsglogError as error:
+            logger.warning("messages of %s are handed out later: %s", self.core.path, error)
+
+    def add_subscriber(self, subscriber: Subscriber) -> None:
+        """Register a consumer with its queue. Under the lock; the caller has checked that it may."""
+        queue = subscriber.queue
+        queue.consumers.append(subscriber)
+        queue.had_consumers = True
+        if subscriber.exclusive:
+            queue.exclusive_consumer = subscriber
+        if queue.options.single_active_consumer and queue.active is None:
+            queue.active = subscriber
+        if subscriber.pushed_to:
+            queue.pushed_to += 1
+            queue.look_plain()
+            self.model.version += 1
+
+    def remove_subscriber(self, subscriber: Subscriber) -> bool:
+        """Let a consumer go; return whether the queue is to be deleted with it. What it has in hand stays there."""
+        queue = subscriber.queue
+        subscriber.cancelled = True
+        if subscriber not in queue.consumers:
+            return False
+        queue.consumers.remove(subscriber)
+        if queue.exclusive_consumer is subscriber:
+            queue.exclusive_consumer = None
+        if queue.active is subscriber:
+            queue.active = queue.consumers[0] if queue.consumers else None
+        if subscriber.pushed_to:
+            queue.pushed_to -= 1
+            queue.look_plain()
+            self.model.version += 1
+        self.news[queue] = None
+        return queue.options.auto_delete and not queue.consumers and not queue.deleted
+
+    def _release_abandoned(self) -> None:
+        self.has_abandoned = False
+        while not self.abandoned.empty():
+            subscriber = self.abandoned.get_nowait()
+            self.release(subscriber)
+
+    def release(self, subscriber: Subscriber) -> None:
+        """End a consumer: what it has in hand goes back to its queue."""
+        raise NotImplementedError
+
+    # Timers
+
+    def watch_expiry(self, queue: Queue) -> None:
+        """Have the timers look when the message at the head expires."""
+        if queue.deleted or self.closed:
+            return
+        head = queue.head()
+        expiry_ms = None if head is None else self.expiry_of(queue, head[1])
+        if expiry_ms is None:
+            return
+        due_ms = self.core.clock.monotonic_ms() + max(0, expiry_ms - self.now_ms())
+        timer = queue.expiry_timer
+        if timer is not None and timer.callback is not None and timer.due_ms <= due_ms:
+            return
+        if timer is not None:
+            timer.cancel()
+        queue.expiry_timer = self.core.timers.schedule(due_ms, lambda: self._expire(queue))
+
+    def _expire(self, queue: Queue) -> None:
+        try:
+            with self.lock:
+                queue.expiry_timer = None
+                if not self.closed and not queue.deleted:
+                    self.news[queue] = None
+                    self.attend()
+        except ClosedError:
+            return
+        except MsglogError as error:
+            logger.warning("expiry in queue %r was put off: %s", queue.name, error)

@@ -1,0 +1,212 @@
+"""The part of the virtual host that takes messages in: routing, limits, one commit for all queues.
+
+A message that only has to be appended to its queues goes by a remembered `Route`, which holds as long as nothing about
+routing changes. Everything else is added to a `Batch`: so several publications, settlements and dead letters can share
+one commit. Imported by `delaying`.
+"""
+
+from typing import Final, NamedTuple
+
+from msglog.broker.batch import Batch
+from msglog.broker.lane import Lane, Stored
+from msglog.broker.model import BrokerModel
+from msglog.broker.properties import Properties
+from msglog.broker.queue import Queue
+from msglog.broker.replies import Replies
+from msglog.broker.rules.dead_letters import routing_keys, without_bcc
+from msglog.broker.rules.expiration import expiration_ms
+from msglog.broker.rules.message_codec import Meta, pack_meta
+from msglog.broker.rules.names import exchange_not_found
+from msglog.broker.vhost.handing import Handing
+from msglog.errors import AccessRefusedError, UnroutableError
+
+PERSISTENT: Final = Properties(delivery_mode=2)
+_MOST_ROUTES: Final = 4096
+NO_ROUTE_CODE: Final = 312
+
+
+class Publication(NamedTuple):
+    """One message on its way in."""
+
+    exchange: str
+    routing_key: str
+    body: bytes
+    properties: Properties
+
+
+class Published(NamedTuple):
+    """What became of a publication: how many queues it went to, and the names of those that refused it."""
+
+    queues: int
+    refused: tuple[str, ...] = ()
+
+
+class Route(NamedTuple):
+    """Where a plain persistent message goes while `version` is the model's: appended to `lanes`, with `meta`.
+
+    `limit`: the most bytes of its body.
+    """
+
+    version: int
+    lanes: tuple[Lane, ...]
+    meta: bytes
+    limit: int
+
+
+class Publishing(Handing):
+    """`route`, `publish_plain`, `add_publication`, `publish`."""
+
+    _routes: dict[tuple[str, str], Route | None]
+    replies: Replies
+
+    # The short way
+
+    def route(self, exchange: str, routing_key: str) -> Route | None:
+        """Return the way of plain persistent messages, None when they cannot go the short way."""
+        routes = self._routes
+        key = (exchange, routing_key)
+        found = routes.get(key)
+        if found is not None and found.version == self.model.version:
+            return found
+        if len(routes) >= _MOST_ROUTES:
+            routes.clear()
+        found = routes[key] = self._find_route(exchange, routing_key)
+        return found
+
+    def _find_route(self, exchange: str, routing_key: str) -> Route | None:
+        version = self.model.version
+        topology = self.model.topology
+        if self.engine.readonly or not isinstance(exchange, str) or not topology.has_exchange(exchange):
+            return None  # the long way tells what is wrong
+        options = self.model.exchanges.get(exchange)
+        if (options is not None and options.internal) or not topology.depends_on_key_only(exchange):
+            return None
+        lanes: list[Lane] = []
+        for name in topology.route(exchange, (routing_key,)):
+            queue = self.queues[name]
+            if not queue.plain or queue.only is None:
+                return None
+            lanes.append(queue.only)
+        if not lanes:
+            return None  # what happens to it then is decided on the long way
+        meta = pack_meta(exchange, routing_key, PERSISTENT)
+        return Route(version, tuple(lanes), meta, self.engine.options.max_record_bytes - len(meta))
+
+    def publish_plain(self, route: Route, body: bytes) -> int | None:
+        """Append a plain persistent message to its queues; None when the route no longer holds.
+
+        Returns how many queues it went to. Durable as `sync` says when it returns. Without the lock.
+        """
+        with self.lock:
+            if route.version != self.model.version:
+                return None
+            now_ms = self.now_ms()
+            lanes, meta = route.lanes, route.meta
+            bases = [lane.stream.next_offset for lane in lanes]
+            number = self.engine.writer.append_all([(lane.stream, body, meta) for lane in lanes], now_ms)
+            for lane, base in zip(lanes, bases, strict=True):
+                lane.appended(Stored(base, now_ms, meta, body))
+        if self.journaled:
+            self.engine.wait(number)
+        return len(lanes)
+
+    # The long way
+
+    def publish(self, publication: Publication, *, mandatory: bool = False, wait: bool = True) -> Published:
+        """Publish one message in a commit of its own. Without the lock.
+
+        Raises `ExchangeNotFoundError`, `AccessRefusedError`, `PreconditionFailedError`, `RecordTooLargeError`, with
+        `mandatory` `UnroutableError`, with nothing published; and what a commit raises.
+        """
+        with self.lock:
+            batch = self.batch()
+            published = self.add_publication(batch, publication, mandatory=mandatory)
+            number = self.commit(batch)
+        if wait:
+            self.wait_and_attend(number)
+        return published
+
+    def commit(self, batch: Batch) -> int:
+        """Write a batch and look after the queues it changed, as far as they can be seen. Under the lock."""
+        number = batch.write()
+        for publication in batch.replies:
+            self.replies.send(publication.routing_key, publication)
+        if not self.journaled:
+            self.attend()
+        return number
+
+    def wait_and_attend(self, number: int) -> None:
+        """Wait until a commit is as durable as `sync` promises, then look after the queues. Without the lock."""
+        if number:
+            self.engine.wait(number)
+        if self.news or self.has_abandoned:
+            with self.lock:
+                self.attend()
+
+    def check_exchange_to_publish(self, exchange: str) -> None:
+        """Raise `ExchangeNotFoundError`, or `AccessRefusedError` for an internal exchange."""
+        if not exchange:
+            return
+        options = self.model.exchanges.get(exchange)
+        if options is None:
+            raise exchange_not_found(exchange)
+        if options.internal:
+            raise AccessRefusedError(f"cannot publish to internal exchange '{exchange}' in vhost '/'")
+
+    def add_publication(self, batch: Batch, publication: Publication, *, mandatory: bool = False) -> Published:
+        """Route a message and add it to a commit; decided against the queues as they are. Under the lock."""
+        exchange, routing_key, body, properties = publication
+        self.check_exchange_to_publish(exchange)
+        expiration_ms(properties.expiration)
+        if not exchange and self.replies.knows(routing_key):
+            batch.replies.append(publication)
+            return Published(1)
+        names = self.model.topology.route(
+            exchange,
+            routing_keys(Meta(exchange, routing_key, properties)),
+            properties.headers,
+            properties,
+        )
+        queues = [self.queues[name] for name in names if name in self.queues]
+        if not queues:
+            if mandatory:
+                raise unroutable(exchange, routing_key)
+            return Published(0)
+        meta = pack_meta(exchange, routing_key, without_bcc(properties))
+        self.check_size(len(meta) + len(body))
+        refused = [queue.name for queue in queues if not self.enqueue(batch, queue, meta, body, properties)]
+        return Published(len(queues) - len(refused), tuple(refused))
+
+    def add_similar(self, batch: Batch, publication: Publication, *, mandatory: bool = False) -> Published:
+        """Add one of many messages to a commit: plain ones by their remembered route. Under the lock."""
+        if publication.properties == PERSISTENT:
+            route = self.route(publication.exchange, publication.routing_key)
+            if route is not None and len(publication.body) <= route.limit:
+                for lane in route.lanes:
+                    batch.add(lane, route.meta, publication.body)
+                return Published(len(route.lanes))
+        return self.add_publication(batch, publication, mandatory=mandatory)
+
+    def enqueue(self, batch: Batch, queue: Queue, meta: bytes, body: bytes, properties: Properties) -> bool:
+        """Add a message for one queue to a commit; return False when the queue is full and refuses it."""
+        if self.is_full(queue, batch):
+            if queue.effective.overflow == "reject-publish-dlx":
+                self.dead_letter(batch, queue, Stored(-1, self.now_ms(), meta, body), "maxlen")
+            return False
+        if self.expires_at_once(queue, properties.expiration):
+            self.dead_letter(batch, queue, Stored(-1, self.now_ms(), meta, body), "expired")
+            return True
+        if properties.expiration is not None and not queue.may_expire:
+            batch.record(BrokerModel.section, ["expiring", queue.id])
+        batch.add(self.lane_for(queue, properties.priority), meta, body)
+        self.news[queue] = None
+        return True
+
+
+def unroutable(exchange: str, routing_key: str) -> UnroutableError:
+    """Return the error for a mandatory message that no queue gets."""
+    return UnroutableError(
+        f"no queue gets a message published to exchange {exchange!r} with routing key {routing_key!r}",
+        exchange=exchange,
+        routing_key=routing_key,
+    )

@@ -1,0 +1,186 @@
+"""The part of the virtual host that takes messages out of queues unasked: expired, too many, dead-lettered, purged.
+
+Each step is one commit of bounded size: what is removed is settled in the same commit in which its dead letter is
+published, so it is never lost and never there twice. Imported by `handing`.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import islice, takewhile
+from typing import Final
+
+from msglog.broker.batch import Batch
+from msglog.broker.lane import Lane, Stored
+from msglog.broker.queue import Queue
+from msglog.broker.rules.dead_letters import Reason, dead_letter, is_cycle
+from msglog.broker.rules.expiration import expiration_ms
+from msglog.broker.rules.message_codec import pack_meta
+from msglog.broker.vhost.state import VhostState
+
+# Messages that one commit removes at the most.
+_STEP: Final = 1000
+
+
+class Removing(VhostState):
+    """Expiry, length limits, dead letters, purging."""
+
+    def remove(self, queue: Queue, found: Sequence[tuple[Lane, Stored]], reason: Reason) -> None:
+        """Settle messages that wait or are in somebody's hand and publish their dead letters, in one commit."""
+        batch = self.batch()
+        for lane, stored in found:
+            self.dead_letter(batch, queue, stored, reason)
+            batch.settle(lane, stored.offset, stored.offset + 1)
+        for lane, stored in found:
+            if stored.offset not in lane.cursor.unsettled:
+                lane.leave(stored.offset, len(stored.body))
+        try:
+            batch.write()
+        except BaseException:
+            for lane, _ in found:
+                lane.forget_buffer()  # the counts of bytes are found anew
+            raise
+
+    def dead_letter(self, batch: Batch, queue: Queue, stored: Stored, reason: Reason) -> None:
+        """Add the dead letter of a message to a commit, if its queue has an exchange for them."""
+        exchange = queue.effective.dead_letter_exchange
+        if exchange is None or not self.model.topology.has_exchange(exchange):
+            return
+        now_ms = self.now_ms()
+        letter = dead_letter(
+            self.meta_of(stored),
+            queue=queue.name,
+            reason=reason,
+            now_ms=now_ms,
+            exchange=exchange,
+            routing_key=queue.effective.dead_letter_routing_key,
+        )
+        properties = letter.properties
+        names = self.model.topology.route(exchange, letter.routing_keys, properties.headers, properties)
+        targets = [
+            self.queues[name]
+            for name in names
+            if name in self.queues and not is_cycle(properties.headers, name, reason)
+        ]
+        if not targets:
+            return
+        meta = pack_meta(letter.exchange, letter.routing_keys[0], properties, dead_lettered=True)
+        for target in targets:
+            if not self.is_full(target, batch) and not self.expires_at_once(target, properties.expiration):
+                batch.add(self.lane_for(target, properties.priority), meta, stored.body)
+                self.news[target] = None
+
+    # Limits of length
+
+    def is_full(self, queue: Queue, batch: Batch) -> bool:
+        """Whether a queue refuses one message more than it has and gets by a batch."""
+        options = queue.effective
+        if options.overflow == "drop-head" or (options.max_length is None and options.max_length_bytes is None):
+            return False
+        messages, size = batch.added_to(queue.lanes)
+        if options.max_length is not None and queue.ready() + messages >= options.max_length + self.awaited(queue):
+            return True
+        return options.max_length_bytes is not None and queue.ready_bytes() + size >= options.max_length_bytes
+
+    @staticmethod
+    def awaited(queue: Queue) -> int:
+        """Return how many calls wait for a message: theirs never lies in the queue."""
+        if not queue.line:
+            return 0
+        return sum(1 for taker in queue.line if taker.may_take())
+
+    def drop_excess(self, queue: Queue) -> bool:
+        """Drop from the head what is beyond the queue's limits; return whether anything went."""
+        options = queue.effective
+        if options.overflow != "drop-head" or (options.max_length is None and options.max_length_bytes is None):
+            return False
+        dropped = False
+        while excess := self._excess(queue):
+            self.remove(queue, excess, "maxlen")
+            dropped = True
+        return dropped
+
+    def _excess(self, queue: Queue) -> list[tuple[Lane, Stored]]:
+        options = queue.effective
+        most, most_bytes = options.max_length, options.max_length_bytes
+        too_many = 0 if most is None else queue.ready() - most
+        if too_many <= 0 and (most_bytes is None or queue.ready_bytes() <= most_bytes):
+            return []
+        too_large = 0 if most_bytes is None else queue.ready_bytes() - most_bytes
+        excess: list[tuple[Lane, Stored]] = []
+        if too_many <= 1 and most_bytes is None:  # as after each publish: the head is in memory
+            head = queue.head()
+            return [head] if head is not None else []
+        for lane, stored in islice(_waiting(queue), _STEP):
+            if too_many <= 0 and too_large <= 0:
+                break
+            too_many -= 1
+            too_large -= len(stored.body)
+            excess.append((lane, stored))
+        return excess
+
+    # Expiry
+
+    def may_expire(self, queue: Queue) -> bool:
+        """Whether messages of a queue can expire."""
+        return queue.may_expire or queue.effective.message_ttl_ms is not None
+
+    def expires_at_once(self, queue: Queue, expiration: str | None) -> bool:
+        """Whether a message for a queue would expire before anybody could take it: time to live 0, nobody waits."""
+        ttl_ms = self.time_to_live(queue, expiration)
+        return ttl_ms == 0 and not self.awaited(queue)
+
+    @staticmethod
+    def time_to_live(queue: Queue, expiration: str | None) -> int | None:
+        """Return the smaller of the queue's and the message's time to live, None for ever."""
+        ttl_ms = queue.effective.message_ttl_ms
+        if expiration is None:
+            return ttl_ms
+        own_ms = expiration_ms(expiration)
+        if ttl_ms is None or own_ms is None:
+            return own_ms if ttl_ms is None else ttl_ms
+        return min(ttl_ms, own_ms)
+
+    def expiry_of(self, queue: Queue, stored: Stored) -> int | None:
+        """Return when a message expires on the wall clock, None for never."""
+        expiration = self.meta_of(stored).properties.expiration if queue.may_expire else None
+        ttl_ms = self.time_to_live(queue, expiration)
+        return None if ttl_ms is None else stored.timestamp_ms + ttl_ms
+
+    def drop_expired(self, queue: Queue) -> bool:
+        """Remove expired messages from the head; return whether anything went."""
+        if not self.may_expire(queue):
+            return False
+        dropped = False
+        now_ms = self.now_ms()
+        while (head := queue.head()) is not None and self.is_expired(queue, head[1], now_ms):
+            lane = head[0]
+            expired = takewhile(lambda stored: self.is_expired(queue, stored, now_ms), lane.waiting())
+            self.remove(queue, [(lane, stored) for stored in islice(expired, _STEP)], "expired")
+            dropped = True
+        return dropped
+
+    def is_expired(self, queue: Queue, stored: Stored, now_ms: int) -> bool:
+        """Whether a message's time is over."""
+        expiry_ms = self.expiry_of(queue, stored)
+        return expiry_ms is not None and expiry_ms <= now_ms
+
+    # Purging
+
+    def purge(self, queue: Queue) -> int:
+        """Settle everything that waits, without dead letters; return how many messages that were."""
+        count = queue.ready()
+        batch = self.batch()
+        for lane in queue.lanes:
+            cursor, end = lane.cursor, lane.stream.next_offset
+            for first, stop in [*cursor.returned, (cursor.next, end)]:
+                if first < stop:
+                    batch.settle(lane, first, stop)
+        batch.write()
+        for lane in queue.lanes:
+            lane.forget_buffer()
+        return count
+
+
+def _waiting(queue: Queue) -> Iterable[tuple[Lane, Stored]]:
+    for lane in queue.lanes:
+        for stored in lane.waiting():
+            yield lane, stored

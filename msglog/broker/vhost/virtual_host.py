@@ -1,0 +1,67 @@
+"""The virtual host: the broker of one open directory, shared by all `Broker` handles on it.
+
+A service of the store: made when the store is opened, after the models are loaded, and closed before the engine.
+Imported by `broker` and the classes that users hold.
+"""
+
+from msglog.broker.replies import Replies
+from msglog.broker.vhost.declaring import Declaring
+from msglog.cursors import CursorModel
+from msglog.errors import MsglogError
+from msglog.store import StoreCore
+
+
+class VirtualHost(Declaring):
+    """Queues, exchanges and who uses them; see the parts in this package. Safe under `lock`."""
+
+    name = "broker"
+
+    def __init__(self, core: StoreCore) -> None:
+        super().__init__(core)
+        self._routes = {}
+        self._open_buckets = {}
+        self._delay_timer = None
+        self.replies = Replies()
+        if not self.engine.readonly:
+            with self.lock:
+                number = self.remove_transient()
+                self._begin()
+            if self.journaled and number:
+                self.engine.wait(number)
+
+    @classmethod
+    def of(cls, core: StoreCore) -> "VirtualHost":
+        """Return the virtual host of an open directory."""
+        vhost = core.services[cls.name]
+        if not isinstance(vhost, cls):
+            raise TypeError(f"the service {cls.name!r} is a {type(vhost).__name__}")
+        return vhost
+
+    def _begin(self) -> None:
+        self.watch_delays()
+        self.look_after_all()
+        for queue in self.queues.values():
+            self.touch(queue)
+            if not queue.plain or queue.may_expire:
+                self.news[queue] = None
+        self.attend()
+
+    def close(self) -> None:
+        """Note how far delivery came, so that the next opening knows what was delivered before; nothing more."""
+        with self.lock:
+            if self.closed:
+                return
+            self.closed = True
+            if self.engine.readonly or self.engine.closed:
+                return
+            batch = self.batch()
+            for queue in self.queues.values():
+                for lane in queue.lanes:
+                    cursor = lane.cursor
+                    if cursor.next > cursor.noted_next:
+                        settled = cursor.settled
+                        batch.record(CursorModel.section, ["settle", cursor.id, settled, settled, cursor.next])
+            try:
+                batch.write()
+            except MsglogError:
+                return  # the store has failed or is full: the next opening takes what it finds

@@ -1,0 +1,147 @@
+"""A cursor: a position in a stream plus exceptions.
+
+A queue is a cursor on a stream of messages; a share group has one on each partition of a topic.
+
+    0          settled                    next                 end of the stream
+    | all gone | settled, unsettled, or returned | never delivered |
+
+Pure: no I/O, clock or threads; whoever changes it holds the lock of its owner. Invariants: each offset of
+`[settled, next)` is in `done` (settled out of order), in `unsettled` (delivered, in somebody's hand), or else
+*returned*: to be delivered again, before `next`. `done` never holds `settled` itself. Memory follows the
+deliveries in hand and the ranges of what was settled out of order, never the backlog. What survives the process is
+`settled`, `done`, `next` and `deliveries`: after a crash everything below `next` that is not settled is returned.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Generic, TypeVar
+
+from msglog.cursors.ranges import OffsetRanges
+
+Holder = TypeVar("Holder")
+
+
+class Cursor(Generic[Holder]):
+    """`unsettled` maps each offset in somebody's hand to what the owner keeps of it."""
+
+    __slots__ = ("_returned", "deliveries", "done", "id", "next", "noted_next", "settled", "unsettled")
+
+    def __init__(self, cursor_id: int, start: int = 0) -> None:
+        self.id = cursor_id
+        self.settled = self.next = start
+        # The highest `next` that was written down.
+        self.noted_next = start
+        self.done = OffsetRanges()
+        self.unsettled: dict[int, Holder] = {}
+        # How often an offset was handed out so far, where somebody wants to know. Not for each offset.
+        self.deliveries: dict[int, int] = {}
+        # None: to be found out from the others, as after a start.
+        self._returned: OffsetRanges | None = None
+
+    @property
+    def returned(self) -> OffsetRanges:
+        """What is to be delivered again before `next`."""
+        returned = self._returned
+        if returned is None:
+            returned = self._returned = OffsetRanges(self.done.gaps(self.settled, self.next))
+            for offset in self.unsettled:
+                returned.remove(offset, offset + 1)
+        return returned
+
+    def ready(self, end: int) -> int:
+        """Return how many offsets below `end` wait to be delivered."""
+        return end - self.settled - self.done.count - len(self.unsettled)
+
+    def peek(self, end: int) -> int | None:
+        """Return the offset that is delivered next, None when none below `end` waits."""
+        if self.settled < self.next and (offset := self.returned.first()) is not None:
+            return offset if offset < end else None
+        return self.next if self.next < end else None
+
+    def take(self, offset: int, holder: Holder) -> None:
+        """Hand out the offset that `peek` returned."""
+        if offset == self.next:
+            self.next = offset + 1
+        else:
+            self.returned.remove(offset, offset + 1)
+        self.unsettled[offset] = holder
+
+    def give_back(self, offset: int) -> None:
+        """Return an offset that is in somebody's hand; nothing happens if it is not."""
+        if self.unsettled.pop(offset, None) is not None:
+            self.returned.add(offset, offset + 1)
+
+    def skip(self, first: int, end: int) -> None:
+        """Leave out offsets at `next` that the stream does not have: compaction removed them."""
+        self.settle(first, end)
+
+    def settle(self, first: int, end: int, next_offset: int = 0) -> None:
+        """Note that `[first, end)` is done with, whatever state it was in; `next_offset`: how far delivery had come.
+
+        Doing it twice does what once does.
+        """
+        if next_offset > self.next:
+            # Only at replay: what was handed out and not settled comes back.
+            self.next = next_offset
+            self._returned = None
+        if end > self.noted_next or next_offset > self.noted_next:
+            self.noted_next = max(end, next_offset)
+        first = max(first, self.settled)
+        if first >= end:
+            return
+        if end > self.next:
+            if first > self.next:
+                self.returned.add(self.next, first)
+            self.next = end
+        self._forget(first, end)
+        if first > self.settled:
+            self.done.add(first, end)
+            return
+        self.settled = self.done.take_from(end) if self.done else end
+
+    def _forget(self, first: int, end: int) -> None:
+        unsettled = self.unsettled
+        if end - first == 1:
+            if unsettled.pop(first, None) is None and self._returned:
+                self._returned.remove(first, end)
+            if self.deliveries:
+                self.deliveries.pop(first, None)
+            return
+        for known in (unsettled, self.deliveries):
+            offsets: Iterable[int] = range(first, end)
+            if len(known) < end - first:
+                offsets = [offset for offset in known if first <= offset < end]
+            for offset in offsets:
+                known.pop(offset, None)
+        if self._returned:
+            self._returned.remove(first, end)
+        if self.done:
+            self.done.remove(first, end)
+
+    def count_delivery(self, offset: int, deliveries: int, next_offset: int = 0) -> None:
+        """Note that an offset has been handed out so many times."""
+        if next_offset > self.next:
+            self.next = next_offset
+            self._returned = None
+        self.noted_next = max(self.noted_next, next_offset)
+        if offset >= self.settled and offset not in self.done:
+            self.deliveries[offset] = deliveries
+
+    def unsettled_ranges(self, end: int) -> list[tuple[int, int]]:
+        """Return what is not settled below `end`, in order: what a stream must keep."""
+        return self.done.gaps(self.settled, end)
+
+    def pack(self) -> list[Any]:
+        """Return what survives the process."""
+        return [self.id, self.settled, self.next, [list(one) for one in self.done], list(self.deliveries.items())]
+
+    @classmethod
+    def unpack(cls, packed: list[Any]) -> "Cursor[Holder]":
+        """Return the cursor that `pack` wrote down."""
+        cursor = cls(packed[0], packed[1])
+        cursor.next = cursor.noted_next = packed[2]
+        cursor.done = OffsetRanges((first, end) for first, end in packed[3])
+        cursor.deliveries = dict(packed[4])
+        return cursor
+
+    def __repr__(self) -> str:
+        return f"<Cursor {self.id} settled={self.settled} next={self.next} unsettled={len(self.unsettled)}>"
