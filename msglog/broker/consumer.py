@@ -198,6 +198,8 @@ class QueueConsumer:
             self._subscriber.cancelled = True
 
     def __enter__(self) -> Self:
+        if self._closed:
+            raise ClosedError("the consumer was closed")
         return self
 
     def __exit__(

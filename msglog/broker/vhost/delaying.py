@@ -146,8 +146,9 @@ class Delaying(Publishing):
             timer.cancel()
         self._delay_timer = self.core.timers.schedule(due_ms, self._release_due)
 
-    def watch_delays(self) -> None:
-        """After opening: watch the buckets that are there. Under the lock."""
+    def release_overdue(self) -> None:
+        """After opening: release what became due meanwhile, and watch the rest. Under the lock."""
+        self._release_buckets()
         self._watch_due()
 
     def _release_due(self) -> None:

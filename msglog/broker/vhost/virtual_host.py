@@ -23,11 +23,12 @@ class VirtualHost(Declaring):
         self._delay_timer = None
         self.replies = Replies()
         if not self.engine.readonly:
+            before = self.engine.commit_number
             with self.lock:
-                number = self.remove_transient()
+                self.remove_transient()
                 self._begin()
-            if self.journaled and number:
-                self.engine.wait(number)
+            if self.engine.commit_number > before:
+                self.wait_and_attend(self.engine.commit_number)
 
     @classmethod
     def of(cls, core: StoreCore) -> "VirtualHost":
@@ -38,7 +39,7 @@ class VirtualHost(Declaring):
         return vhost
 
     def _begin(self) -> None:
-        self.watch_delays()
+        self.release_overdue()
         self.look_after_all()
         for queue in self.queues.values():
             self.touch(queue)
