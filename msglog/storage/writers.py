@@ -151,8 +151,8 @@ class Writer:
         if len(body.data) > _MAP_STORE_LIMIT and segment.file is not None:
             segment.file.write(position, placed.header + body.data)
         else:
-            if placed.end > segment.zeroed_position and self._engine.filesystem.durable:
-                segment.zero_ahead(placed.end)
+            if placed.end > segment.zeroed_position:
+                segment.zero_ahead(placed.end, durable=self._engine.filesystem.durable)
             mapped[position : placed.end] = placed.header + body.data
         segment.note_stored(placed.base_offset, position, placed.end, body.max_timestamp_ms)
         if placed.stream.segment_ms is not None:
@@ -286,7 +286,7 @@ class DirectWriter(Writer):
         in_file = segment.map is not None and segment.index is not None and end <= room
         if not in_file or stream.segment_ms is not None or self._engine.commit_number >= self._next_draft:
             return False
-        if end > segment.zeroed_position and self._engine.filesystem.durable:
+        if end > segment.zeroed_position:
             return False
         segment.note_frame_at(stream.next_offset, position)
         segment.limit = max(end, min(segment.limit, room))
