@@ -20,10 +20,12 @@ from msglog.storage.commit import Commit, Placed, Plan
 from msglog.storage.frame import (
     CRC,
     HEADER_SIZE,
-    KIND_KEYED,
-    KIND_PLAIN,
-    ONE_RECORD,
+    LIFE_OF_ONE,
+    PACKED_KEYED,
+    PACKED_ONE_RECORD,
+    PACKED_PLAIN,
     REST_OF_ONE,
+    STAMPS,
     encode_body,
     header_of,
 )
@@ -178,7 +180,9 @@ class DirectWriter(Writer):
 
     def __init__(self, engine: "Engine") -> None:
         super().__init__(engine)
-        self._life_of_one = engine.life | 1 << 32
+        self._life = LIFE_OF_ONE.pack(engine.life, 1)
+        self._stamp: int | None = None
+        self._stamps = b""
         self._next_draft = engine.commit_number + DRAFT_COMMITS
         self._bytes = 0
 
@@ -230,55 +234,52 @@ class DirectWriter(Writer):
     def append(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None = None) -> int:
         """Append one record: the hot path, a frame of one written out by hand."""
         engine = self._engine
-        with engine.lock:
-            if engine.obstacle is not None:
-                engine.clear_obstacle()
-            segment = stream.active
-            number = engine.commit_number + 1
-            offset = stream.next_offset
-            value_total = stream.value_bytes
-            size = len(value)
-            life = self._life_of_one
-            if key is None:
-                stamp = timestamp_ms
-                rest = _PACK_ONE(KIND_PLAIN, size, ONE_RECORD, offset, stamp, stamp, number, life, value_total) + value
+        held = False
+        try:
+            for held in engine.turns:  # noqa: B007 the `finally` uses it
+                if engine.obstacle is not None:
+                    engine.clear_obstacle()
+                if timestamp_ms != self._stamp:
+                    self._pack_stamps(timestamp_ms)
+                segment = stream.active
                 position = segment.position
+                number = engine.commit_number + 1
+                offset = stream.next_offset
+                total = stream.value_bytes
+                if key is None:
+                    kind, body = PACKED_PLAIN, value
+                else:
+                    kind, body = PACKED_KEYED, _PACK_CRC(len(key)) + key + value
+                size = len(body)
                 end = position + HEADER_SIZE + size
-            else:
-                body = _PACK_CRC(len(key)) + key + value
-                rest = (
-                    _PACK_ONE(
-                        KIND_KEYED,
-                        len(body),
-                        ONE_RECORD,
-                        offset,
-                        timestamp_ms,
-                        timestamp_ms,
-                        number,
-                        life,
-                        value_total,
-                    )
-                    + body
-                )
-                position = segment.position
-                end = position + HEADER_SIZE + len(body)
-            if end > segment.limit and not self._make_way(stream, segment, position, end):
-                return self._append_slowly(stream, value, timestamp_ms, key)
-            # From here on only forward: whoever takes the lock after an interruption finishes this.
-            stream.unfinished = frame = _PACK_CRC(crc32c(rest, segment.crc_seed)) + rest
-            engine.obstacle = stream
-            segment.map[position:end] = frame  # type: ignore[index]
-            segment.position = segment.stored_position = end
-            segment.end_offset = stream.next_offset = stream.end = offset + 1
-            segment.value_total = stream.value_bytes = value_total + size
-            if timestamp_ms > segment.max_timestamp_ms:
-                segment.max_timestamp_ms = segment.before_ms = timestamp_ms
-            engine.commit_number = engine.published = engine.page_slots[2] = number
-            engine.obstacle = engine.failure
-            if stream.waiters:
-                for waiter in tuple(stream.waiters):
-                    waiter.wake()
-        return offset
+                rest = _PACK_ONE(kind, size, PACKED_ONE_RECORD, offset, self._stamps, number, self._life, total) + body
+                if end > segment.limit and not self._make_way(stream, segment, position, end):
+                    return self._append_slowly(stream, value, timestamp_ms, key)
+                # From here on only forward: whoever takes the lock after an interruption finishes this.
+                stream.unfinished = frame = _PACK_CRC(crc32c(rest, segment.crc_seed)) + rest
+                engine.obstacle = stream
+                segment.map[position:end] = frame  # type: ignore[index]
+                segment.position = segment.stored_position = end
+                segment.end_offset = stream.next_offset = stream.end = offset + 1
+                segment.value_total = stream.value_bytes = total + len(value)
+                if timestamp_ms > segment.max_timestamp_ms:
+                    segment.max_timestamp_ms = segment.before_ms = timestamp_ms
+                engine.commit_number = engine.published = engine.page_slots[2] = number
+                engine.obstacle = engine.failure
+                if stream.waiters:
+                    for waiter in tuple(stream.waiters):
+                        waiter.wake()
+                return offset
+        finally:
+            if held:
+                engine.release()
+        raise AssertionError("turns never end")
+
+    def _pack_stamps(self, timestamp_ms: int) -> None:
+        """Pack a record's timestamps for those that follow in the same millisecond."""
+        self._stamp = None  # an interrupt between the two leaves no stamps of another time
+        self._stamps = STAMPS.pack(timestamp_ms, timestamp_ms)
+        self._stamp = timestamp_ms
 
     def _make_way(self, stream: Stream, segment: Segment, position: int, end: int) -> bool:
         """Raise the segment's limit over the next frame where only an index entry or ready pages are due."""
