@@ -339,7 +339,9 @@ class Engine:
             self._refuse()
         if isinstance(obstacle, Plan):
             self.writer.redo(obstacle)
-        elif isinstance(self.writer, DirectWriter):
+        elif isinstance(self.writer, JournalWriter):
+            self.writer.redo_single(obstacle)
+        else:
             self.writer.redo_append(obstacle)  # the stream of an interrupted `append`
         self.obstacle = self.failure
         if self.failure is not None:

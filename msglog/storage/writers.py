@@ -16,7 +16,7 @@ from crc32c import crc32c
 
 from msglog.errors import ClosedError, MsglogError, StoreFailedError, TransactionTooLargeError
 from msglog.storage import frame as frames
-from msglog.storage.commit import Commit, Placed, Plan
+from msglog.storage.commit import Commit, Placed, Plan, Single
 from msglog.storage.frame import (
     CRC,
     HEADER_SIZE,
@@ -29,7 +29,7 @@ from msglog.storage.frame import (
     encode_body,
     header_of,
 )
-from msglog.storage.journal import ENTRY_HEADER_SIZE, Area, Create, Journal, PlacedFrame, pack_entry
+from msglog.storage.journal import ENTRY_HEADER_SIZE, Area, Create, Journal, PlacedFrame, pack_entry, pack_single
 from msglog.storage.options import CHECKPOINT_BYTES, CHECKPOINT_COMMITS, DRAFT_COMMITS, MAX_COMMIT_BYTES
 from msglog.storage.segment import FILE_HEADER_SIZE, Segment
 from msglog.storage.state import STATE_STREAM, pack_event
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 _MAP_STORE_LIMIT = 8 << 10
 _PACK_ONE = REST_OF_ONE.pack
 _PACK_CRC = CRC.pack
+_ALL = 1 << 64
+# The most that an entry of one frame has on top of the frame's body.
+ENTRY_OVERHEAD = ENTRY_HEADER_SIZE + 24 + HEADER_SIZE + 4 + 8
 # A leader that is interrupted between its sync and its wakes delays the others by no more than this.
 _LOST_WAKE_SECONDS = 0.05
 # Place, length of the body, and the making of a segment.
@@ -334,9 +337,10 @@ class JournalWriter(Writer):
     def __init__(self, engine: "Engine", journal: Journal) -> None:
         super().__init__(engine)
         self._journal = journal
-        self._pending: deque[Plan] = deque()
+        self._life = LIFE_OF_ONE.pack(engine.life, 1)
+        self._pending: deque[Plan | Single] = deque()
         self._leading = Lock()
-        self._waiting: deque[Waiter] = deque()
+        self._waiting: deque[tuple[int, Waiter]] = deque()
 
     def write(self, commit: Commit) -> int:
         """Write an entry; the frames follow after its sync."""
@@ -358,9 +362,7 @@ class JournalWriter(Writer):
         engine.obstacle = plan
         self.redo(plan)
         engine.obstacle = engine.failure
-        long = plan.number - engine.durable_commit >= CHECKPOINT_COMMITS
-        if long or self._journal.wants_checkpoint or engine.snapshot_due():
-            engine.request_checkpoint()
+        self._request_checkpoint(plan.number)
         return plan.number
 
     def redo(self, plan: Plan) -> None:
@@ -403,21 +405,109 @@ class JournalWriter(Writer):
         )
 
     def append(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None = None) -> int:
-        """Append one record and wait for its sync."""
+        """Append one record and wait for its sync: like the direct way, an entry written out by hand."""
         engine = self._engine
-        body = encode_body((value,), timestamp_ms, keys=None if key is None else (key,))
         with engine.lock:
-            commit = engine.begin()
-            offset = commit.append(stream, body)
-            number = self.write(commit)
+            if engine.obstacle is not None:
+                engine.clear_obstacle()
+            single = self._single(stream, value, timestamp_ms, key)
+            if single is None:
+                commit = Commit(engine)
+                offset = commit.append(
+                    stream, encode_body((value,), timestamp_ms, keys=None if key is None else (key,))
+                )
+                number = self.write(commit)
+            else:
+                number, offset = single.number, single.offset
+                # From here on only forward.
+                engine.obstacle = single
+                self.redo_single(single)
+                engine.obstacle = engine.failure
+                self._request_checkpoint(number)
         self.wait(number)
         return offset
+
+    def _single(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None) -> Single | None:
+        """Give one record its place; None where more than its frame is due: space, a segment, a look at the stream."""
+        engine = self._engine
+        segment, area = stream.active, self._journal.area
+        kind, body = (PACKED_PLAIN, value) if key is None else (PACKED_KEYED, _PACK_CRC(len(key)) + key + value)
+        size = len(body)
+        position = segment.position
+        end = position + HEADER_SIZE + size
+        if (
+            size > _MAP_STORE_LIMIT
+            or end > segment.capacity
+            or end > stream.segment_bytes
+            or stream.segment_ms is not None
+            or segment.map is None
+            or not segment.announced
+            or area.position + size + ENTRY_OVERHEAD > area.size
+            or engine.streams.get(stream.id) is not stream
+        ):
+            return None
+        number, offset, total = engine.commit_number + 1, stream.next_offset, stream.value_bytes
+        stamps = STAMPS.pack(timestamp_ms, timestamp_ms)
+        rest = _PACK_ONE(kind, size, PACKED_ONE_RECORD, offset, stamps, number, self._life, total) + body
+        frame = _PACK_CRC(crc32c(rest, segment.crc_seed)) + rest
+        entry = pack_single(area.crc_seed, engine.life, number, engine.published, segment.file_id, position, frame)
+        return Single(
+            number,
+            stream,
+            segment,
+            position,
+            end,
+            offset,
+            timestamp_ms,
+            total + len(value),
+            frame,
+            entry,
+            area.position,
+        )
+
+    def redo_single(self, single: Single) -> None:
+        """Do what `redo` does, for a commit of one record."""
+        engine, stream, segment = self._engine, single.stream, single.segment
+        try:
+            self._journal.write(single.entry, single.entry_position, single.number)
+        except OSError as error:
+            raise engine.stop_writing("a write to the journal failed", error) from error
+        segment.note_frame(single.offset + 1, single.end, single.timestamp_ms, single.timestamp_ms)
+        segment.value_total = stream.value_bytes = single.value_total
+        stream.next_offset = single.offset + 1
+        engine.commit_number = single.number
+        if not self._pending or self._pending[-1] is not single:
+            self._pending.append(single)
+
+    def _show_single(self, single: Single) -> None:
+        """Do what `store` and `publish` do, for a commit of one record."""
+        engine, stream, segment = self._engine, single.stream, single.segment
+        if not segment.dropped:
+            mapped = segment.map
+            if mapped is None:
+                mapped = engine.cache.open(segment)
+            if single.end > segment.zeroed_position:
+                segment.zero_ahead(single.end, durable=True)
+            mapped[single.position : single.end] = single.frame
+            segment.note_stored(single.offset, single.position, single.end, single.timestamp_ms)
+        stream.end = single.offset + 1
+        engine.published = engine.page_slots[2] = single.number
+        if stream.waiters:
+            for waiter in tuple(stream.waiters):
+                waiter.wake()
+
+    def _request_checkpoint(self, number: int) -> None:
+        engine = self._engine
+        long = number - engine.durable_commit >= CHECKPOINT_COMMITS
+        if long or self._journal.wants_checkpoint or engine.snapshot_due():
+            engine.request_checkpoint()
 
     def wait(self, commit: int) -> None:
         """Return when `commit` is synced and visible. One thread syncs for all that wait.
 
-        The others sleep until it is done and then wake together: were they to queue for the leader's lock, each would
-        have to be handed it in turn, and half of them would miss the next sync.
+        The others sleep until it is done. Then those whose commits it covered wake together, and one of the rest, who
+        syncs next: were they to queue for the leader's lock, each would have to be handed it in turn, and half of them
+        would miss the next sync; and to wake all would cost those who have to wait again.
         """
         engine = self._engine
         while engine.published < commit:
@@ -425,7 +515,7 @@ class JournalWriter(Writer):
                 self._lead(commit)
                 continue
             waiter = Waiter()
-            self._waiting.append(waiter)
+            self._waiting.append((commit, waiter))
             # A leader that ended before it could see this waiter left the lock free: then there is nothing to wait for.
             if self._leading.locked() and engine.published < commit:
                 waiter.wait(_LOST_WAKE_SECONDS)
@@ -440,10 +530,20 @@ class JournalWriter(Writer):
             self._wake_waiting()
 
     def _wake_waiting(self) -> None:
+        """Wake those who are done and one who leads next; all of them when nothing can be done any more."""
         waiting = self._waiting
-        while waiting:
-            with suppress(IndexError):  # another thread may take the last one
-                waiting.popleft().wake()
+        done = self._engine.published if self._engine.failure is None else _ALL
+        led = False
+        with suppress(IndexError):  # another thread may take the last one
+            for _ in range(len(waiting)):
+                commit, waiter = waiting.popleft()
+                if commit <= done:
+                    waiter.wake()
+                elif not led:
+                    led = True
+                    waiter.wake()
+                else:
+                    waiting.append((commit, waiter))
 
     def drain(self) -> None:
         """Sync and publish all that is written."""
@@ -487,9 +587,12 @@ class JournalWriter(Writer):
         while pending and pending[0].number <= target:
             plan = pending[0]
             try:
-                for placed in plan.frames:
-                    self.store(placed)
+                if isinstance(plan, Single):
+                    self._show_single(plan)
+                else:
+                    for placed in plan.frames:
+                        self.store(placed)
+                    self.publish(plan)
             except OSError as error:
                 raise self._engine.stop_writing("a write failed", error) from error
-            self.publish(plan)
             pending.popleft()
