@@ -17,13 +17,15 @@ from msglog.store import Closeable, Store, StoreFace, StoreOptions
 
 
 class Connection:
-    """What belongs to one handle: its calls of `get`, by queue. Exclusive queues have it as their owner.
+    """What belongs to one handle: its calls of `get`, by queue, and its channels. Exclusive queues have it as owner.
 
     `getters` takes part in nothing but counting: a getter is no consumer of its queue.
     """
 
     def __init__(self) -> None:
         self.getters: dict[Queue, Subscriber] = {}
+        # The insides of its open channels, by number: an error that ends the connection ends them all.
+        self.channels: dict[int, Any] = {}
 
 
 class BrokerHandle(StoreFace):

@@ -14,7 +14,12 @@ from msglog.broker.subscriber import Subscriber, Taken
 
 
 class Taker(Protocol):
-    """Somebody in line: a call of `get` that waits, or a channel's consumer with room for more."""
+    """Somebody in line: a call of `get` that waits, or a channel's consumer with room for more.
+
+    `in_line` is the line's: whether the taker is in it.
+    """
+
+    in_line: bool
 
     @property
     def priority(self) -> int:
@@ -54,13 +59,22 @@ class Line:
         if level is None:
             level = self._levels[-taker.priority] = deque()
         level.append(taker)
+        taker.in_line = True
         self.look()
+
+    def pass_on(self, taker: Taker) -> None:
+        """Go to the end of one's level, having been served."""
+        level = self._levels[-taker.priority]
+        if len(level) > 1:
+            level.remove(taker)
+            level.append(taker)
 
     def leave(self, taker: Taker) -> bool:
         """Leave the line; return whether one was in it."""
-        level = self._levels.get(-taker.priority)
-        if level is None or taker not in level:
+        if not taker.in_line:
             return False
+        taker.in_line = False
+        level = self._levels[-taker.priority]
         level.remove(taker)
         if not level:
             del self._levels[-taker.priority]

@@ -92,7 +92,6 @@ class Queue:
             and options.max_length_bytes is None
             and options.max_priority is None
             and options.message_ttl_ms is None
-            and not self.pushed_to
             and self.only is not None
         )
 

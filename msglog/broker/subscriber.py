@@ -65,6 +65,9 @@ class Subscriber(Holder):
             and (queue.active is None or queue.active is self or not self.registered)
         )
 
+    def note_unseen(self) -> None:
+        """Hear that a message waits for a sync before it can be handed out; a channel may lead that sync itself."""
+
     def cancelled_by_queue(self) -> None:
         """Hear that the queue was deleted: nothing more will come. Under the lock."""
         self.cancelled = True
@@ -75,9 +78,10 @@ class Subscriber(Holder):
 class Wait:
     """A call that waits for a message: a place in the queue's line, and a hand held out."""
 
-    __slots__ = ("subscriber", "taken", "waiter")
+    __slots__ = ("in_line", "subscriber", "taken", "waiter")
 
     def __init__(self, subscriber: Subscriber, waiter: Waiter) -> None:
+        self.in_line = False
         self.subscriber = subscriber
         self.waiter = waiter
         self.taken: Taken | None = None

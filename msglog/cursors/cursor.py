@@ -70,6 +70,10 @@ class Cursor(Generic[Holder]):
         if self.unsettled.pop(offset, None) is not None:
             self.returned.add(offset, offset + 1)
 
+    def look_again(self) -> None:
+        """Have it found out anew what is returned: an exception may have struck in the middle of a change."""
+        self._returned = None
+
     def skip(self, first: int, end: int) -> None:
         """Leave out offsets at `next` that the stream does not have: compaction removed them."""
         self.settle(first, end)

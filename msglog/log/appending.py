@@ -74,7 +74,8 @@ class Appending(LogHandle):
                             number = found.choose_sticky(len(value))
                             stream = found.partitions[number]
                         now_ms = time_ns() // 1_000_000 if self._system_time else self._now_ms()
-                        offset = self._append(stream, value, now_ms, None)
+                        append = self._append  # a method to the compiler: calling it in place costs more
+                        offset = append(stream, value, now_ms, None)
                         return _new_tuple(RecordMetadata, (topic, number, offset, now_ms, False))
                 elif type(key) is bytes and len(value) + len(key) <= found.keyed_limit:
                     streams = found.partitions

@@ -20,10 +20,10 @@ from msglog.log.group_member import GroupMember
 from msglog.log.group_offsets import GroupOffsets
 from msglog.log.live_group import Seat
 from msglog.log.model import LogModel
-from msglog.log.ownership import OneThread
 from msglog.log.pace import Pace
 from msglog.log.positions import Positions, Start
 from msglog.log.rules.membership import JoinRequest
+from msglog.ownership import OneThread
 from msglog.store import StoreCore
 from msglog.types import TopicPartition
 

@@ -6,7 +6,7 @@ absolute values, so that whoever takes the lock after an interruption can do the
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msglog.storage.frame import Body
 from msglog.storage.segment import Segment
@@ -52,6 +52,25 @@ class Plan:
     entry_position: int = 0
     size: int = 0
     assigned: bool = False
+
+
+class Single(NamedTuple):
+    """A journaled commit of one record: what a plan with one frame is, without its cost.
+
+    `value_total`, `end`: after the frame. `frame` and `entry` are whole, as they go to the segment and the journal.
+    """
+
+    number: int
+    stream: Stream
+    segment: Segment
+    position: int
+    end: int
+    offset: int
+    timestamp_ms: int
+    value_total: int
+    frame: bytes
+    entry: bytes
+    entry_position: int
 
 
 @dataclass(slots=True)

@@ -172,7 +172,8 @@ class Segment:
         self.file: File | None = None
         self.map: Map | None = None
         self.capacity = 0
-        # Beyond this position an append takes the slow path: for space, for an index entry, or to open the file.
+        # Beyond this position an append takes the slow path: for space or ready pages, for an index entry, or to open
+        # the file.
         self.limit = 0
         self.index: SparseIndex | None = None
         self.next_index_position = FILE_HEADER_SIZE
@@ -268,7 +269,7 @@ class Segment:
         if self.index is not None and position >= self.next_index_position:
             self.index.add(base_offset, position, self.before_ms)
             self.next_index_position = position + INDEX_INTERVAL
-        self.limit = min(self.capacity, self.next_index_position)
+        self.limit = min(self.capacity, self.next_index_position, self.zeroed_position)
 
     def open(self, filesystem: FileSystem, *, writable: bool) -> None:
         """Open and map the file."""
@@ -317,11 +318,15 @@ class Segment:
         self.map = self.file.map(size)
         self.capacity = size
 
-    def zero_ahead(self, position: int) -> None:
+    def zero_ahead(self, position: int, *, durable: bool) -> None:
         """Write zeros where the next small frames will go, before they are stored through the map.
 
         Pages that a write made ready cost less to fill through the map than fresh ones (benchmarks/fresh_pages.py).
+        Where the file is not on a disk (`durable` is False) all of it is ready.
         """
+        if not durable:
+            self.zeroed_position = self.capacity
+            return
         self.zeroed_position = min(self.capacity, position + _ZERO_AHEAD)
         if self.file is not None and position < self.zeroed_position:
             self.file.write(position, bytes(self.zeroed_position - position))

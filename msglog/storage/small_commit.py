@@ -1,23 +1,43 @@
 """Small commits by hand: one record each for some streams, perhaps with one event of a model.
 
 A message that goes to ten queues, an acknowledgement, a message moved from one queue to another: brokers live on
-commits like these, and a plan with a place for every frame costs four to five times as much as the frame itself. So
-`DirectWriter.append_all` builds the frames first, leaves them as the engine's obstacle, and only then stores them:
-from the first store on it only goes forward, and whoever takes the lock after an interruption calls `redo`.
+commits like these, and a plan with a place for every frame costs four to five times as much as the frame itself. Frames
+are built first and left as the engine's obstacle, and only then stored: from the first store on it only goes forward,
+and whoever takes the lock after an interruption does all steps again. Part of `writers.DirectWriter`.
 """
 
+import struct
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from crc32c import crc32c
 
-from msglog.storage.frame import CRC, HEADER_SIZE, KIND_KEYED, KIND_PLAIN, ONE_RECORD, REST_OF_ONE
+from msglog.storage.frame import (
+    CRC,
+    HEADER_SIZE,
+    LIFE_OF_ONE,
+    PACKED_KEYED,
+    PACKED_ONE_RECORD,
+    PACKED_PLAIN,
+    REST_OF_ONE,
+    STAMPS,
+)
+from msglog.storage.planning import Writer
 from msglog.storage.segment import Segment
+from msglog.storage.state import (
+    CURSORS,
+    SETTLE,
+    SHORT_EVENT,
+    SHORT_EVENT_COST,
+    SHORT_EVENT_MARK,
+    STATE_STREAM,
+    cost_of,
+    pack_event,
+)
 from msglog.storage.stream import Stream
 
 if TYPE_CHECKING:
     from msglog.storage.engine import Engine
-    from msglog.storage.writers import DirectWriter
 
 # Stream, value, key: the streams of one commit are all different.
 Small = tuple[Stream, bytes, bytes | None]
@@ -25,7 +45,20 @@ Small = tuple[Stream, bytes, bytes | None]
 _Built = tuple[Stream, Segment, int, int, int, int, bytes]
 _PACK_ONE = REST_OF_ONE.pack
 _PACK_CRC = CRC.pack
-FRAMES_SHIFT = 32
+# Header and event of an acknowledgement in one call.
+_PACK_SETTLE = struct.Struct(REST_OF_ONE.format + SHORT_EVENT.format.lstrip("<")).pack
+_SETTLE_BYTES = SHORT_EVENT.size
+_SETTLE_FRAME = HEADER_SIZE + _SETTLE_BYTES
+
+
+class Settles(Protocol):
+    """A cursor, as far as its settlements are concerned."""
+
+    id: int
+    next: int
+
+    def settle(self, first: int, end: int, next_offset: int = 0) -> None:
+        """Apply the event."""
 
 
 class SmallCommit:
@@ -58,23 +91,136 @@ class SmallCommit:
         engine.commit_number = engine.published = engine.page_slots[2] = self.number
 
 
-def build(engine: "Engine", writer: "DirectWriter", records: Sequence[Small], timestamp_ms: int) -> list[_Built] | None:
-    """Under the lock: return the frames with their places, None where a file must be made, grown or opened first."""
-    number = engine.commit_number + 1
-    life = engine.life | len(records) << FRAMES_SHIFT
-    built: list[_Built] = []
-    for stream, value, key in records:
-        segment = stream.active
-        offset = stream.next_offset
-        total = stream.value_bytes
-        body, kind = value, KIND_PLAIN
-        if key is not None:
-            body, kind = _PACK_CRC(len(key)) + key + value, KIND_KEYED
-        rest = _PACK_ONE(kind, len(body), ONE_RECORD, offset, timestamp_ms, timestamp_ms, number, life, total) + body
-        position = segment.position
-        end = position + HEADER_SIZE + len(body)
-        if end > segment.limit and not writer.make_way(stream, segment, position, end):
-            return None
-        frame = _PACK_CRC(crc32c(rest, segment.crc_seed)) + rest
-        built.append((stream, segment, position, end, offset + 1, total + len(value), frame))
-    return built
+class SmallCommits(Writer):
+    """What `DirectWriter` does by hand beside `append`."""
+
+    _life: bytes
+    _next_draft: int
+    _stamp: int | None
+    _stamps: bytes
+
+    def append_all(
+        self, records: Sequence[Small], timestamp_ms: int, section: str = "", event: list[Any] | None = None
+    ) -> int:
+        """Append one record to each of some streams in one commit, with an event; return the commit's number."""
+        engine = self._engine
+        with engine.lock:
+            if engine.obstacle is not None:
+                engine.clear_obstacle()
+            packed = b""
+            wanted = records
+            if event is not None:
+                packed = pack_event(section, event)
+                records = [*records, (engine.streams[STATE_STREAM], packed, None)]
+            built = self._build(records, timestamp_ms)
+            if built is None:
+                return self.append_planned(wanted, timestamp_ms, section, event)
+            # From here on only forward.
+            engine.obstacle = commit = SmallCommit(engine.commit_number + 1, built, timestamp_ms, section, event or [])
+            commit.redo(engine)
+            engine.obstacle = engine.failure
+            if packed:
+                engine.state_cost += cost_of(packed)
+            for stream, _, _ in records:
+                if stream.waiters:
+                    for waiter in tuple(stream.waiters):
+                        waiter.wake()
+            return commit.number
+
+    def _build(self, records: Sequence[Small], timestamp_ms: int) -> list[_Built] | None:
+        """Return the frames with their places, None where a file must be made, grown or opened first."""
+        engine = self._engine
+        if timestamp_ms != self._stamp:
+            self.pack_stamps(timestamp_ms)
+        number, stamps = engine.commit_number + 1, self._stamps
+        life = self._life if len(records) == 1 else LIFE_OF_ONE.pack(engine.life, len(records))
+        built: list[_Built] = []
+        for stream, value, key in records:
+            segment = stream.active
+            position = segment.position
+            offset = stream.next_offset
+            total = stream.value_bytes
+            if key is None:
+                kind, body = PACKED_PLAIN, value
+            else:
+                kind, body = PACKED_KEYED, _PACK_CRC(len(key)) + key + value
+            size = len(body)
+            end = position + HEADER_SIZE + size
+            if end > segment.limit and not self.make_way(stream, segment, position, end):
+                return None
+            rest = _PACK_ONE(kind, size, PACKED_ONE_RECORD, offset, stamps, number, life, total) + body
+            frame = _PACK_CRC(crc32c(rest, segment.crc_seed)) + rest
+            built.append((stream, segment, position, end, offset + 1, total + len(value), frame))
+        return built
+
+    def append_settle(self, cursor: Settles, first: int, end: int, timestamp_ms: int) -> int:
+        """Write the event that `[first, end)` of a cursor is settled and apply it: the hot path of acknowledging."""
+        engine = self._engine
+        held = False
+        try:
+            for held in engine.turns:  # noqa: B007 the `finally` uses it
+                if engine.obstacle is not None:
+                    engine.clear_obstacle()
+                if timestamp_ms != self._stamp:
+                    self.pack_stamps(timestamp_ms)
+                stream = engine.streams[STATE_STREAM]
+                segment = stream.active
+                position = segment.position
+                after = position + _SETTLE_FRAME
+                if after > segment.limit and not self.make_way(stream, segment, position, after):
+                    event = [SETTLE, cursor.id, first, end, cursor.next]
+                    return self.append_planned((), timestamp_ms, CURSORS, event)
+                number = engine.commit_number + 1
+                offset = stream.next_offset
+                total = stream.value_bytes
+                rest = _PACK_SETTLE(
+                    PACKED_PLAIN,
+                    _SETTLE_BYTES,
+                    PACKED_ONE_RECORD,
+                    offset,
+                    self._stamps,
+                    number,
+                    self._life,
+                    total,
+                    SHORT_EVENT_MARK,
+                    cursor.id,
+                    first,
+                    end - first,
+                    cursor.next,
+                )
+                # From here on only forward: `redo_append` finishes it and applies the event.
+                stream.unfinished = frame = _PACK_CRC(crc32c(rest, segment.crc_seed)) + rest
+                engine.obstacle = stream
+                segment.map[position:after] = frame  # type: ignore[index]
+                segment.position = segment.stored_position = after
+                segment.end_offset = stream.next_offset = stream.end = offset + 1
+                segment.value_total = stream.value_bytes = total + _SETTLE_BYTES
+                if timestamp_ms > segment.max_timestamp_ms:
+                    segment.max_timestamp_ms = segment.before_ms = timestamp_ms
+                cursor.settle(first, end)
+                engine.state_cost += SHORT_EVENT_COST
+                engine.commit_number = engine.published = engine.page_slots[2] = number
+                engine.obstacle = engine.failure
+                return number
+        finally:
+            if held:
+                engine.release()
+        raise AssertionError("turns never end")
+
+    def pack_stamps(self, timestamp_ms: int) -> None:
+        """Pack a record's timestamps for those that follow in the same millisecond."""
+        self._stamp = None  # an interrupt between the two leaves no stamps of another time
+        self._stamps = STAMPS.pack(timestamp_ms, timestamp_ms)
+        self._stamp = timestamp_ms
+
+    def make_way(self, stream: Stream, segment: Segment, position: int, end: int) -> bool:
+        """Raise the segment's limit over the next frame where only an index entry or ready pages are due."""
+        room = min(segment.capacity, stream.segment_bytes)
+        in_file = segment.map is not None and segment.index is not None and end <= room
+        if not in_file or stream.segment_ms is not None or self._engine.commit_number >= self._next_draft:
+            return False
+        if end > segment.zeroed_position:
+            return False
+        segment.note_frame_at(stream.next_offset, position)
+        segment.limit = max(end, min(segment.limit, room))
+        return True

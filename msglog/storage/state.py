@@ -24,8 +24,8 @@ SETTLE = "settle"
 # What an event costs to replay, in units of the short one: decides when a snapshot is due.
 EVENT_COST = 4
 SHORT_EVENT_COST = 1
-_SHORT = 0xC1
-_SHORT_EVENT = struct.Struct("<BIQIQ")
+SHORT_EVENT_MARK = 0xC1
+SHORT_EVENT = struct.Struct("<BIQIQ")
 _LARGEST_COUNT = (1 << 32) - 1
 
 
@@ -57,13 +57,13 @@ def pack_event(section: str, event: list[Any]) -> bytes:
 
 def pack_settle(cursor_id: int, first: int, end: int, next_offset: int) -> bytes:
     """Return the short form of the event "settle"."""
-    return _SHORT_EVENT.pack(_SHORT, cursor_id, first, end - first, next_offset)
+    return SHORT_EVENT.pack(SHORT_EVENT_MARK, cursor_id, first, end - first, next_offset)
 
 
 def unpack_event(data: bytes) -> tuple[str, list[Any]]:
     """Read an event back."""
-    if data[0] == _SHORT:
-        _, cursor_id, first, count, next_offset = _SHORT_EVENT.unpack(data)
+    if data[0] == SHORT_EVENT_MARK:
+        _, cursor_id, first, count, next_offset = SHORT_EVENT.unpack(data)
         return CURSORS, [SETTLE, cursor_id, first, first + count, next_offset]
     section, event = msgpack.unpackb(data, strict_map_key=False)
     return section, event
@@ -71,7 +71,7 @@ def unpack_event(data: bytes) -> tuple[str, list[Any]]:
 
 def cost_of(packed: bytes) -> int:
     """Return what replaying a packed event costs, in units of the short one."""
-    return SHORT_EVENT_COST if packed[0] == _SHORT else EVENT_COST
+    return SHORT_EVENT_COST if packed[0] == SHORT_EVENT_MARK else EVENT_COST
 
 
 def pack_snapshot(models: Iterable[Model]) -> bytes:

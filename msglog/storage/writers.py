@@ -7,201 +7,58 @@ methods but `wait` and `drain` run under the store lock.
 """
 
 from collections import deque
-from collections.abc import Sequence
 from contextlib import suppress
 from os.path import basename
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from crc32c import crc32c
 
-from msglog.errors import ClosedError, MsglogError, StoreFailedError, TransactionTooLargeError
+from msglog.errors import MsglogError
 from msglog.storage import frame as frames
-from msglog.storage.commit import Commit, Placed, Plan
+from msglog.storage.commit import Commit, Plan, Single
 from msglog.storage.frame import (
     CRC,
     HEADER_SIZE,
-    KIND_KEYED,
-    KIND_PLAIN,
-    ONE_RECORD,
+    LIFE_OF_ONE,
+    PACKED_KEYED,
+    PACKED_ONE_RECORD,
+    PACKED_PLAIN,
     REST_OF_ONE,
+    STAMPS,
     encode_body,
-    header_of,
 )
-from msglog.storage.journal import ENTRY_HEADER_SIZE, Area, Create, Journal, PlacedFrame, pack_entry
-from msglog.storage.options import CHECKPOINT_BYTES, CHECKPOINT_COMMITS, DRAFT_COMMITS, MAX_COMMIT_BYTES
-from msglog.storage.segment import FILE_HEADER_SIZE, Segment
-from msglog.storage.small_commit import Small, SmallCommit, build
-from msglog.storage.state import EVENT_COST, STATE_STREAM, cost_of, pack_event
+from msglog.storage.journal import ENTRY_HEADER_SIZE, Area, Create, Journal, PlacedFrame, pack_entry, pack_single
+from msglog.storage.options import CHECKPOINT_BYTES, CHECKPOINT_COMMITS, DRAFT_COMMITS
+from msglog.storage.planning import MAP_STORE_LIMIT, Writer
+from msglog.storage.segment import Segment
+from msglog.storage.small_commit import SmallCommits
+from msglog.storage.state import STATE_STREAM, unpack_event
 from msglog.storage.stream import Stream
 from msglog.waiting import Waiter
 
 if TYPE_CHECKING:
     from msglog.storage.engine import Engine
 
-# A large frame goes through write(): through a map, fresh pages cost twice as much (benchmarks/fresh_pages.py).
-_MAP_STORE_LIMIT = 8 << 10
 _PACK_ONE = REST_OF_ONE.pack
 _PACK_CRC = CRC.pack
+_ALL = 1 << 64
+# The most that an entry of one frame has on top of the frame's body.
+ENTRY_OVERHEAD = ENTRY_HEADER_SIZE + 24 + HEADER_SIZE + 4 + 8
 # A leader that is interrupted between its sync and its wakes delays the others by no more than this.
 _LOST_WAKE_SECONDS = 0.05
 # Place, length of the body, and the making of a segment.
 _LARGEST_OVERHEAD = 24 + 4 + 2 + 64 + 8
 
 
-class Writer:
-    """What both ways share: finding a place for every frame."""
-
-    def __init__(self, engine: "Engine") -> None:
-        self._engine = engine
-
-    def write(self, commit: Commit) -> int:
-        """Plan and do a commit; return its number."""
-        raise NotImplementedError
-
-    def redo(self, plan: Plan) -> None:
-        """Finish an interrupted plan."""
-        raise NotImplementedError
-
-    def plan(self, commit: Commit) -> Plan:
-        """Reserve a place for all of a commit. On an error nothing is left behind."""
-        engine = self._engine
-        bodies = commit.bodies
-        if commit.events:
-            packed = [pack_event(section, event) for section, event in commit.events]
-            bodies = [*bodies, (engine.streams[STATE_STREAM], encode_body(packed, engine.clock.now_ms()))]
-        size = sum(body.size for _, body in bodies)
-        if size > MAX_COMMIT_BYTES:
-            raise TransactionTooLargeError(
-                f"the commit has {size} bytes, at most {MAX_COMMIT_BYTES} fit", size=size, limit=MAX_COMMIT_BYTES
-            )
-        plan = Plan(engine.commit_number + 1, [], commit.events, [], size=size)
-        try:
-            self._place_all(plan, bodies)
-        except BaseException as error:
-            self.abandon(plan)
-            if isinstance(error, OSError) and not isinstance(error, MsglogError):
-                raise StoreFailedError(
-                    f"could not make room for a commit: {error}", path=engine.directory, outcome="not_applied"
-                ) from error
-            raise
-        return plan
-
-    def append_all(
-        self, records: Sequence[Small], timestamp_ms: int, section: str = "", event: list[Any] | None = None
-    ) -> int:
-        """Append one record to each of some streams in one commit, with an event; return the commit's number.
-
-        The streams are all different; types and sizes were checked by the caller. Takes the lock, and never waits for a
-        sync: `wait` does. Raises what `Commit.write` raises.
-        """
-        with self._engine.lock:
-            self._engine.begin()
-            return self.append_planned(records, timestamp_ms, section, event)
-
-    def append_planned(self, records: Sequence[Small], timestamp_ms: int, section: str, event: list[Any] | None) -> int:
-        """Under the lock: do what `append_all` does by way of a plan."""
-        commit = Commit(self._engine)
-        for stream, value, key in records:
-            commit.append(stream, encode_body((value,), timestamp_ms, keys=None if key is None else (key,)))
-        if event is not None:
-            commit.record(section, event)
-        return self.write(commit)
-
-    def abandon(self, plan: Plan) -> None:
-        """Leave nothing of a plan behind that was not begun."""
-        for _, segment in plan.installs:
-            self._engine.discard_segment(segment)
-
-    def _place_all(self, plan: Plan, bodies: list[tuple[Stream, frames.Body]]) -> None:
-        engine = self._engine
-        last: dict[int, Placed] = {}
-        for stream, body in bodies:
-            if engine.streams.get(stream.id) is not stream:
-                raise ClosedError(f"the stream {stream.slug!r} was removed")
-            before = last.get(stream.id)
-            if before is None:
-                segment, position = stream.active, stream.active.position
-                offset, total = stream.next_offset, stream.value_bytes
-            else:
-                segment, position = before.segment, before.end
-                offset, total = before.end_offset, before.value_total
-            end = position + body.size
-            if self._must_roll(stream, segment, position, end, body):
-                segment = engine.make_segment(stream, offset, total, FILE_HEADER_SIZE + body.size)
-                plan.installs.append((stream, segment))
-                position = FILE_HEADER_SIZE
-                end = position + body.size
-            else:
-                engine.make_room(stream, segment, end)
-            header = header_of(body, segment.crc_seed, offset, plan.number, engine.life, len(bodies), total)
-            placed = Placed(
-                stream, segment, position, end, header, body, offset, offset + body.span, total + body.value_bytes
-            )
-            last[stream.id] = placed
-            plan.frames.append(placed)
-
-    def _must_roll(self, stream: Stream, segment: Segment, position: int, end: int, body: frames.Body) -> bool:
-        if segment.file_id == 0:
-            return True
-        if position == FILE_HEADER_SIZE:
-            return False
-        if stream.segment_ms is not None and segment.first_timestamp_ms + stream.segment_ms <= body.max_timestamp_ms:
-            return True
-        return end > stream.segment_bytes
-
-    def install(self, plan: Plan) -> None:
-        """Make new segments part of their streams."""
-        for stream, segment in plan.installs:
-            stream.install(segment)
-
-    def apply_events(self, plan: Plan) -> None:
-        """Let the models follow."""
-        engine = self._engine
-        for section, event in plan.events:
-            engine.models[section].apply(event)
-        if plan.events:
-            engine.state_cost += EVENT_COST * len(plan.events)
-
-    def store(self, placed: Placed) -> None:
-        """Put a frame's bytes into its segment and into the index."""
-        segment, position, body = placed.segment, placed.position, placed.body
-        if segment.dropped:
-            return
-        mapped = segment.map
-        if mapped is None:  # closed since the plan was made: one commit may touch more streams than may be open
-            mapped = self._engine.cache.open(segment)
-        if len(body.data) > _MAP_STORE_LIMIT and segment.file is not None:
-            segment.file.write(position, placed.header + body.data)
-        else:
-            if placed.end > segment.zeroed_position and self._engine.filesystem.durable:
-                segment.zero_ahead(placed.end)
-            mapped[position : placed.end] = placed.header + body.data
-        segment.note_stored(placed.base_offset, position, placed.end, body.max_timestamp_ms)
-        if placed.stream.segment_ms is not None:
-            segment.limit = 0  # every append asks whether it is time to roll
-        else:
-            segment.limit = min(segment.limit, placed.stream.segment_bytes)
-
-    def publish(self, plan: Plan) -> None:
-        """Show a plan's frames to readers and wake those who wait for them."""
-        engine = self._engine
-        for placed in plan.frames:
-            placed.stream.end = placed.end_offset
-        engine.published = plan.number
-        engine.page_slots[2] = plan.number
-        for placed in plan.frames:
-            if placed.stream.waiters:
-                for waiter in tuple(placed.stream.waiters):
-                    waiter.wake()
-
-
-class DirectWriter(Writer):
+class DirectWriter(SmallCommits):
     """Straight into the segments."""
 
     def __init__(self, engine: "Engine") -> None:
         super().__init__(engine)
-        self._life_of_one = engine.life | 1 << 32
+        self._life = LIFE_OF_ONE.pack(engine.life, 1)
+        self._stamp: int | None = None
+        self._stamps = b""
         self._next_draft = engine.commit_number + DRAFT_COMMITS
         self._bytes = 0
 
@@ -248,101 +105,54 @@ class DirectWriter(Writer):
         segment.stored_position = end
         segment.value_total = stream.value_bytes = value_total + frames.value_bytes_of_one(frame)
         stream.next_offset = stream.end = base_offset + 1
+        if stream.id == STATE_STREAM:
+            section, event = unpack_event(frame[HEADER_SIZE:])
+            engine.models[section].apply(event)
         engine.commit_number = engine.published = engine.page_slots[2] = number
 
     def append(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None = None) -> int:
         """Append one record: the hot path, a frame of one written out by hand."""
         engine = self._engine
-        with engine.lock:
-            if engine.obstacle is not None:
-                engine.clear_obstacle()
-            segment = stream.active
-            number = engine.commit_number + 1
-            offset = stream.next_offset
-            value_total = stream.value_bytes
-            size = len(value)
-            life = self._life_of_one
-            if key is None:
-                stamp = timestamp_ms
-                rest = _PACK_ONE(KIND_PLAIN, size, ONE_RECORD, offset, stamp, stamp, number, life, value_total) + value
+        held = False
+        try:
+            for held in engine.turns:  # noqa: B007 the `finally` uses it
+                if engine.obstacle is not None:
+                    engine.clear_obstacle()
+                if timestamp_ms != self._stamp:
+                    self.pack_stamps(timestamp_ms)
+                segment = stream.active
                 position = segment.position
+                number = engine.commit_number + 1
+                offset = stream.next_offset
+                total = stream.value_bytes
+                if key is None:
+                    kind, body = PACKED_PLAIN, value
+                else:
+                    kind, body = PACKED_KEYED, _PACK_CRC(len(key)) + key + value
+                size = len(body)
                 end = position + HEADER_SIZE + size
-            else:
-                body = _PACK_CRC(len(key)) + key + value
-                rest = (
-                    _PACK_ONE(
-                        KIND_KEYED,
-                        len(body),
-                        ONE_RECORD,
-                        offset,
-                        timestamp_ms,
-                        timestamp_ms,
-                        number,
-                        life,
-                        value_total,
-                    )
-                    + body
-                )
-                position = segment.position
-                end = position + HEADER_SIZE + len(body)
-            if end > segment.limit and not self.make_way(stream, segment, position, end):
-                return self._append_slowly(stream, value, timestamp_ms, key)
-            # From here on only forward: whoever takes the lock after an interruption finishes this.
-            stream.unfinished = frame = _PACK_CRC(crc32c(rest, segment.crc_seed)) + rest
-            engine.obstacle = stream
-            segment.map[position:end] = frame  # type: ignore[index]
-            segment.position = segment.stored_position = end
-            segment.end_offset = stream.next_offset = stream.end = offset + 1
-            segment.value_total = stream.value_bytes = value_total + size
-            if timestamp_ms > segment.max_timestamp_ms:
-                segment.max_timestamp_ms = segment.before_ms = timestamp_ms
-            engine.commit_number = engine.published = engine.page_slots[2] = number
-            engine.obstacle = engine.failure
-            if stream.waiters:
-                for waiter in tuple(stream.waiters):
-                    waiter.wake()
-        return offset
-
-    def append_all(
-        self, records: Sequence[Small], timestamp_ms: int, section: str = "", event: list[Any] | None = None
-    ) -> int:
-        """Append one record to each of some streams in one commit: by hand where nothing but frames is to be stored."""
-        engine = self._engine
-        with engine.lock:
-            if engine.obstacle is not None:
-                engine.clear_obstacle()
-            packed = b""
-            if event is not None:
-                packed = pack_event(section, event)
-                records = [*records, (engine.streams[STATE_STREAM], packed, None)]
-            built = build(engine, self, records, timestamp_ms)
-            if built is None:
-                if event is not None:
-                    records = records[:-1]
-                return self.append_planned(records, timestamp_ms, section, event)
-            # From here on only forward.
-            engine.obstacle = commit = SmallCommit(engine.commit_number + 1, built, timestamp_ms, section, event or [])
-            commit.redo(engine)
-            engine.obstacle = engine.failure
-            if packed:
-                engine.state_cost += cost_of(packed)
-            for stream, _, _ in records:
+                rest = _PACK_ONE(kind, size, PACKED_ONE_RECORD, offset, self._stamps, number, self._life, total) + body
+                if end > segment.limit and not self.make_way(stream, segment, position, end):
+                    return self._append_slowly(stream, value, timestamp_ms, key)
+                # From here on only forward: whoever takes the lock after an interruption finishes this.
+                stream.unfinished = frame = _PACK_CRC(crc32c(rest, segment.crc_seed)) + rest
+                engine.obstacle = stream
+                segment.map[position:end] = frame  # type: ignore[index]
+                segment.position = segment.stored_position = end
+                segment.end_offset = stream.next_offset = stream.end = offset + 1
+                segment.value_total = stream.value_bytes = total + len(value)
+                if timestamp_ms > segment.max_timestamp_ms:
+                    segment.max_timestamp_ms = segment.before_ms = timestamp_ms
+                engine.commit_number = engine.published = engine.page_slots[2] = number
+                engine.obstacle = engine.failure
                 if stream.waiters:
                     for waiter in tuple(stream.waiters):
                         waiter.wake()
-            return commit.number
-
-    def make_way(self, stream: Stream, segment: Segment, position: int, end: int) -> bool:
-        """Raise the segment's limit over the next frame where only an index entry or ready pages are due."""
-        room = min(segment.capacity, stream.segment_bytes)
-        in_file = segment.map is not None and segment.index is not None and end <= room
-        if not in_file or stream.segment_ms is not None or self._engine.commit_number >= self._next_draft:
-            return False
-        if end > segment.zeroed_position and self._engine.filesystem.durable:
-            return False
-        segment.note_frame_at(stream.next_offset, position)
-        segment.limit = max(end, min(segment.limit, room))
-        return True
+                return offset
+        finally:
+            if held:
+                engine.release()
+        raise AssertionError("turns never end")
 
     def _append_slowly(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None) -> int:
         """Append where space, an index entry or a new segment is due."""
@@ -385,9 +195,10 @@ class JournalWriter(Writer):
     def __init__(self, engine: "Engine", journal: Journal) -> None:
         super().__init__(engine)
         self._journal = journal
-        self._pending: deque[Plan] = deque()
+        self._life = LIFE_OF_ONE.pack(engine.life, 1)
+        self._pending: deque[Plan | Single] = deque()
         self._leading = Lock()
-        self._waiting: deque[Waiter] = deque()
+        self._waiting: deque[tuple[int, Waiter]] = deque()
 
     def write(self, commit: Commit) -> int:
         """Write an entry; the frames follow after its sync."""
@@ -409,9 +220,7 @@ class JournalWriter(Writer):
         engine.obstacle = plan
         self.redo(plan)
         engine.obstacle = engine.failure
-        long = plan.number - engine.durable_commit >= CHECKPOINT_COMMITS
-        if long or self._journal.wants_checkpoint or engine.snapshot_due():
-            engine.request_checkpoint()
+        self._request_checkpoint(plan.number)
         return plan.number
 
     def redo(self, plan: Plan) -> None:
@@ -454,21 +263,109 @@ class JournalWriter(Writer):
         )
 
     def append(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None = None) -> int:
-        """Append one record and wait for its sync."""
+        """Append one record and wait for its sync: like the direct way, an entry written out by hand."""
         engine = self._engine
-        body = encode_body((value,), timestamp_ms, keys=None if key is None else (key,))
         with engine.lock:
-            commit = engine.begin()
-            offset = commit.append(stream, body)
-            number = self.write(commit)
+            if engine.obstacle is not None:
+                engine.clear_obstacle()
+            single = self._single(stream, value, timestamp_ms, key)
+            if single is None:
+                commit = Commit(engine)
+                offset = commit.append(
+                    stream, encode_body((value,), timestamp_ms, keys=None if key is None else (key,))
+                )
+                number = self.write(commit)
+            else:
+                number, offset = single.number, single.offset
+                # From here on only forward.
+                engine.obstacle = single
+                self.redo_single(single)
+                engine.obstacle = engine.failure
+                self._request_checkpoint(number)
         self.wait(number)
         return offset
+
+    def _single(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None) -> Single | None:
+        """Give one record its place; None where more than its frame is due: space, a segment, a look at the stream."""
+        engine = self._engine
+        segment, area = stream.active, self._journal.area
+        kind, body = (PACKED_PLAIN, value) if key is None else (PACKED_KEYED, _PACK_CRC(len(key)) + key + value)
+        size = len(body)
+        position = segment.position
+        end = position + HEADER_SIZE + size
+        if (
+            size > MAP_STORE_LIMIT
+            or end > segment.capacity
+            or end > stream.segment_bytes
+            or stream.segment_ms is not None
+            or segment.map is None
+            or not segment.announced
+            or area.position + size + ENTRY_OVERHEAD > area.size
+            or engine.streams.get(stream.id) is not stream
+        ):
+            return None
+        number, offset, total = engine.commit_number + 1, stream.next_offset, stream.value_bytes
+        stamps = STAMPS.pack(timestamp_ms, timestamp_ms)
+        rest = _PACK_ONE(kind, size, PACKED_ONE_RECORD, offset, stamps, number, self._life, total) + body
+        frame = _PACK_CRC(crc32c(rest, segment.crc_seed)) + rest
+        entry = pack_single(area.crc_seed, engine.life, number, engine.published, segment.file_id, position, frame)
+        return Single(
+            number,
+            stream,
+            segment,
+            position,
+            end,
+            offset,
+            timestamp_ms,
+            total + len(value),
+            frame,
+            entry,
+            area.position,
+        )
+
+    def redo_single(self, single: Single) -> None:
+        """Do what `redo` does, for a commit of one record."""
+        engine, stream, segment = self._engine, single.stream, single.segment
+        try:
+            self._journal.write(single.entry, single.entry_position, single.number)
+        except OSError as error:
+            raise engine.stop_writing("a write to the journal failed", error) from error
+        segment.note_frame(single.offset + 1, single.end, single.timestamp_ms, single.timestamp_ms)
+        segment.value_total = stream.value_bytes = single.value_total
+        stream.next_offset = single.offset + 1
+        engine.commit_number = single.number
+        if not self._pending or self._pending[-1] is not single:
+            self._pending.append(single)
+
+    def _show_single(self, single: Single) -> None:
+        """Do what `store` and `publish` do, for a commit of one record."""
+        engine, stream, segment = self._engine, single.stream, single.segment
+        if not segment.dropped:
+            mapped = segment.map
+            if mapped is None:
+                mapped = engine.cache.open(segment)
+            if single.end > segment.zeroed_position:
+                segment.zero_ahead(single.end, durable=True)
+            mapped[single.position : single.end] = single.frame
+            segment.note_stored(single.offset, single.position, single.end, single.timestamp_ms)
+        stream.end = single.offset + 1
+        engine.published = engine.page_slots[2] = single.number
+        if stream.waiters:
+            for waiter in tuple(stream.waiters):
+                waiter.wake()
+
+    def _request_checkpoint(self, number: int) -> None:
+        engine = self._engine
+        long = number - engine.durable_commit >= CHECKPOINT_COMMITS
+        if long or self._journal.wants_checkpoint or engine.snapshot_due():
+            engine.request_checkpoint()
 
     def wait(self, commit: int) -> None:
         """Return when `commit` is synced and visible. One thread syncs for all that wait.
 
-        The others sleep until it is done and then wake together: were they to queue for the leader's lock, each would
-        have to be handed it in turn, and half of them would miss the next sync.
+        The others sleep until it is done. Then those whose commits it covered wake together, and one of the rest, who
+        syncs next: were they to queue for the leader's lock, each would have to be handed it in turn, and half of them
+        would miss the next sync; and to wake all would cost those who have to wait again.
         """
         engine = self._engine
         while engine.published < commit:
@@ -476,7 +373,7 @@ class JournalWriter(Writer):
                 self._lead(commit)
                 continue
             waiter = Waiter()
-            self._waiting.append(waiter)
+            self._waiting.append((commit, waiter))
             # A leader that ended before it could see this waiter left the lock free: then there is nothing to wait for.
             if self._leading.locked() and engine.published < commit:
                 waiter.wait(_LOST_WAKE_SECONDS)
@@ -491,10 +388,20 @@ class JournalWriter(Writer):
             self._wake_waiting()
 
     def _wake_waiting(self) -> None:
+        """Wake those who are done and one who leads next; all of them when nothing can be done any more."""
         waiting = self._waiting
-        while waiting:
-            with suppress(IndexError):  # another thread may take the last one
-                waiting.popleft().wake()
+        done = self._engine.published if self._engine.failure is None else _ALL
+        led = False
+        with suppress(IndexError):  # another thread may take the last one
+            for _ in range(len(waiting)):
+                commit, waiter = waiting.popleft()
+                if commit <= done:
+                    waiter.wake()
+                elif not led:
+                    led = True
+                    waiter.wake()
+                else:
+                    waiting.append((commit, waiter))
 
     def drain(self) -> None:
         """Sync and publish all that is written."""
@@ -538,9 +445,12 @@ class JournalWriter(Writer):
         while pending and pending[0].number <= target:
             plan = pending[0]
             try:
-                for placed in plan.frames:
-                    self.store(placed)
+                if isinstance(plan, Single):
+                    self._show_single(plan)
+                else:
+                    for placed in plan.frames:
+                        self.store(placed)
+                    self.publish(plan)
             except OSError as error:
                 raise self._engine.stop_writing("a write failed", error) from error
-            self.publish(plan)
             pending.popleft()

@@ -88,9 +88,7 @@ class Handing(Removing):
             return False
         holder.unsettled -= 1
         try:
-            self.engine.writer.append_all(
-                (), self.now_ms(), SECTION, ["settle", cursor.id, offset, offset + 1, cursor.next]
-            )
+            self.engine.writer.append_settle(cursor, offset, offset + 1, self.now_ms())
         except BaseException:
             if offset in cursor.unsettled:
                 holder.unsettled += 1
@@ -101,8 +99,7 @@ class Handing(Removing):
 
     def _settle_offset(self, lane: Lane, offset: int) -> None:
         cursor = lane.cursor
-        end = offset + 1
-        self.engine.writer.append_all((), self.now_ms(), SECTION, ["settle", cursor.id, offset, end, cursor.next])
+        self.engine.writer.append_settle(cursor, offset, offset + 1, self.now_ms())
         if cursor.settled >= lane.trim_check:
             self.tidy(lane)
 
@@ -171,7 +168,9 @@ class Handing(Removing):
                 self.drop_expired(queue)
                 self.watch_expiry(queue)
             self.drop_excess(queue)
-            if self.journaled and queue.has_unseen() and not queue.plain:
+            if self.journaled and (queue.line or not queue.plain) and queue.has_unseen():
+                if queue.pushed_to and queue.line.front is not None:
+                    queue.line.front.subscriber.note_unseen()
                 self._follow_up()
 
     def dispatch(self, queue: Queue) -> None:
@@ -185,10 +184,10 @@ class Handing(Removing):
                 return
             if taken is None:
                 return
-            queue.leave_line(taker)
+            line.pass_on(taker)
             taker.receive(taken)
-            if taker.may_take():
-                queue.join_line(taker)
+            if not taker.may_take():
+                queue.leave_line(taker)
 
     def _follow_up(self) -> None:
         """Have the timers sync what nobody waits for, and attend to the queues that it went to."""
@@ -201,7 +200,7 @@ class Handing(Removing):
         try:
             self.engine.wait(self.engine.commit_number)
             with self.lock:
-                self.news.update((queue, None) for queue in self.queues.values() if not queue.plain)
+                self.news.update((queue, None) for queue in self.queues.values() if queue.line or not queue.plain)
                 if not self.closed:
                     self.attend()
         except MsglogError as error:

@@ -44,13 +44,15 @@ class Published(NamedTuple):
 class Route(NamedTuple):
     """Where a plain persistent message goes while `version` is the model's: appended to `lanes`, with `meta`.
 
-    `limit`: the most bytes of its body.
+    `limit`: the most bytes of its body. `pushed`: the queues that are looked after then, for they have consumers that
+    get messages unasked.
     """
 
     version: int
     lanes: tuple[Lane, ...]
     meta: bytes
     limit: int
+    pushed: tuple[Queue, ...] = ()
 
 
 class Publishing(Handing):
@@ -82,33 +84,54 @@ class Publishing(Handing):
         if (options is not None and options.internal) or not topology.depends_on_key_only(exchange):
             return None
         lanes: list[Lane] = []
+        pushed: list[Queue] = []
         for name in topology.route(exchange, (routing_key,)):
             queue = self.queues[name]
             if not queue.plain or queue.only is None:
                 return None
             lanes.append(queue.only)
+            if queue.pushed_to:
+                pushed.append(queue)
         if not lanes:
             return None  # what happens to it then is decided on the long way
         meta = pack_meta(exchange, routing_key, PERSISTENT)
-        return Route(version, tuple(lanes), meta, self.engine.options.max_record_bytes - len(meta))
+        return Route(version, tuple(lanes), meta, self.engine.options.max_record_bytes - len(meta), tuple(pushed))
 
     def publish_plain(self, route: Route, body: bytes) -> int | None:
         """Append a plain persistent message to its queues; None when the route no longer holds.
 
         Returns how many queues it went to. Durable as `sync` says when it returns. Without the lock.
         """
+        number = self.append_plain(route, route.meta, body)
+        if number is None:
+            return None
+        if self.journaled:
+            self.engine.wait(number)
+            if route.pushed:
+                with self.lock:
+                    self.news.update((queue, None) for queue in route.pushed)
+                    self.attend()
+        return len(route.lanes)
+
+    def append_plain(self, route: Route, meta: bytes, body: bytes) -> int | None:
+        """Append a message that needs nothing else to the queues of a route; None when that no longer holds.
+
+        `meta` stands for the route's own. Returns the commit's number; it is not waited for. Without the lock.
+        """
         with self.lock:
             if route.version != self.model.version:
                 return None
             now_ms = self.now_ms()
-            lanes, meta = route.lanes, route.meta
+            lanes = route.lanes
             bases = [lane.stream.next_offset for lane in lanes]
             number = self.engine.writer.append_all([(lane.stream, body, meta) for lane in lanes], now_ms)
             for lane, base in zip(lanes, bases, strict=True):
                 lane.appended(Stored(base, now_ms, meta, body))
-        if self.journaled:
-            self.engine.wait(number)
-        return len(lanes)
+            if route.pushed and not self.journaled:
+                for queue in route.pushed:
+                    self.news[queue] = None
+                self.attend()
+        return number
 
     # The long way
 
@@ -124,6 +147,9 @@ class Publishing(Handing):
             number = self.commit(batch)
         if wait:
             self.wait_and_attend(number)
+        elif self.journaled:
+            with self.lock:
+                self.attend()
         return published
 
     def commit(self, batch: Batch) -> int:
@@ -184,6 +210,8 @@ class Publishing(Handing):
             if route is not None and len(publication.body) <= route.limit:
                 for lane in route.lanes:
                     batch.add(lane, route.meta, publication.body)
+                for queue in route.pushed:
+                    self.news[queue] = None
                 return Published(len(route.lanes))
         return self.add_publication(batch, publication, mandatory=mandatory)
 

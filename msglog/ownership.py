@@ -1,7 +1,7 @@
 """One thread at a time: the guard of objects that are not made to be shared.
 
-Imported by the consumer. Invariant: the holder is set and cleared by single operations of a dict, which are
-atomic, so two threads never both get in.
+Imported by the classes of both models that are for one thread at a time. Invariant: the holder is set and cleared by
+single operations of a dict, which are atomic, so two threads never both get in.
 """
 
 from threading import Thread, current_thread

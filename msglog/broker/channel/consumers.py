@@ -1,0 +1,99 @@
+"""A channel's consumer: a place in the line of its queue that takes messages as soon as they are there.
+
+Used under the broker's lock, but for `wake` and `note_unseen`. Imported by the channel.
+"""
+
+from typing import TYPE_CHECKING
+
+from msglog.broker.channel.events import Cancelled
+from msglog.broker.channel.inbox import Pushed
+from msglog.broker.queue import Queue
+from msglog.broker.subscriber import Subscriber, Taken
+
+if TYPE_CHECKING:
+    from msglog.broker.channel.session import Session
+
+
+class ChannelConsumer(Subscriber):
+    """A consumer that is its own taker. `look`: its thread must attend to the queue itself."""
+
+    __slots__ = ("_unbounded", "in_line", "look", "session", "tag", "tells_count")
+
+    def __init__(
+        self,
+        session: "Session",
+        queue: Queue,
+        tag: str,
+        *,
+        prefetch: int,
+        no_ack: bool,
+        exclusive: bool,
+        priority: int,
+    ) -> None:
+        super().__init__(queue, prefetch=prefetch, no_ack=no_ack, exclusive=exclusive, priority=priority)
+        self.session = session
+        self.tag = tag
+        self.tells_count = queue.options.queue_type == "quorum"
+        self.in_line = False
+        self.look = False
+        # It would take all there is at once.
+        self._unbounded = no_ack or not prefetch
+
+    @property
+    def pushed_to(self) -> bool:
+        """Whether it gets messages without asking for each: it does."""
+        return True
+
+    @property
+    def subscriber(self) -> Subscriber:
+        """Itself."""
+        return self
+
+    def may_take(self) -> bool:
+        """Whether its own limit, its channel's, and the queue allow one more message."""
+        queue, session = self.queue, self.session
+        limit = session.limit
+        return (
+            not self.cancelled
+            and (self.unsettled < self.prefetch or not self.prefetch)
+            and (not limit or self.no_ack or session.pushed < limit)
+            and (queue.active is None or queue.active is self)
+            and not (self._unbounded and session.inbox.is_far_ahead())
+        )
+
+    def receive(self, taken: Taken) -> None:
+        """Take a message: it gets its tag, and goes to the channel's inbox."""
+        session = self.session
+        self.look = False
+        tag = session.last_tag = session.last_tag + 1
+        if not self.no_ack:
+            session.unsettled[tag] = (self, taken)
+            session.pushed += 1
+        inbox = session.inbox
+        inbox.bytes_in += len(taken[1][3])
+        inbox.put(Pushed(self, tag, taken))
+
+    def wake(self) -> None:
+        """Hear that the queue's stream has grown, or that the message at its head cannot be read."""
+        self.look = True
+        self.session.inbox.announce()
+
+    def note_unseen(self) -> None:
+        """Hear that a message waits for a sync."""
+        self.wake()
+
+    def cancelled_by_queue(self) -> None:
+        """Hear that the queue was deleted."""
+        super().cancelled_by_queue()
+        if self.session.consumers.pop(self.tag, None) is not None:
+            self.session.inbox.put(Cancelled(self.tag))
+
+
+class ReplyConsumer:
+    """The consumer of direct reply-to: it takes answers at an address of its own, through no queue."""
+
+    __slots__ = ("address", "tag")
+
+    def __init__(self, tag: str, address: str) -> None:
+        self.tag = tag
+        self.address = address

@@ -1,0 +1,144 @@
+"""Events on their way from whoever brings them about to the thread that polls the channel.
+
+Appending is done under the broker's lock or by the channel's own thread, taking out by the channel's thread alone; both
+are single operations of a deque. `announce` wakes once until the next look: between `looks` and the end of taking out
+nothing can be missed, for `looks` comes first. Imported by the channel.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from msglog.broker.channel.events import ChannelEvent, Confirmed, Deliver
+from msglog.broker.properties import Properties
+from msglog.broker.rules.message_codec import unpack_meta
+from msglog.broker.subscriber import Taken
+from msglog.waiting import Waiter
+
+if TYPE_CHECKING:
+    from msglog.broker.channel.consumers import ChannelConsumer
+
+logger = logging.getLogger("msglog.channel")
+
+DELIVERY_COUNT: Final = "x-delivery-count"
+# How far a consumer without a limit of its own is served ahead of `poll`, as a connection's buffers would allow.
+MOST_AHEAD: Final = 1000
+MOST_AHEAD_BYTES: Final = 8 << 20
+
+
+class Pushed:
+    """A message that was handed out to a consumer and not polled yet."""
+
+    __slots__ = ("consumer", "tag", "taken")
+
+    def __init__(self, consumer: "ChannelConsumer", tag: int, taken: Taken) -> None:
+        self.consumer = consumer
+        self.tag = tag
+        self.taken = taken
+
+    def event(self) -> Deliver:
+        """Return it as it is told."""
+        _, stored, redelivered, count = self.taken
+        exchange, routing_key, properties, _ = unpack_meta(stored[2])
+        consumer = self.consumer
+        if consumer.tells_count:
+            properties = with_delivery_count(properties, count)
+        return tuple.__new__(
+            Deliver, (consumer.tag, self.tag, redelivered, exchange, routing_key, properties, stored[3], count)
+        )
+
+
+def with_delivery_count(properties: Properties, count: int) -> Properties:
+    """Return properties as a quorum queue hands them out: with the number of earlier deliveries among the headers."""
+    return properties._replace(headers={**(properties.headers or {}), DELIVERY_COUNT: count})
+
+
+class Inbox:
+    """Entries in order: deliveries not yet made events, lists of confirms, and events."""
+
+    __slots__ = ("_announced", "bytes_in", "bytes_out", "entries", "interrupted", "on_event", "waiter")
+
+    def __init__(self) -> None:
+        self.entries: deque[Any] = deque()
+        self.waiter = Waiter()
+        self.on_event: Callable[[], None] | None = None
+        self.interrupted = False
+        # Bodies of deliveries that came in and were taken out, in bytes: each counted by one side only.
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self._announced = False
+
+    def put(self, entry: Any) -> None:
+        """Add an event, a delivery or a list of confirms, and tell who waits."""
+        self.entries.append(entry)
+        if not self._announced:
+            self.announce()
+
+    def announce(self) -> None:
+        """Wake the thread that waits and call the listener. Takes no lock."""
+        if self._announced:
+            return
+        self._announced = True
+        self.waiter.wake()
+        listener = self.on_event
+        if listener is not None:
+            try:
+                listener()
+            except Exception:
+                logger.exception("the listener of a channel failed")
+
+    def interrupt(self) -> None:
+        """Make the wait of now, or the next one, end. From any thread and from a signal handler: it takes no lock."""
+        self.interrupted = True
+        self.waiter.wake()
+
+    def looks(self) -> None:
+        """Note that the channel's thread looks at what there is: what comes from now on is announced again."""
+        self._announced = False
+
+    def is_far_ahead(self) -> bool:
+        """Whether so much lies here that consumers without a limit get no more."""
+        return len(self.entries) >= MOST_AHEAD or self.bytes_in - self.bytes_out >= MOST_AHEAD_BYTES
+
+    def take(self, most: int | None) -> list[ChannelEvent]:
+        """Take out up to `most` events, in order."""
+        entries = self.entries
+        events: list[ChannelEvent] = []
+        room = len(entries) if most is None else most
+        while entries and room > len(events):
+            entry = entries.popleft()
+            kind = type(entry)
+            if kind is Pushed:
+                self.bytes_out += len(entry.taken[1][3])
+                events.append(entry.event())
+            elif kind is list:
+                # Confirms that came together; what has no room stays in front.
+                allowed = len(entry) if most is None else room - len(events)
+                events += entry[:allowed]
+                del entry[:allowed]
+                if entry:
+                    entries.appendleft(entry)
+            else:
+                events.append(entry)
+        return events
+
+    def drop_pushed(self, tags: frozenset[int]) -> None:
+        """Take out deliveries that nobody saw and that are in their queues again. Under the broker's lock."""
+        kept = []
+        for entry in self.entries:
+            if type(entry) is Pushed and entry.tag in tags:
+                self.bytes_out += len(entry.taken[1][3])
+            else:
+                kept.append(entry)
+        self.entries.clear()
+        self.entries.extend(kept)
+
+    def take_confirms(self) -> list[Confirmed]:
+        """Take out the confirms alone. By the channel's thread."""
+        confirms: list[Confirmed] = []
+        for entry in tuple(self.entries):
+            if type(entry) is list:
+                confirms += entry
+                entry.clear()
+        return confirms

@@ -1,0 +1,194 @@
+"""The public class that works through topics together with others, record by record. Exported by `msglog`."""
+
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from time import monotonic
+from types import TracebackType
+from typing import Final, Literal, Self, cast
+
+from msglog.checks import check_choice, check_integer, wrong_type
+from msglog.errors import ClosedError, ReadOnlyError
+from msglog.log.assignment import TopicSelection
+from msglog.log.consumer import MAX_RECORDS
+from msglog.log.consumer_arguments import check_timeout
+from msglog.log.model import LogModel
+from msglog.log.rules.names import check_group_name
+from msglog.log.share.group import Batch, ShareMember
+from msglog.log.share.record import ShareRecord
+from msglog.log.share.sharing import Sharing
+from msglog.store import StoreCore
+from msglog.waiting import Waiter, deadline_after
+
+DEFAULT_LOCK_MS: Final = 30_000
+"""Kafka's `group.share.record.lock.duration.ms`."""
+
+DEFAULT_DELIVERY_LIMIT: Final = 5
+"""Kafka's `group.share.delivery.count.limit`."""
+
+_MOST: Final = (1 << 31) - 1
+
+
+class ShareConsumer:
+    """One of several workers on the same topics, each acknowledging its records one by one; made by `Log.share_consumer`.
+
+    Arguments:
+        topics: names, and compiled patterns that a whole name must match, at least one; topics made later that match
+            join by themselves.
+        group: the share group to work for. All its members get records of all partitions. Its name cannot be a
+            consumer group's.
+        start: where the group begins in a topic that it did not have before: "earliest" (Kafka's default is "latest"),
+            or "latest", the end now. Partitions and topics that are made while a member is there are read from their
+            beginning.
+        lock_ms: 1 to 2**31 - 1, default 30,000, on the store's clock: how long a record is in this consumer's hand. When
+            the lock expires it is available again.
+        delivery_limit: 1 to 2**31 - 1, default 5: a record that was handed out so often and comes back is settled, as by
+            `reject`. Deliveries are written down before the record is handed out, so one that kills the process is
+            counted.
+
+    A record is in one member's hand at a time. The lowest offsets of a partition are handed out first; there is no
+    order beyond that. At most what was handed out and is not settled is kept in memory. After a crash all of that is
+    available again.
+
+    Raises `InvalidNameError`, `InvalidOptionError`, `InvalidTypeError`, `TopicNotFoundError` for a name, `GroupError`
+    when the name is a consumer group's, `ReadOnlyError`, `ClosedError`.
+
+    Safe for any number of threads: each record goes to one caller. A context manager; one that is collected unclosed
+    warns (`ResourceWarning`), and what it had in hand is available again.
+    """
+
+    _closed = True  # until it is complete: what fails on the way needs no closing
+
+    def __init__(
+        self,
+        core: StoreCore,
+        topics: Iterable[str | re.Pattern[str]],
+        *,
+        group: str,
+        start: Literal["earliest", "latest"] = "earliest",
+        lock_ms: int = DEFAULT_LOCK_MS,
+        delivery_limit: int = DEFAULT_DELIVERY_LIMIT,
+    ) -> None:
+        check_group_name(group)
+        check_choice("start", start, ("earliest", "latest"))
+        check_integer("lock_ms", lock_ms, 1, _MOST)
+        check_integer("delivery_limit", delivery_limit, 1, _MOST)
+        self._engine = core.engine
+        if core.engine.readonly:
+            raise ReadOnlyError(f"a share group needs a store that is open for writing: {core.path}", path=core.path)
+        self._sharing = Sharing.of(core)
+        selection = TopicSelection(cast(LogModel, core.engine.models[LogModel.section]), topics)
+        if not selection:
+            raise wrong_type("topics", topics, "at least one name or pattern")
+        self._stopped = False
+        self._waiters: set[Waiter] = set()
+        self._member = ShareMember(
+            self._sharing.new_member_id(), selection, start=start, lock_ms=lock_ms, delivery_limit=delivery_limit
+        )
+        self._group, number = self._sharing.join(group, self._member)
+        self._closed = False
+        if number:
+            self._engine.wait(number)
+
+    def poll(self, timeout: float | None = None, max_records: int = MAX_RECORDS) -> list[ShareRecord]:
+        """Return the next records, waiting up to `timeout` seconds for the first; an empty list after that.
+
+        `timeout`: real time, None waits for ever, 0 never. `max_records`: 1 or more. What was handed out before and is
+        not settled stays in hand. After `stop` it returns an empty list at once.
+
+        Raises `CorruptionError` for a partition that cannot be read, when no record came before; the others go on with
+        the next call. `DiskFullError`, `StoreFailedError`, `ClosedError`.
+        """
+        deadline = deadline_after(check_timeout(timeout))
+        check_integer("max_records", max_records, 1)
+        self._check_usable()
+        batch = Batch(self._member)
+        try:
+            if self._stopped:
+                return []
+            records = self._take(batch, max_records)
+            return records if records or timeout == 0 else self._wait(batch, deadline, max_records)
+        except BaseException:
+            # An interrupt, too, must not cost the records that it kept from being returned.
+            self._sharing.take_back(self._group, batch)
+            raise
+
+    def iter(self, timeout: float | None = None) -> Iterator[ShareRecord]:
+        """Return an iterator over records; each is handed out, and its lock begins, when the loop comes to it.
+
+        It ends after `timeout` seconds of real time without a record (0: when none is available; None: never), and
+        after `stop`. Raises what `poll` raises.
+        """
+        check_timeout(timeout)
+        self._check_usable()
+        return self._iterate(timeout)
+
+    def __iter__(self) -> Iterator[ShareRecord]:
+        return self.iter()
+
+    def _iterate(self, timeout: float | None) -> Iterator[ShareRecord]:
+        while records := self.poll(timeout, 1):
+            yield records[0]
+
+    def stop(self) -> None:
+        """Hand out nothing more: iteration ends after the record in hand, and polls return empty from now on.
+
+        From any thread, and from a signal handler: it takes no lock. Settling and closing work as before.
+        """
+        self._stopped = True
+        for waiter in tuple(self._waiters):
+            waiter.wake()
+
+    def close(self) -> None:
+        """Leave the group; what is in hand is available again. Calling again does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        self.stop()
+        self._sharing.leave(self._member)
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise ClosedError("this share consumer was closed")
+        self._sharing.check_open()
+
+    def _take(self, batch: Batch, limit: int) -> list[ShareRecord]:
+        taken = self._sharing.take(self._group, batch, limit)
+        return [ShareRecord.handed_out(one, self._sharing, batch, self) for one in taken]
+
+    def _wait(self, batch: Batch, deadline: float | None, limit: int) -> list[ShareRecord]:
+        waiter = Waiter()
+        try:
+            self._waiters.add(waiter)
+            self._group.waiters.add(waiter)
+            while not self._stopped:
+                if records := self._take(batch, limit):
+                    return records
+                seconds = None if deadline is None else deadline - monotonic()
+                if seconds is not None and seconds <= 0:
+                    break
+                waiter.wait(seconds)
+        finally:
+            self._waiters.discard(waiter)
+            self._group.waiters.discard(waiter)
+        return []
+
+    def __enter__(self) -> Self:
+        self._check_usable()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if self._closed or self._engine.closed:  # a forked child finds its parent's engine closed
+            return
+        # A finalizer may run anywhere, even under a lock: it only leaves a note.
+        self._sharing.abandon(self._member)
+        warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"group={self._group.name!r} {len(self._member.batches)} batches in hand"
+        return f"<msglog.ShareConsumer {state}>"
