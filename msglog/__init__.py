@@ -8,13 +8,21 @@ from importlib import import_module
 from msglog.broker import (
     Binding,
     Broker,
+    Cancelled,
+    Channel,
+    ChannelEvent,
+    Closed,
+    Confirmed,
+    Deliver,
     Delivery,
     ExchangeInfo,
+    GetOk,
     Message,
     Properties,
     QueueConsumer,
     QueueInfo,
     QueueSubscription,
+    Returned,
 )
 from msglog.clock import Clock, SystemClock
 from msglog.errors import (
@@ -55,7 +63,7 @@ from msglog.errors import (
     UnroutableError,
     UnsupportedFormatError,
 )
-from msglog.log import Consumer, Log, Producer, Subscription
+from msglog.log import Consumer, Log, Producer, ShareConsumer, ShareRecord, Subscription
 from msglog.retry import Retry
 from msglog.store import Store
 from msglog.types import (
@@ -76,19 +84,26 @@ __all__ = [
     "AccessRefusedError",
     "Binding",
     "Broker",
+    "Cancelled",
+    "Channel",
+    "ChannelEvent",
     "CleanReport",
     "Clock",
+    "Closed",
     "ClosedError",
     "CommandInvalidError",
+    "Confirmed",
     "Consumer",
     "ConsumerCancelledError",
     "CorruptionError",
     "DecodeError",
+    "Deliver",
     "Delivery",
     "DiskFullError",
     "ExchangeInfo",
     "ExchangeNotFoundError",
     "FencedError",
+    "GetOk",
     "GroupDescription",
     "GroupError",
     "InvalidNameError",
@@ -121,7 +136,10 @@ __all__ = [
     "RequestTimeoutError",
     "ResourceLockedError",
     "Retry",
+    "Returned",
     "SettlementError",
+    "ShareConsumer",
+    "ShareRecord",
     "Store",
     "StoreFailedError",
     "StoreLockedError",

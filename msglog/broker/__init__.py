@@ -5,6 +5,7 @@ directory. Imported by `msglog` and the layers above; imports the cursors, the s
 """
 
 from msglog.broker.broker import Broker
+from msglog.broker.channel import Cancelled, Channel, ChannelEvent, Closed, Confirmed, Deliver, GetOk, Returned
 from msglog.broker.consumer import QueueConsumer
 from msglog.broker.declaring import ExchangeInfo, QueueInfo
 from msglog.broker.delivery import Delivery
@@ -19,13 +20,21 @@ from msglog.store import register_face, register_model, register_service
 __all__ = [
     "Binding",
     "Broker",
+    "Cancelled",
+    "Channel",
+    "ChannelEvent",
+    "Closed",
+    "Confirmed",
+    "Deliver",
     "Delivery",
     "ExchangeInfo",
+    "GetOk",
     "Message",
     "Properties",
     "QueueConsumer",
     "QueueInfo",
     "QueueSubscription",
+    "Returned",
 ]
 
 register_model(BrokerModel)

@@ -7,7 +7,7 @@ some lanes with at most one event goes the short way (`append_all`). Imported by
 from collections.abc import Iterable
 from typing import Any
 
-from msglog.broker.lane import Lane, Stored
+from msglog.broker.lane import Lane
 from msglog.cursors import CursorModel
 from msglog.storage import Engine, Stream, encode_body
 
@@ -71,7 +71,8 @@ class Batch:
             number = self._write_planned()
         for lane, base in bases:
             for place, (meta, body) in enumerate(entries[lane]):
-                lane.appended(Stored(base + place, now_ms, meta, body))
+                if lane.buffered == base + place:
+                    lane.appended((base + place, now_ms, meta, body))
         return number
 
     def _write_planned(self) -> int:

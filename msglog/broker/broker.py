@@ -4,11 +4,11 @@ Exported by `msglog`; imported by the layers above.
 """
 
 from msglog.broker.consuming import Consuming
-from msglog.broker.declaring import Declaring
+from msglog.broker.opening import Opening
 from msglog.broker.publishing import Publishing
 
 
-class Broker(Declaring, Publishing, Consuming):
+class Broker(Opening, Publishing, Consuming):
     """Exchanges, queues and acknowledgements, in the shape of RabbitMQ's, in one directory or in memory.
 
     Arguments:

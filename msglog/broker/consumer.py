@@ -13,7 +13,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Self
 
-from msglog.broker.delivery import Delivery, OnError
+from msglog.broker.delivery import Delivery, OnError, Terms
 from msglog.broker.queue import Queue
 from msglog.broker.subscriber import Subscriber, Taken, Wait
 from msglog.broker.vhost import VirtualHost
@@ -137,7 +137,7 @@ class QueueConsumer:
     def __init__(self, vhost: VirtualHost, subscriber: Subscriber, on_error: OnError) -> None:
         self._vhost = vhost
         self._subscriber = subscriber
-        self._on_error: OnError = on_error
+        self._terms = Terms(vhost, subscriber, on_error)
         self._taking = Taking(vhost, subscriber)
         self._closed = False
 
@@ -165,8 +165,7 @@ class QueueConsumer:
         taken = self._taking.take(timeout)
         if taken is None:
             return None
-        subscriber = self._subscriber
-        return Delivery(self._vhost, subscriber.queue, subscriber, taken, self._on_error, self)
+        return Delivery(self._terms, self, *taken)
 
     def iter(self, timeout: float | None = None) -> Iterator[Delivery]:
         """Yield messages until none has come for `timeout` seconds; 0 takes what is there, None goes on for ever."""

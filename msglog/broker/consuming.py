@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any
 
 from msglog.broker.consumer import QueueConsumer, Taking, check_timeout
-from msglog.broker.delivery import Delivery, OnError
+from msglog.broker.delivery import Delivery, OnError, Terms
 from msglog.broker.handle import BrokerHandle
 from msglog.broker.history import settled_messages
 from msglog.broker.message import Message, combined
@@ -19,7 +19,7 @@ from msglog.broker.subscriber import Subscriber
 from msglog.broker.subscription import DeliveryCallback, QueueSubscription
 from msglog.broker.vhost import Publication
 from msglog.checks import MAX_INT64, check_flag, check_integer, wrong_type
-from msglog.errors import InvalidOptionError, QueueNotFoundError, RequestTimeoutError
+from msglog.errors import InvalidOptionError, RequestTimeoutError
 from msglog.retry import Retry
 from msglog.waiting import Waiter
 
@@ -40,49 +40,35 @@ class Consuming(BrokerHandle):
         `AccessRefusedError` while somebody consumes exclusively, `CorruptionError`, `ReadOnlyError`, `ClosedError`.
         Safe for any number of threads.
         """
-        vhost = self._vhost
-        self._check_writable()
-        if no_ack is not False and no_ack is not True:
-            check_flag("no_ack", no_ack)
-        found = vhost.queue(queue, self._connection)
-        getter = self._getter(found)
-        if timeout == 0 and not no_ack and not found.line and not vhost.has_abandoned:
+        getter = self._connection.getters.get(queue) if queue.__class__ is str else None
+        if getter is not None and timeout == 0 and no_ack is False:
+            vhost = self._vhost
             with vhost.lock:
-                if found.exclusive_consumer is not None:
-                    vhost.check_may_consume(found, getting=True)
-                taken = None if found.deleted else vhost.take(found, getter)
-                if vhost.news:
-                    vhost.attend()
-                if found.effective.expires_ms is not None:
-                    vhost.touch(found)
-            if taken is not None:
-                return Delivery(vhost, found, getter, taken, _DEFAULT_RETRY, None)
-            if found.deleted:
-                raise QueueNotFoundError(f"no queue '{queue}' in vhost '/'", queue=queue)
-            if not (vhost.journaled and found.has_unseen()):
-                return None
-        return self._get_waiting(found, getter, check_timeout(timeout), no_ack=no_ack)
+                found = vhost.take_plain(getter.queue, getter.subscriber)
+            if found is not None:
+                return Delivery(getter, None, found[0], found[1], False, 0)  # noqa: FBT003
+        return self._get(queue, check_timeout(timeout), no_ack=check_flag("no_ack", no_ack))
 
-    def _get_waiting(self, queue: Queue, getter: Subscriber, timeout: float | None, *, no_ack: bool) -> Delivery | None:
-        vhost = self._vhost
+    def _get(self, name: str, timeout: float | None, *, no_ack: bool) -> Delivery | None:
+        """Take a message the long way: every check, and waiting."""
+        vhost = self._vhost_to_write()
+        queue = vhost.queue(name, self._connection)
         with vhost.lock:
             vhost.check_may_consume(queue, getting=True)
             vhost.touch(queue)
+            getter = self._getter(queue)
         if no_ack:
-            getter = Subscriber(queue, no_ack=True, registered=False)
-        taken = Taking(vhost, getter).take(timeout)
-        if taken is None:
-            return None
-        return Delivery(vhost, queue, getter, taken, _DEFAULT_RETRY, None)
+            getter = Terms(vhost, Subscriber(queue, no_ack=True, registered=False), _DEFAULT_RETRY)
+        taken = Taking(vhost, getter.subscriber).take(timeout)
+        return None if taken is None else Delivery(getter, None, *taken)
 
-    def _getter(self, queue: Queue) -> Subscriber:
+    def _getter(self, queue: Queue) -> Terms:
+        """Return the terms of a queue's deliveries outside of consumers. Under the lock."""
         getters = self._connection.getters
-        getter = getters.get(queue)
-        if getter is None:
-            with self._vhost.lock:
-                for known in [known for known in getters if known.deleted]:
-                    del getters[known]
-                getter = getters.setdefault(queue, Subscriber(queue, registered=False))
+        getter = getters.get(queue.name)
+        if getter is None or getter.queue is not queue:
+            subscriber = Subscriber(queue, registered=False)
+            getter = getters[queue.name] = Terms(self._vhost, subscriber, _DEFAULT_RETRY)
         return getter
 
     def peek(self, queue: str, limit: int = 10) -> list[Message]:

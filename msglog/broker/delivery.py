@@ -11,8 +11,7 @@ from typing import Any, Literal, Self
 from msglog.broker.lane import Lane, Stored
 from msglog.broker.message import Message, check_body, combined, with_mode
 from msglog.broker.properties import Properties
-from msglog.broker.queue import Queue
-from msglog.broker.subscriber import Subscriber, Taken
+from msglog.broker.subscriber import Subscriber
 from msglog.broker.vhost import Publication, VirtualHost
 from msglog.checks import check_flag, check_integer
 from msglog.errors import InvalidOptionError, SettlementError
@@ -20,6 +19,19 @@ from msglog.retry import Retry
 
 OnError = Retry | Literal["requeue", "reject"]
 _MOST_DELAY_MS = 10 * 366 * 86_400_000
+
+
+class Terms:
+    """What all deliveries of one consumer, or of one connection's calls of `get` on a queue, have in common."""
+
+    __slots__ = ("no_ack", "on_error", "queue", "subscriber", "vhost")
+
+    def __init__(self, vhost: VirtualHost, subscriber: Subscriber, on_error: OnError) -> None:
+        self.vhost = vhost
+        self.subscriber = subscriber
+        self.queue = subscriber.queue
+        self.no_ack = subscriber.no_ack
+        self.on_error: OnError = on_error
 
 
 class Delivery(Message):
@@ -33,41 +45,32 @@ class Delivery(Message):
     sync, at most `sync_interval_ms` later; a power cut before that delivers the message again. Safe for any thread.
     """
 
-    __slots__ = ("_keeper", "_lane", "_on_error", "_queue", "_settled", "_stored", "_subscriber", "_vhost",
-                 "delivery_count", "redelivered")  # fmt: skip
-
-    delivery_count: int
-    redelivered: bool
-    _keeper: object
-    _lane: Lane
-    _on_error: OnError
-    _queue: Queue
-    _settled: bool
-    _stored: Stored
-    _subscriber: Subscriber
-    _vhost: VirtualHost
+    __slots__ = ("_keeper", "_lane", "_settled", "_terms", "delivery_count", "redelivered")
 
     def __init__(
-        self, vhost: VirtualHost, queue: Queue, subscriber: Subscriber, taken: Taken, on_error: OnError, keeper: object
+        self,
+        terms: Terms,
+        keeper: object,
+        lane: Lane,
+        stored: Stored,
+        redelivered: bool,  # noqa: FBT001 as it stands in `Taken`
+        deliveries: int,
     ) -> None:
-        # `keeper` lives as long as the delivery does: a consumer is not collected while somebody works on its messages.
-        self._lane, stored, self.redelivered, self.delivery_count = taken
         self.body = stored[3]
-        self.timestamp_ms = stored[1]
-        self._meta = None
-        self._packed = stored[2]
-        self._vhost = vhost
-        self._queue = queue
+        self.redelivered = redelivered
+        self.delivery_count = deliveries
         self._stored = stored
-        self._subscriber = subscriber
-        self._settled = subscriber.no_ack
-        self._on_error = on_error
+        self._meta = None
+        self._lane = lane
+        self._terms = terms
+        # It lives as long as the delivery: a consumer is not collected while somebody works on its messages.
         self._keeper = keeper
+        self._settled = terms.no_ack
 
     @property
     def queue(self) -> str:
         """The name of the queue it came from."""
-        return self._queue.name
+        return self._terms.queue.name
 
     @property
     def settled(self) -> bool:
@@ -79,14 +82,14 @@ class Delivery(Message):
 
         Raises `SettlementError` when it was settled, or went back to its queue because its consumer was closed.
         """
-        vhost, subscriber = self._vhost, self._subscriber
+        terms = self._terms
+        vhost = terms.vhost
         with vhost.lock:
-            if self._settled or not vhost.settle(self._lane, subscriber, self._stored[0]):
+            if self._settled or not vhost.settle(self._lane, terms.subscriber, self._stored[0]):
                 raise self._refusal()
             self._settled = True
-            if self._queue.line:
-                vhost.news[self._queue] = None
-            if vhost.news or vhost.has_abandoned:
+            if terms.queue.line.front is not None or vhost.news or vhost.has_abandoned or terms.subscriber.waits:
+                vhost.news[terms.queue] = None
                 vhost.attend()
 
     def nack(self, requeue: bool = True, *, delay_ms: int = 0) -> None:  # noqa: FBT001, FBT002 as AMQP has it
@@ -98,11 +101,12 @@ class Delivery(Message):
         """
         check_flag("requeue", requeue)
         check_integer("delay_ms", delay_ms, 0, _MOST_DELAY_MS)
-        vhost = self._vhost
+        terms = self._terms
+        vhost = terms.vhost
         with vhost.lock:
             if self._settled:
                 raise self._refusal()
-            place = (self._queue, self._lane, self._subscriber, self._stored)
+            place = (terms.queue, self._lane, terms.subscriber, self._stored)
             if not requeue:
                 done = vhost.reject(*place)
             elif delay_ms:
@@ -112,8 +116,7 @@ class Delivery(Message):
             if not done:
                 raise self._refusal()
             self._settled = True
-            if self._queue.line:
-                vhost.news[self._queue] = None
+            vhost.news[terms.queue] = None  # there may be room for another one now
             vhost.attend()
 
     def reject(self) -> None:
@@ -142,13 +145,13 @@ class Delivery(Message):
             own = own._replace(correlation_id=asked.correlation_id)
         own = with_mode(own, persistent=asked.delivery_mode != 1)
         publication = Publication("", asked.reply_to, check_body(body), own)
-        return self._vhost.publish(publication).queues > 0
+        return self._terms.vhost.publish(publication).queues > 0
 
     def _refusal(self) -> SettlementError:
         if self._settled:
             return SettlementError("the delivery was settled already")
-        if self._queue.deleted:
-            return SettlementError(f"the delivery is gone with its queue {self._queue.name!r}")
+        if self._terms.queue.deleted:
+            return SettlementError(f"the delivery is gone with its queue {self._terms.queue.name!r}")
         return SettlementError("the delivery went back to its queue: its consumer, broker or store was closed")
 
     def __enter__(self) -> Self:
@@ -163,7 +166,7 @@ class Delivery(Message):
             self.ack()
         else:
             with suppress(SettlementError):  # it went back meanwhile: the exception of the block is what counts
-                self.apply(self._on_error if isinstance(error, Exception) else "requeue")
+                self.apply(self._terms.on_error if isinstance(error, Exception) else "requeue")
 
     def apply(self, on_error: OnError) -> None:
         """Do what is to be done after a failure: back off, requeue or reject."""
@@ -180,4 +183,4 @@ class Delivery(Message):
 
     def __repr__(self) -> str:
         state = "settled" if self._settled else "in hand"
-        return f"<Delivery queue={self._queue.name!r} {state} body=<{len(self.body)} bytes>>"
+        return f"<Delivery queue={self._terms.queue.name!r} {state} body=<{len(self.body)} bytes>>"

@@ -9,21 +9,21 @@ import warnings
 from typing import Any, Unpack
 from weakref import WeakSet
 
-from msglog.broker.queue import Queue
-from msglog.broker.subscriber import Subscriber
+from msglog.broker.delivery import Terms
 from msglog.broker.vhost import VirtualHost
+from msglog.clock import SystemClock
 from msglog.errors import ClosedError, MsglogError
 from msglog.store import Closeable, Store, StoreFace, StoreOptions
 
 
 class Connection:
-    """What belongs to one handle: its calls of `get`, by queue, and its channels. Exclusive queues have it as owner.
+    """What belongs to one handle: its calls of `get`, and its channels. Exclusive queues have it as their owner.
 
-    `getters` takes part in nothing but counting: a getter is no consumer of its queue.
+    A getter, by the name of its queue, holds what was got and not settled; it is no consumer of its queue.
     """
 
     def __init__(self) -> None:
-        self.getters: dict[Queue, Subscriber] = {}
+        self.getters: dict[str, Terms] = {}
         # The insides of its open channels, by number: an error that ends the connection ends them all.
         self.channels: dict[int, Any] = {}
 
@@ -38,6 +38,12 @@ class BrokerHandle(StoreFace):
         super().__init__(path_or_store, given)
         self._vhost = VirtualHost.of(self._core)
         self._connection = Connection()
+        # Bound once: looking them up at each publication would cost a tenth of it.
+        self._routes = self._vhost.routes
+        self._model = self._vhost.model
+        self._append = self._engine.append
+        self._now_ms = self._core.clock.now_ms
+        self._system_time = isinstance(self._core.clock, SystemClock)
         # Consumers and subscriptions made through this handle: they end with it.
         self._children: WeakSet[Closeable] = WeakSet()
 
@@ -56,6 +62,9 @@ class BrokerHandle(StoreFace):
 
     def _end(self) -> None:
         vhost = self._vhost
+        # From now on the short ways find nothing, and ask why.
+        getters, self._connection.getters = self._connection.getters, {}
+        self._routes = {}
         # Subscriptions first: a consumer closed under one would make its callbacks fail.
         for child in sorted(self._children, key=lambda one: not hasattr(one, "join")):
             child.close()
@@ -63,8 +72,9 @@ class BrokerHandle(StoreFace):
             if vhost.closed or self._engine.readonly or self._engine.closed:
                 return
             try:
-                for getter in self._connection.getters.values():
-                    vhost.release(getter)
+                for getter in getters.values():
+                    if not getter.queue.deleted:
+                        vhost.release(getter.subscriber)
                 vhost.remove_transient(self._connection)
                 vhost.attend()
             except MsglogError as error:

@@ -1,7 +1,7 @@
 """A lane: one stream of a queue's messages with its cursor, and what was read ahead of it.
 
 An ordinary queue has one lane, a queue with priorities one for each priority in use. Used under the broker's lock
-only. Invariant: `buffer` holds messages of rising offsets below `_buffered`, none missing between the first and the
+only. Invariant: `buffer` holds messages of rising offsets below `buffered`, none missing between the first and the
 last but what was settled; what the cursor has passed is dropped from it when it is met. Memory is bounded by one frame,
 or by what was published last: never by the backlog. Imported by the rest of the broker.
 """
@@ -17,6 +17,9 @@ from msglog.storage import Frame, Reader, Stream
 # What was published last stays in memory, so that a consumer that keeps up never reads it back.
 _KEPT_MESSAGES: Final = 128
 _KEPT_BYTES: Final = 1024
+
+
+_new_stored = tuple.__new__  # half of what the constructor costs
 
 
 class Stored(NamedTuple):
@@ -42,11 +45,11 @@ class Lane:
 
     __slots__ = (
         "_before",
-        "_buffered",
         "_frame",
         "_reader",
         "_returned_reader",
         "buffer",
+        "buffered",
         "cursor",
         "priority",
         "retired_at",
@@ -61,7 +64,7 @@ class Lane:
         self.cursor = cursor
         self.priority = priority
         self.buffer: deque[Stored] = deque()
-        self._buffered = cursor.next
+        self.buffered = cursor.next
         self._reader: Reader | None = None
         self._returned_reader: Reader | None = None
         self._frame: Frame | None = None
@@ -127,7 +130,7 @@ class Lane:
         if frame is None:
             return None
         self.buffer.extend(messages_of(frame, offset))
-        self._buffered = frame.next_offset
+        self.buffered = frame.next_offset
         if self.buffer and self.buffer[0][0] == offset:
             return self.buffer[0]
         # Compaction removed what lay at `next`: after a crash it may have been settled without being delivered.
@@ -183,16 +186,20 @@ class Lane:
             if self._before is not None:
                 self.returned_bytes += size
 
-    def appended(self, stored: Stored) -> None:
-        """Keep what was just published for a consumer that has come to it."""
-        if self._buffered == stored[0] and len(self.buffer) < _KEPT_MESSAGES and len(stored[3]) <= _KEPT_BYTES:
-            self.buffer.append(stored)
-            self._buffered = stored[0] + 1
+    def appended(self, stored: tuple[int, int, bytes, bytes]) -> None:
+        """Keep what was just published, and is next to be read ahead, for a consumer that has come to it.
+
+        Called without a lock: at worst the buffer gets a message twice, or out of order. Who takes from it looks at the
+        offset, and reads the stream where it is not the right one.
+        """
+        if len(self.buffer) < _KEPT_MESSAGES and len(stored[3]) <= _KEPT_BYTES:
+            self.buffer.append(_new_stored(Stored, stored))
+            self.buffered = stored[0] + 1
 
     def forget_buffer(self) -> None:
         """Drop what was read ahead, and counts that may be wrong now."""
         self.buffer.clear()
-        self._buffered = self.cursor.next
+        self.buffered = self.cursor.next
         self._frame = None
         self._before = None
 

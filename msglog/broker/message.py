@@ -26,12 +26,11 @@ class Message:
     yet. Raises `InvalidTypeError` or `InvalidOptionError`. A `repr` shows sizes, never contents.
     """
 
-    __slots__ = ("_meta", "_packed", "body", "timestamp_ms")
+    __slots__ = ("_meta", "_stored", "body")
 
     body: bytes
-    timestamp_ms: int
     _meta: Meta | None
-    _packed: bytes
+    _stored: Stored
 
     def __init__(
         self,
@@ -44,37 +43,36 @@ class Message:
         expiration_ms: int | None = None,
     ) -> None:
         self.body = check_body(body)
-        self.timestamp_ms = 0
-        self._packed = b""
+        self._stored = Stored(-1, 0, b"", body)
         own = combined(properties, headers, priority, expiration_ms)
         self._meta = Meta("", check_routing_key(routing_key), own)
 
     @classmethod
-    def stored(cls, stored: Stored) -> Self:
-        """Return the message as it lies in a queue."""
+    def stored(cls, stored: Stored, meta: Meta | None = None) -> Self:
+        """Return the message as it lies in a queue; `meta` is given for one that was in none."""
         message = cls.__new__(cls)
-        message.body = stored.body
-        message.timestamp_ms = stored.timestamp_ms
-        message._meta = None  # noqa: SLF001 its own class
-        message._packed = stored.meta  # noqa: SLF001 its own class
+        message.body = stored[3]
+        message._stored = stored  # noqa: SLF001 its own class
+        message._meta = meta  # noqa: SLF001 its own class
         return message
 
     @classmethod
     def published(cls, publication: Publication, now_ms: int) -> Self:
         """Return the message that an answer brought, which was in no queue."""
-        message = cls.__new__(cls)
-        message.body = publication.body
-        message.timestamp_ms = now_ms
-        message._meta = Meta(publication.exchange, publication.routing_key, publication.properties)  # noqa: SLF001 its own class
-        message._packed = b""  # noqa: SLF001 its own class
-        return message
+        meta = Meta(publication.exchange, publication.routing_key, publication.properties)
+        return cls.stored(Stored(-1, now_ms, b"", publication.body), meta)
 
     def _metadata(self) -> Meta:
         meta = self._meta
         if meta is None:
             # Kept: headers are made anew for every caller, and this message's are its own.
-            meta = self._meta = unpack_meta(self._packed)
+            meta = self._meta = unpack_meta(self._stored[2])
         return meta
+
+    @property
+    def timestamp_ms(self) -> int:
+        """When it was enqueued, in milliseconds since 1970."""
+        return self._stored[1]
 
     @property
     def exchange(self) -> str:

@@ -111,7 +111,8 @@ class BrokerModel:
             self._add_exchange(name, options)
         for queue_id, name, options, may_expire, lanes in snapshot["queues"]:
             self._add_queue(queue_id, name, options)
-            self.queue_ids[queue_id].may_expire = may_expire
+            if may_expire:
+                self._note_expiring(queue_id)
             for priority, stream_id, cursor_id, retired in lanes:
                 self._add_lane(queue_id, priority, stream_id, cursor_id)
                 self.queue_ids[queue_id].lanes[-1].retired_at = [(end, at) for end, at in retired]
@@ -211,13 +212,16 @@ class BrokerModel:
         self.version += 1
 
     def _note_expiring(self, queue_id: int) -> None:
-        self.queue_ids[queue_id].may_expire = True
+        queue = self.queue_ids[queue_id]
+        queue.may_expire = True
+        queue.look_plain()
 
     def _remove_queue(self, queue_id: int) -> None:
         queue = self.queue_ids.pop(queue_id, None)
         if queue is None:
             return
         queue.deleted = True
+        queue.look_plain()
         queue.plain = False
         del self.queues[queue.name]
         self.orphans += self.topology.remove_queue(queue.name)

@@ -5,15 +5,16 @@ A plain persistent message to queues without limits takes the short way: one loo
 """
 
 from collections.abc import Iterable, Mapping
+from time import time_ns
 from typing import Any
 
 from msglog.broker.handle import BrokerHandle
 from msglog.broker.message import Message, check_body, check_routing_key, combined, waits_for_sync, with_mode
 from msglog.broker.properties import Properties
 from msglog.broker.rules.names import queue_not_found
-from msglog.broker.vhost.publishing import Publication, Published
+from msglog.broker.vhost.publishing import Publication, Published, Route
 from msglog.checks import check_flag, check_integer, wrong_type
-from msglog.errors import PublishRejectedError
+from msglog.errors import ClosedError, PublishRejectedError
 
 _MOST_DELAY_MS = 10 * 366 * 86_400_000
 _PAIR = 2
@@ -66,17 +67,29 @@ class Publishing(BrokerHandle):
             and persistent is True
             and (mandatory is False or mandatory is True)
             and type(body) is bytes
-            and not self._closed
         ):
-            vhost = self._vhost
             try:
-                route = vhost.route(exchange, routing_key)
-            except TypeError:
-                route = None  # a key that cannot be one: the long way tells
+                route = self._routes[exchange, routing_key]
+            except (KeyError, TypeError):
+                route = None
+            if route is None or route.version != self._model.version:
+                route = self._find_route(exchange, routing_key)
             if route is not None and len(body) <= route.limit:
-                count = vhost.publish_plain(route, body)
-                if count is not None:
-                    return count
+                now_ms = time_ns() // 1_000_000 if self._system_time else self._now_ms()
+                lane = route.only
+                try:
+                    if lane is None:
+                        return self._vhost.append_to_all(route, body, now_ms)
+                    meta = route.meta
+                    offset = self._append(lane.stream, body, now_ms, meta)
+                except ClosedError:
+                    pass  # the queue was deleted at this moment, or the store was closed: the long way tells
+                else:
+                    if lane.buffered == offset:
+                        lane.appended((offset, now_ms, meta, body))
+                    if route.pushed or route.version != self._model.version:
+                        self._vhost.look_after(route)
+                    return 1
         own = with_mode(combined(properties, headers, priority, expiration_ms), persistent=persistent)
         return self._publish(exchange, routing_key, body, own, delay_ms, mandatory)
 
@@ -143,6 +156,14 @@ class Publishing(BrokerHandle):
             vhost.wait_and_attend(number)
         _raise_refused(tuple(refused))
         return copies
+
+    def _find_route(self, exchange: str, routing_key: str) -> Route | None:
+        """Return the short way for a message, None when it has to go the long one."""
+        if self._closed or not isinstance(exchange, str) or not isinstance(routing_key, str):
+            return None
+        vhost = self._vhost
+        with vhost.lock:
+            return vhost.route(exchange, routing_key)
 
     def _publication(self, exchange: str, message: tuple[str, bytes] | Message, *, persistent: bool) -> Publication:
         if isinstance(message, Message):

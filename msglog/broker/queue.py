@@ -44,6 +44,7 @@ class Queue:
         "plain",
         "policy",
         "pushed_to",
+        "simple",
     )
 
     only: Lane | None
@@ -74,6 +75,8 @@ class Queue:
         self.expires_timer: Timer | None = None
         self.last_used_ms = 0
         self.plain = False
+        # The only lane, if taking a message from it needs no thought.
+        self.simple: Lane | None = None
         self.apply_policy(None)
 
     # Definition
@@ -85,7 +88,7 @@ class Queue:
         self.look_plain()
 
     def look_plain(self) -> None:
-        """Find out whether publishing to it is nothing but appending: then `only` takes the message as it is."""
+        """Find out whether publishing is nothing but appending to `only`, and taking nothing but reading from it."""
         options = self.effective
         self.plain = (
             options.max_length is None
@@ -94,6 +97,17 @@ class Queue:
             and options.message_ttl_ms is None
             and self.only is not None
         )
+        self.simple = None
+        if (
+            options.message_ttl_ms is None
+            and options.delivery_limit is None
+            and options.max_length_bytes is None
+            and options.expires_ms is None
+            and self.exclusive_consumer is None
+            and not self.may_expire
+            and not self.deleted
+        ):
+            self.simple = self.only
 
     def add_lane(self, stream: Stream, cursor: Cursor[Holder], priority: int, segment_bytes: int) -> None:
         """Add the lane of a priority; one that is there stays."""

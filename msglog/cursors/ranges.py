@@ -56,9 +56,11 @@ class OffsetRanges:
 
     def within(self, first: int, end: int, *, clipped: bool = True) -> list[tuple[int, int]]:
         """Return the ranges that overlap `[first, end)`, cut to it unless `clipped` is False."""
+        found: list[tuple[int, int]] = []
+        if first >= end:
+            return found
         ends = self._ends
         place = max(0, ends.bisect_right(first) - 1)
-        found: list[tuple[int, int]] = []
         for start in ends.islice(place):
             if start >= end:
                 break
@@ -81,24 +83,11 @@ class OffsetRanges:
         """Return the lowest offset, None when there is none."""
         return self._ends.keys()[0] if self._ends else None
 
-    def pop_first(self) -> int:
-        """Take the lowest offset out and return it. Raises `IndexError` when there is none."""
-        first, end = self._ends.popitem(0)
-        self.count -= 1
-        if first + 1 < end:
-            self._ends[first + 1] = end
-        return first
-
     def take_from(self, offset: int) -> int:
         """Take the range that begins at `offset` out and return its end; `offset` itself when there is none."""
         end = self._ends.pop(offset, offset)
         self.count -= end - offset
         return end
-
-    def clear(self) -> None:
-        """Take everything out."""
-        self._ends.clear()
-        self.count = 0
 
     def __contains__(self, offset: int) -> bool:
         place = self._ends.bisect_right(offset)

@@ -1,6 +1,6 @@
 """The Kafka-shaped model: topics, producers, consumer groups.
 
-Importing it makes it known to the store: its two models, `store.log`, and background cleaning. Imported by
+Importing it makes it known to the store: its models, `store.log`, and background cleaning. Imported by
 `msglog` and the layers above; imports `store` and below, never the broker.
 """
 
@@ -10,12 +10,16 @@ from msglog.log.groups import GroupsModel
 from msglog.log.log import Log
 from msglog.log.model import LogModel
 from msglog.log.producer import Producer
+from msglog.log.share.consumer import ShareConsumer
+from msglog.log.share.model import ShareModel
+from msglog.log.share.record import ShareRecord
 from msglog.log.subscription import Subscription
 from msglog.store import register_face, register_model, register_service
 
-__all__ = ["Consumer", "Log", "Producer", "Subscription"]
+__all__ = ["Consumer", "Log", "Producer", "ShareConsumer", "ShareRecord", "Subscription"]
 
 register_model(LogModel)
 register_model(GroupsModel)
+register_model(ShareModel)
 register_face("log", Log)
 register_service(BackgroundCleaning.name, BackgroundCleaning)

@@ -12,6 +12,7 @@ from msglog.log.handle import LogHandle
 from msglog.log.model import LogModel
 from msglog.log.rules.names import check_topic_name
 from msglog.log.rules.topic_config import TopicConfig
+from msglog.log.share.model import ShareModel
 from msglog.log.topic import Topic
 from msglog.storage import Commit
 from msglog.storage.codecs import codec_named
@@ -87,7 +88,7 @@ class TopicAdmin(LogHandle):
         self._cleaning.reconsider()
 
     def delete_topic(self, name: str) -> None:
-        """Remove a topic with its records; offsets that groups committed for it go, too.
+        """Remove a topic with its records; what groups committed and settled in it goes, too.
 
         Raises `TopicNotFoundError`, `InvalidTypeError`, `ReadOnlyError`, `ClosedError`.
         """
@@ -96,6 +97,7 @@ class TopicAdmin(LogHandle):
             topic = self._model.topic(name)
             commit = self._engine.begin()
             commit.record(LogModel.section, ["delete", topic.id])
+            ShareModel.of(self._engine).record_topic_deleted(commit, topic.id)
             for stream in topic.partitions:
                 commit.delete_stream(stream)
             number = commit.write()

@@ -32,6 +32,7 @@ from msglog.log.model import LogModel
 from msglog.log.rules.coordinator import Group
 from msglog.log.rules.membership import JoinRequest
 from msglog.log.rules.rebalance import Sync
+from msglog.log.share.model import ShareModel
 from msglog.storage import Commit
 from msglog.store import StoreCore
 from msglog.types import TopicPartition
@@ -54,6 +55,7 @@ class Coordination:
         self._now_ms = core.clock.monotonic_ms
         self._log = cast(LogModel, core.engine.models[LogModel.section])
         self._model = cast(GroupsModel, core.engine.models[GroupsModel.section])
+        self._shares = ShareModel.of(core.engine)
         self._groups: dict[str, LiveGroup] = {}
         self._bells: WeakSet[Bell] = WeakSet()
         self._observers: dict[str, set[Waiter]] = {}
@@ -191,6 +193,7 @@ class Coordination:
 
     def record_offsets(self, commit: Commit, group: str, offsets: Mapping[TopicPartition, int]) -> None:
         """Make offsets that nobody needs to own part of a commit, under the store lock. Raises as `stage`."""
+        self._shares.check_free(group)
         committed = [self._checked(partition, offset) for partition, offset in offsets.items()]
         commit.record(GroupsModel.section, ["commit", group, committed])
 
@@ -250,6 +253,7 @@ class Coordination:
         live.ring()
 
     def _live_or_new(self, group: str) -> LiveGroup:
+        self._shares.check_free(group)
         self._take_up_abandoned()
         live = self._groups.get(group)
         if live is None:

@@ -1,4 +1,7 @@
-"""Looking at consumer groups, and moving or deleting those that nobody is in. Imported by the log's face."""
+"""Looking at groups, and moving or deleting those that nobody is in. Imported by the log's face.
+
+What is a share group's is done by `share.admin`.
+"""
 
 from collections.abc import Mapping
 from typing import cast
@@ -10,6 +13,8 @@ from msglog.log.groups import GroupsModel
 from msglog.log.model import LogModel
 from msglog.log.rules.coordinator import Group, GroupState
 from msglog.log.rules.names import check_group_name
+from msglog.log.share.admin import ShareAdmin
+from msglog.log.share.model import ShareModel
 from msglog.log.topic import Topic
 from msglog.storage import Stream
 from msglog.store import StoreCore
@@ -24,24 +29,32 @@ class GroupAdmin:
         self._coordination = Coordination.of(core)
         self._log = cast(LogModel, core.engine.models[LogModel.section])
         self._model = cast(GroupsModel, core.engine.models[GroupsModel.section])
+        self._shares = ShareModel.of(core.engine)
+        self._share_admin = ShareAdmin(core)
 
     def groups(self) -> list[str]:
-        """Return the names of the groups with members or committed offsets, sorted. Raises `ClosedError`."""
+        """Return the names of the groups with members or committed offsets, and of share groups, sorted.
+
+        Raises `ClosedError`.
+        """
         self._look()
         with self._engine.lock:
             stored = [group for group in self._model.offsets if self._model.committed_by(group)]
-            return sorted({*stored, *self._coordination.groups()})
+            return sorted({*stored, *self._coordination.groups(), *self._shares.groups})
 
     def describe(self, group: str) -> GroupDescription:
         """Return a group's members, generation, offsets and lag.
 
         The lag of a partition is its end minus the committed offset, None without a commit. It is told for
         partitions with a commit and for all partitions of topics that members subscribe to. The generation
-        of a group that had no members since the store was opened is 0. Raises `InvalidNameError`,
+        of a group that had no members since the store was opened is 0. Of a share group the offset is the one
+        below which all is settled, and the lag counts what is not settled. Raises `InvalidNameError`,
         `GroupError` when there is no such group, `ClosedError`.
         """
         check_group_name(group)
         self._look()
+        if group in self._shares.groups:
+            return self._share_admin.describe(group)
         with self._engine.lock:
             live, offsets = self._find(group)
             members = live.members() if live is not None else ()
@@ -78,6 +91,9 @@ class GroupAdmin:
         self._check_writable()
         found = self._log.topic(topic)
         offsets = _offsets_by_name(found, to) if to_timestamp_ms is None else _offsets_at(found, to, to_timestamp_ms)
+        if group in self._shares.groups:
+            self._engine.wait(self._share_admin.reset_offsets(group, found, offsets))
+            return
         with self._engine.lock:
             live = self._coordination.find(group)
             if live is not None:
@@ -98,6 +114,9 @@ class GroupAdmin:
         """
         check_group_name(group)
         self._check_writable()
+        if group in self._shares.groups:
+            self._engine.wait(self._share_admin.delete(group))
+            return
         with self._engine.lock:
             live, _ = self._find(group)
             if live is not None:

@@ -10,6 +10,7 @@ from typing import Literal
 from msglog.log.consumer import Consumer
 from msglog.log.group_admin import GroupAdmin
 from msglog.log.handle import LogHandle
+from msglog.log.share.consumer import DEFAULT_DELIVERY_LIMIT, DEFAULT_LOCK_MS, ShareConsumer
 from msglog.log.subscription import Subscription
 from msglog.retry import Retry
 from msglog.types import GroupDescription, Record, TopicPartition
@@ -20,7 +21,7 @@ _DEFAULT_RETRY = Retry()
 
 
 class Grouping(LogHandle):
-    """`consumer`, `subscribe`, `groups`, `describe_group`, `reset_offsets`, `delete_group`."""
+    """`consumer`, `share_consumer`, `subscribe`, `groups`, `describe_group`, `reset_offsets`, `delete_group`."""
 
     def consumer(
         self,
@@ -58,6 +59,29 @@ class Grouping(LogHandle):
             on_assign=on_assign,
             on_revoke=on_revoke,
             on_lost=on_lost,
+        )
+        self._store.attach_consumer(consumer)
+        return consumer
+
+    def share_consumer(
+        self,
+        *topics: str | re.Pattern[str],
+        group: str,
+        start: Literal["earliest", "latest"] = "earliest",
+        lock_ms: int = DEFAULT_LOCK_MS,
+        delivery_limit: int = DEFAULT_DELIVERY_LIMIT,
+    ) -> ShareConsumer:
+        """Return a member of a share group: workers that acknowledge the records of topics one by one.
+
+        `start` says where the group begins in a topic that is new to it. `lock_ms`: how long a record is in this
+        consumer's hand, in milliseconds of the store's clock. `delivery_limit`: how often a record is handed out. See
+        `ShareConsumer`. Raises `InvalidNameError`, `InvalidOptionError`, `InvalidTypeError`, `TopicNotFoundError`,
+        `GroupError` when the name is a consumer group's, `ReadOnlyError`, `ClosedError`. Durable as the store's `sync`
+        says when it returns.
+        """
+        self._check_open()
+        consumer = ShareConsumer(
+            self._core, topics, group=group, start=start, lock_ms=lock_ms, delivery_limit=delivery_limit
         )
         self._store.attach_consumer(consumer)
         return consumer

@@ -67,6 +67,7 @@ class Engine:
         "_process_lock",
         "_syncer",
         "append",
+        "append_settle",
         "cache",
         "checkpoint_sequence",
         "clock",
@@ -117,6 +118,8 @@ class Engine:
     The arguments: stream, value, timestamp in milliseconds and perhaps a key, whose types and sizes the caller has
     checked. Takes the lock itself. It is the writer's own method: a call in between would cost a tenth of the whole.
     """
+    append_settle: Append
+    """Write that some offsets of a cursor are settled; see `Writer.append_settle`. The writer's own method, too."""
 
     def __init__(self, filesystem: FileSystem, directory: str, options: Options, clock: Clock) -> None:
         self.filesystem = filesystem
@@ -157,6 +160,7 @@ class Engine:
         self._follower = Follower(self)
         self.cache.on_missing = self.refresh
         self.append = self._refuse_append
+        self.append_settle = self._refuse_append
         self.writer: DirectWriter | JournalWriter
 
     def _make_lock(self) -> None:
@@ -235,7 +239,7 @@ class Engine:
             self.page_slots = self._page.slots
         journaled = self.options.sync == "commit" and self.filesystem.durable
         self.writer = DirectWriter(self)
-        self.append = self.writer.append
+        self.append, self.append_settle = self.writer.append, self.writer.append_settle
         if not self.filesystem.durable:
             return
         if journaled or recovered.needs_checkpoint:
@@ -247,7 +251,7 @@ class Engine:
         if journaled:
             self._journal = self._open_journal()
             self.writer = JournalWriter(self, self._journal)
-            self.append = self.writer.append
+            self.append, self.append_settle = self.writer.append, self.writer.append_settle
         self.filesystem.unlink(self.path(FAILED))
         if self._page is not None:
             self._page.begin(self.life, self.commit_number)
@@ -361,8 +365,8 @@ class Engine:
         self.clear_obstacle()
         return Commit(self)
 
-    def _refuse_append(self, _stream: Stream, _value: bytes, _timestamp_ms: int, _key: bytes | None = None) -> int:
-        """Stand in for `append` where nothing may be written."""
+    def _refuse_append(self, *_arguments: Any) -> int:
+        """Stand in for `append` and `append_settle` where nothing may be written."""
         self.begin()
         raise AssertionError("a readonly engine begins no commit")
 

@@ -5,10 +5,11 @@ Used under the broker's lock, but for `wake` and `note_unseen`. Imported by the 
 
 from typing import TYPE_CHECKING
 
-from msglog.broker.channel.events import Cancelled
-from msglog.broker.channel.inbox import Pushed
+from msglog.broker.channel.events import Cancelled, Deliver
 from msglog.broker.queue import Queue
+from msglog.broker.rules.dead_letters import without_bcc
 from msglog.broker.subscriber import Subscriber, Taken
+from msglog.broker.vhost import Publication
 
 if TYPE_CHECKING:
     from msglog.broker.channel.session import Session
@@ -71,7 +72,7 @@ class ChannelConsumer(Subscriber):
             session.pushed += 1
         inbox = session.inbox
         inbox.bytes_in += len(taken[1][3])
-        inbox.put(Pushed(self, tag, taken))
+        inbox.put((self, tag, taken))
 
     def wake(self) -> None:
         """Hear that the queue's stream has grown, or that the message at its head cannot be read."""
@@ -97,3 +98,16 @@ class ReplyConsumer:
     def __init__(self, tag: str, address: str) -> None:
         self.tag = tag
         self.address = address
+
+    def deliver(self, delivery_tag: int, answer: Publication) -> Deliver:
+        """Return an answer as it is told."""
+        exchange, routing_key, body, properties = answer
+        return Deliver(
+            self.tag,
+            delivery_tag,
+            redelivered=False,
+            exchange=exchange,
+            routing_key=routing_key,
+            properties=without_bcc(properties),
+            body=body,
+        )

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from msglog.broker.channel.events import ChannelEvent, Confirmed, Deliver
+from msglog.broker.channel.events import ChannelEvent, Deliver
 from msglog.broker.properties import Properties
 from msglog.broker.rules.message_codec import unpack_meta
 from msglog.broker.subscriber import Taken
@@ -27,26 +27,17 @@ MOST_AHEAD: Final = 1000
 MOST_AHEAD_BYTES: Final = 8 << 20
 
 
-class Pushed:
-    """A message that was handed out to a consumer and not polled yet."""
+# A message that was handed out to a consumer and not polled yet: consumer, delivery tag, what was taken.
+Pushed = tuple["ChannelConsumer", int, Taken]
 
-    __slots__ = ("consumer", "tag", "taken")
 
-    def __init__(self, consumer: "ChannelConsumer", tag: int, taken: Taken) -> None:
-        self.consumer = consumer
-        self.tag = tag
-        self.taken = taken
-
-    def event(self) -> Deliver:
-        """Return it as it is told."""
-        _, stored, redelivered, count = self.taken
-        exchange, routing_key, properties, _ = unpack_meta(stored[2])
-        consumer = self.consumer
-        if consumer.tells_count:
-            properties = with_delivery_count(properties, count)
-        return tuple.__new__(
-            Deliver, (consumer.tag, self.tag, redelivered, exchange, routing_key, properties, stored[3], count)
-        )
+def deliver(pushed: Pushed) -> Deliver:
+    """Return a delivery as it is told."""
+    consumer, tag, (_, stored, redelivered, count) = pushed
+    exchange, routing_key, properties, _ = unpack_meta(stored[2])
+    if consumer.tells_count:
+        properties = with_delivery_count(properties, count)
+    return tuple.__new__(Deliver, (consumer.tag, tag, redelivered, exchange, routing_key, properties, stored[3], count))
 
 
 def with_delivery_count(properties: Properties, count: int) -> Properties:
@@ -55,7 +46,7 @@ def with_delivery_count(properties: Properties, count: int) -> Properties:
 
 
 class Inbox:
-    """Entries in order: deliveries not yet made events, lists of confirms, and events."""
+    """Entries in order: deliveries not yet made events (plain tuples), lists of confirms, and events."""
 
     __slots__ = ("_announced", "bytes_in", "bytes_out", "entries", "interrupted", "on_event", "waiter")
 
@@ -107,11 +98,14 @@ class Inbox:
         events: list[ChannelEvent] = []
         room = len(entries) if most is None else most
         while entries and room > len(events):
-            entry = entries.popleft()
+            try:
+                entry = entries.popleft()
+            except IndexError:
+                break  # another thread has closed the channel
             kind = type(entry)
-            if kind is Pushed:
-                self.bytes_out += len(entry.taken[1][3])
-                events.append(entry.event())
+            if kind is tuple:
+                self.bytes_out += len(entry[2][1][3])
+                events.append(deliver(entry))
             elif kind is list:
                 # Confirms that came together; what has no room stays in front.
                 allowed = len(entry) if most is None else room - len(events)
@@ -123,22 +117,21 @@ class Inbox:
                 events.append(entry)
         return events
 
-    def drop_pushed(self, tags: frozenset[int]) -> None:
-        """Take out deliveries that nobody saw and that are in their queues again. Under the broker's lock."""
-        kept = []
-        for entry in self.entries:
-            if type(entry) is Pushed and entry.tag in tags:
-                self.bytes_out += len(entry.taken[1][3])
-            else:
-                kept.append(entry)
-        self.entries.clear()
-        self.entries.extend(kept)
+    def drop(self, unwanted: Callable[[Any], bool]) -> list[Any]:
+        """Take out all entries that are `unwanted` and return them. Under the broker's lock.
 
-    def take_confirms(self) -> list[Confirmed]:
-        """Take out the confirms alone. By the channel's thread."""
-        confirms: list[Confirmed] = []
-        for entry in tuple(self.entries):
-            if type(entry) is list:
-                confirms += entry
-                entry.clear()
-        return confirms
+        Goes round once, so that an entry that the channel's thread takes out meanwhile is only its.
+        """
+        entries = self.entries
+        dropped: list[Any] = []
+        for _ in range(len(entries)):
+            try:
+                entry = entries.popleft()
+            except IndexError:
+                break  # the channel's thread has taken the rest
+            if unwanted(entry):
+                dropped.append(entry)
+            else:
+                entries.append(entry)
+        self.bytes_out += sum(len(entry[2][1][3]) for entry in dropped if type(entry) is tuple)
+        return dropped

@@ -59,6 +59,31 @@ class Handing(Removing):
                     cursor.deliveries[offset] = deliveries
             return Taken(lane, stored, redelivered, deliveries)
 
+    def take_plain(self, queue: Queue, subscriber: Subscriber) -> tuple[Lane, Stored] | None:
+        """Hand out the next message of a queue where nothing else is to be thought of, None in every other case.
+
+        Under the lock. Nothing was returned, nothing expires, no delivery is counted, nobody waits in line.
+        """
+        lane = queue.simple
+        if lane is None or queue.line.front is not None or self.has_abandoned or self.closed:
+            return None
+        cursor = lane.cursor
+        offset = cursor.next
+        if offset >= lane.stream.end or (
+            cursor.settled != offset and cursor.settled + cursor.done.count + len(cursor.unsettled) != offset
+        ):
+            return None
+        buffer = lane.buffer
+        stored = buffer.popleft() if buffer else None
+        if stored is None or stored[0] != offset:
+            stored = lane.head()
+            if stored is None or stored[0] != offset:
+                return None
+        cursor.unsettled[offset] = subscriber
+        cursor.next = offset + 1
+        subscriber.unsettled += 1
+        return lane, stored
+
     def _head_expired(self, queue: Queue) -> bool:
         head = queue.head()
         if head is None:
@@ -88,7 +113,7 @@ class Handing(Removing):
             return False
         holder.unsettled -= 1
         try:
-            self.engine.writer.append_settle(cursor, offset, offset + 1, self.now_ms())
+            self._append_settle(cursor, offset, offset + 1, self.now_ms())
         except BaseException:
             if offset in cursor.unsettled:
                 holder.unsettled += 1
@@ -99,7 +124,7 @@ class Handing(Removing):
 
     def _settle_offset(self, lane: Lane, offset: int) -> None:
         cursor = lane.cursor
-        self.engine.writer.append_settle(cursor, offset, offset + 1, self.now_ms())
+        self._append_settle(cursor, offset, offset + 1, self.now_ms())
         if cursor.settled >= lane.trim_check:
             self.tidy(lane)
 
@@ -128,16 +153,21 @@ class Handing(Removing):
         cursor, offset = lane.cursor, stored.offset
         if cursor.unsettled.get(offset) is not holder:
             return False
-        limit = queue.effective.delivery_limit
-        if limit is None:
+        if queue.effective.delivery_limit is None:
             cursor.deliveries[offset] = cursor.deliveries.get(offset, 0) + 1
-        elif cursor.deliveries.get(offset, 1) > limit:
+        elif self.delivered_too_often(queue, lane, stored):
             holder.unsettled -= 1
             self.remove(queue, [(lane, stored)], "delivery_limit")
             return True
         lane.give_back(offset, len(stored.body))
         self.news[queue] = None
         return True
+
+    @staticmethod
+    def delivered_too_often(queue: Queue, lane: Lane, stored: Stored) -> bool:
+        """Whether a message in somebody's hand has come to its queue's delivery limit: it does not go back."""
+        limit = queue.effective.delivery_limit
+        return limit is not None and lane.cursor.deliveries.get(stored.offset, 1) > limit
 
     def give_back_all(self, subscriber: Subscriber) -> int:
         """Return everything a subscriber has in hand to its queue; return how many messages that were."""
@@ -171,7 +201,7 @@ class Handing(Removing):
             if self.journaled and (queue.line or not queue.plain) and queue.has_unseen():
                 if queue.pushed_to and queue.line.front is not None:
                     queue.line.front.subscriber.note_unseen()
-                self._follow_up()
+                self._follow_up(queue)
 
     def dispatch(self, queue: Queue) -> None:
         """Hand out what waits to those in line, in turn."""
@@ -189,9 +219,14 @@ class Handing(Removing):
             if not taker.may_take():
                 queue.leave_line(taker)
 
-    def _follow_up(self) -> None:
+    def _follow_up(self, queue: Queue) -> None:
         """Have the timers sync what nobody waits for, and attend to the queues that it went to."""
-        if not self._follows_up:
+        if self.clock.manual:
+            # No thread would do it before the clock is moved.
+            with self.engine.lock:
+                self.engine.writer.drain_locked()
+            self.news[queue] = None
+        elif not self._follows_up:
             self._follows_up = True
             self.core.timers.schedule(self.core.clock.monotonic_ms(), self._attend_to_unseen)
 
@@ -213,6 +248,7 @@ class Handing(Removing):
         queue.had_consumers = True
         if subscriber.exclusive:
             queue.exclusive_consumer = subscriber
+            queue.look_plain()
         if queue.options.single_active_consumer and queue.active is None:
             queue.active = subscriber
         if subscriber.pushed_to:
@@ -229,6 +265,7 @@ class Handing(Removing):
         queue.consumers.remove(subscriber)
         if queue.exclusive_consumer is subscriber:
             queue.exclusive_consumer = None
+            queue.look_plain()
         if queue.active is subscriber:
             queue.active = queue.consumers[0] if queue.consumers else None
         if subscriber.pushed_to:

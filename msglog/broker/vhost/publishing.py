@@ -5,6 +5,7 @@ routing changes. Everything else is added to a `Batch`: so several publications,
 one commit. Imported by `delaying`.
 """
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from msglog.broker.batch import Batch
@@ -41,38 +42,44 @@ class Published(NamedTuple):
     refused: tuple[str, ...] = ()
 
 
-class Route(NamedTuple):
+class Route:
     """Where a plain persistent message goes while `version` is the model's: appended to `lanes`, with `meta`.
 
-    `limit`: the most bytes of its body. `pushed`: the queues that are looked after then, for they have consumers that
-    get messages unasked.
+    `only`: the lane when there is no other one. `limit`: the most bytes of its body. `pushed`: the queues among them
+    whose messages are handed out as soon as they come.
     """
 
-    version: int
-    lanes: tuple[Lane, ...]
-    meta: bytes
-    limit: int
-    pushed: tuple[Queue, ...] = ()
+    __slots__ = ("lanes", "limit", "meta", "only", "pushed", "version")
+
+    def __init__(
+        self, version: int, lanes: tuple[Lane, ...], meta: bytes, limit: int, pushed: tuple[Queue, ...]
+    ) -> None:
+        self.version = version
+        self.lanes = lanes
+        self.only = lanes[0] if len(lanes) == 1 else None
+        self.meta = meta
+        self.limit = limit
+        self.pushed = pushed
 
 
 class Publishing(Handing):
-    """`route`, `publish_plain`, `add_publication`, `publish`."""
+    """`route`, `append_to_all`, `append_plain`, `add_publication`, `publish`."""
 
-    _routes: dict[tuple[str, str], Route | None]
+    routes: dict[tuple[str, str], Route]
     replies: Replies
 
     # The short way
 
     def route(self, exchange: str, routing_key: str) -> Route | None:
-        """Return the way of plain persistent messages, None when they cannot go the short way."""
-        routes = self._routes
-        key = (exchange, routing_key)
-        found = routes.get(key)
-        if found is not None and found.version == self.model.version:
-            return found
-        if len(routes) >= _MOST_ROUTES:
-            routes.clear()
-        found = routes[key] = self._find_route(exchange, routing_key)
+        """Return the way of plain persistent messages, None when they cannot go the short way. Under the lock."""
+        routes = self.routes
+        found = routes.get((exchange, routing_key))
+        if found is None or found.version != self.model.version:
+            found = self._find_route(exchange, routing_key)
+            if found is not None:
+                if len(routes) >= _MOST_ROUTES:
+                    routes.clear()
+                routes[exchange, routing_key] = found
         return found
 
     def _find_route(self, exchange: str, routing_key: str) -> Route | None:
@@ -97,41 +104,52 @@ class Publishing(Handing):
         meta = pack_meta(exchange, routing_key, PERSISTENT)
         return Route(version, tuple(lanes), meta, self.engine.options.max_record_bytes - len(meta), tuple(pushed))
 
-    def publish_plain(self, route: Route, body: bytes) -> int | None:
-        """Append a plain persistent message to its queues; None when the route no longer holds.
+    def append_to_all(self, route: Route, body: bytes, now_ms: int) -> int:
+        """Append a plain message to several queues in one commit; return how many. Without the lock.
 
-        Returns how many queues it went to. Durable as `sync` says when it returns. Without the lock.
+        Durable as `sync` says when it returns.
         """
-        number = self.append_plain(route, route.meta, body)
-        if number is None:
-            return None
+        with self.lock:
+            number = self._append(route.lanes, route.meta, body, now_ms)
         if self.journaled:
             self.engine.wait(number)
-            if route.pushed:
-                with self.lock:
-                    self.news.update((queue, None) for queue in route.pushed)
-                    self.attend()
+        if route.pushed or route.version != self.model.version:
+            self.look_after(route)
         return len(route.lanes)
 
-    def append_plain(self, route: Route, meta: bytes, body: bytes) -> int | None:
-        """Append a message that needs nothing else to the queues of a route; None when that no longer holds.
+    def _append(self, lanes: Sequence[Lane], meta: bytes, body: bytes, now_ms: int) -> int:
+        bases = [lane.stream.next_offset for lane in lanes]
+        number = self.engine.writer.append_all([(lane.stream, body, meta) for lane in lanes], now_ms)
+        for lane, base in zip(lanes, bases, strict=True):
+            if lane.buffered == base:
+                lane.appended((base, now_ms, meta, body))
+        return number
 
-        `meta` stands for the route's own. Returns the commit's number; it is not waited for. Without the lock.
+    def append_plain(self, route: Route, meta: bytes, body: bytes) -> int | None:
+        """Append a message with metadata of its own to the queues of a route; None when the route no longer holds.
+
+        Returns the number of the commit, which is not waited for. Without the lock.
         """
         with self.lock:
             if route.version != self.model.version:
                 return None
-            now_ms = self.now_ms()
-            lanes = route.lanes
-            bases = [lane.stream.next_offset for lane in lanes]
-            number = self.engine.writer.append_all([(lane.stream, body, meta) for lane in lanes], now_ms)
-            for lane, base in zip(lanes, bases, strict=True):
-                lane.appended(Stored(base, now_ms, meta, body))
+            number = self._append(route.lanes, meta, body, self.now_ms())
             if route.pushed and not self.journaled:
-                for queue in route.pushed:
-                    self.news[queue] = None
+                self.news.update(dict.fromkeys(route.pushed))
                 self.attend()
         return number
+
+    def queues_of(self, route: Route) -> list[Queue]:
+        """Return the queues that a route leads to. Under the lock."""
+        return [queue for queue in self.queues.values() if queue.only in route.lanes]
+
+    def look_after(self, route: Route) -> None:
+        """A message went the short way: hand it out where it is pushed, and see what changed meanwhile."""
+        with self.lock:
+            self.news.update(dict.fromkeys(route.pushed))
+            if route.version != self.model.version:
+                self.news.update(dict.fromkeys(self.queues_of(route)))
+            self.attend()
 
     # The long way
 
@@ -152,11 +170,16 @@ class Publishing(Handing):
                 self.attend()
         return published
 
-    def commit(self, batch: Batch) -> int:
-        """Write a batch and look after the queues it changed, as far as they can be seen. Under the lock."""
+    def write(self, batch: Batch) -> int:
+        """Write a batch and send the answers in it; return the commit's number. Under the lock."""
         number = batch.write()
         for publication in batch.replies:
             self.replies.send(publication.routing_key, publication)
+        return number
+
+    def commit(self, batch: Batch) -> int:
+        """Write a batch and look after the queues it changed, as far as they can be seen. Under the lock."""
+        number = self.write(batch)
         if not self.journaled:
             self.attend()
         return number

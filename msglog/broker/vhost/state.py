@@ -16,6 +16,7 @@ from msglog.broker.lane import Holder, Lane, Stored
 from msglog.broker.model import BrokerModel
 from msglog.broker.queue import Queue
 from msglog.broker.rules.message_codec import Meta, unpack_meta
+from msglog.clock import SystemClock
 from msglog.cursors import CursorModel
 from msglog.errors import ReadOnlyError, RecordTooLargeError
 from msglog.storage import Engine
@@ -34,6 +35,9 @@ class VhostState:
         self.engine: Engine = core.engine
         self.clock = core.clock
         self.now_ms: Callable[[], int] = core.clock.now_ms
+        # The machine's clock is read in place where a call in between would be felt.
+        self.system_time = isinstance(core.clock, SystemClock)
+        self._append_settle = core.engine.append_settle
         self.lock = Lock()
         self.model = cast(BrokerModel, core.engine.models[BrokerModel.section])
         self.cursors = cast(CursorModel, core.engine.models[CursorModel.section])

@@ -18,7 +18,7 @@ class VirtualHost(Declaring):
 
     def __init__(self, core: StoreCore) -> None:
         super().__init__(core)
-        self._routes = {}
+        self.routes = {}
         self._open_buckets = {}
         self._delay_timer = None
         self.replies = Replies()

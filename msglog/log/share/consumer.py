@@ -30,7 +30,7 @@ _MOST: Final = (1 << 31) - 1
 
 
 class ShareConsumer:
-    """One of several workers on the same topics, each acknowledging its records one by one; made by `Log.share_consumer`.
+    """One of several workers on the same topics that acknowledge records one by one; made by `Log.share_consumer`.
 
     Arguments:
         topics: names, and compiled patterns that a whole name must match, at least one; topics made later that match
@@ -40,10 +40,10 @@ class ShareConsumer:
         start: where the group begins in a topic that it did not have before: "earliest" (Kafka's default is "latest"),
             or "latest", the end now. Partitions and topics that are made while a member is there are read from their
             beginning.
-        lock_ms: 1 to 2**31 - 1, default 30,000, on the store's clock: how long a record is in this consumer's hand. When
-            the lock expires it is available again.
-        delivery_limit: 1 to 2**31 - 1, default 5: a record that was handed out so often and comes back is settled, as by
-            `reject`. Deliveries are written down before the record is handed out, so one that kills the process is
+        lock_ms: 1 to 2**31 - 1, default 30,000, on the store's clock: how long a record is in this consumer's hand.
+            When the lock expires it is available again.
+        delivery_limit: 1 to 2**31 - 1, default 5: a record that was handed out so often and comes back is settled, as
+            by `reject`. Deliveries are written down before the record is handed out, so one that kills the process is
             counted.
 
     A record is in one member's hand at a time. The lowest offsets of a partition are handed out first; there is no

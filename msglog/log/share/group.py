@@ -1,7 +1,7 @@
 """One share group that has members, in memory: its partitions, its members, what they have in hand.
 
-Everything here runs under the lock of `sharing`, but for `wake`. Invariant: a partition that has a record to hand out is
-in `news`, or its stream wakes the group when it gets one. Imported by the rest of the package.
+Everything here runs under the lock of `sharing`, but for `wake`. Invariant: a partition that has a record to hand out
+is in `news`; its stream puts it there when it has grown. Imported by the rest of the package.
 """
 
 from collections import OrderedDict

@@ -1,7 +1,7 @@
 """A record in a share consumer's hand, and what can be done with it. Exported by `msglog`."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from msglog.errors import SettlementError
 from msglog.log.share.group import Batch
@@ -12,8 +12,10 @@ from msglog.types import Record
 if TYPE_CHECKING:
     from msglog.log.share.consumer import ShareConsumer
 
+_DONE: Final = "the record was settled or released already"
 
-class ShareRecord(Record):  # noqa: SLOT001 a tuple cannot have slots beside its fields
+
+class ShareRecord(Record):
     """A record that was handed out under a lock: settle it by `ack` or `reject`, or `release` it.
 
     To compare, hash, copy and pickle it is the plain `Record`. `delivery_count`: how often it was handed out, 1 at
@@ -43,7 +45,7 @@ class ShareRecord(Record):  # noqa: SLOT001 a tuple cannot have slots beside its
         return record
 
     # What is derived from a record cannot be settled.
-    _make = Record._make
+    _make = Record._make  # type: ignore[assignment]
 
     @property
     def settled(self) -> bool:
@@ -69,9 +71,29 @@ class ShareRecord(Record):  # noqa: SLOT001 a tuple cannot have slots beside its
         """
         self._end(self._sharing.release)
 
+    @property
+    def sharing(self) -> Sharing:
+        """The share groups that it belongs to; not public."""
+        return self._sharing
+
+    def stage(self) -> list[Any]:
+        """Return the event that settles it, for a commit that is made under the lock of `sharing`; not public.
+
+        Raises as `ack` does. `staged` is to be called once the commit is written.
+        """
+        if self._settled:
+            raise SettlementError(_DONE)
+        self._sharing.check_in_hand(self._batch, self._partition, self.offset)
+        return self._sharing.settlement(self._partition, self.offset)
+
+    def staged(self) -> None:
+        """Note that the commit with the event of `stage` is written, still under the lock; not public."""
+        self._batch.drop(self._partition, self.offset)
+        self._settled = True
+
     def _end(self, step: Callable[[Batch, SharePartition, int], None]) -> None:
         if self._settled:
-            raise SettlementError("the record was settled or released already")
+            raise SettlementError(_DONE)
         step(self._batch, self._partition, self.offset)
         self._settled = True
 

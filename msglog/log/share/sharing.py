@@ -27,7 +27,6 @@ from msglog.log.share.group import Batch, ShareGroup, ShareMember
 from msglog.log.share.model import ShareModel
 from msglog.log.share.partition import Haul, SharePartition, Taken
 from msglog.log.topic import Topic
-from msglog.storage import Commit
 from msglog.store import StoreCore
 
 SERVICE: Final = "shares"
@@ -38,7 +37,7 @@ logger = logging.getLogger("msglog.share")
 class Sharing:
     """The share groups with members of one store. Safe for any thread."""
 
-    def __init__(self, core: StoreCore) -> None:
+    def __init__(self, core: StoreCore, coordination: Coordination) -> None:
         self.lock = Lock()
         self.groups: dict[str, ShareGroup] = {}
         self._engine = core.engine
@@ -49,7 +48,7 @@ class Sharing:
         self._consumer_groups = cast(GroupsModel, core.engine.models[GroupsModel.section])
         self._cursors = cast(CursorModel, core.engine.models[CursorModel.section])
         self._model = ShareModel.of(core.engine)
-        self._coordination = Coordination.of(core)
+        self._coordination = coordination
         self._member_numbers = itertools.count(1)
         # Only a SimpleQueue may be filled from a finalizer: its put is safe against itself.
         self._abandoned: SimpleQueue[ShareMember] = SimpleQueue()
@@ -62,9 +61,11 @@ class Sharing:
         """Return the share groups of an open store."""
         found = core.services.get(SERVICE)
         if found is None:
-            made = cls(core)
+            coordination = Coordination.of(core)
             with core.engine.lock:
-                found = core.services.setdefault(SERVICE, made)
+                found = core.services.get(SERVICE)
+                if found is None:
+                    found = core.services[SERVICE] = cls(core, coordination)
         return cast(Sharing, found)
 
     def close(self) -> None:
@@ -320,7 +321,7 @@ class Sharing:
             self._watch(member)
 
     def _give_back(self, batches: Collection[Batch], *, archive: bool = True) -> None:
-        """Make available again what is in hand of some batches; with `archive` what was handed out too often is settled."""
+        """Make available again what is in hand of some batches; `archive`: settle what was handed out too often."""
         over: list[tuple[SharePartition, int]] = []
         partitions = {partition: None for batch in batches for partition in batch.held if not partition.topic.deleted}
         try:

@@ -1,0 +1,252 @@
+"""The inside of a channel: its consumers, its unsettled deliveries by tag, its limits, and its end.
+
+Changed under the broker's lock; only the inbox is read without it. Consumers in the lines of queues hold the session,
+never the public `Channel`, so that one that nobody holds any more is collected. Invariants: `unsettled` is in order of
+the tags; `pushed` counts those of its deliveries, and of a transaction's, that consumers got. Imported by the channel.
+"""
+
+import logging
+import os
+from base64 import urlsafe_b64encode
+from collections.abc import Iterable
+from typing import NoReturn
+
+from msglog.broker.channel.confirms import Confirms
+from msglog.broker.channel.consumers import ChannelConsumer, ReplyConsumer
+from msglog.broker.channel.events import Closed
+from msglog.broker.channel.inbox import Inbox
+from msglog.broker.channel.settling import Settlement, Unsettled, add_settlements, write
+from msglog.broker.channel.transactions import ChannelTransaction
+from msglog.broker.handle import Connection
+from msglog.broker.queue import Queue
+from msglog.broker.subscriber import Subscriber
+from msglog.broker.vhost import Publication, VirtualHost
+from msglog.checks import check_integer
+from msglog.errors import ClosedError, MsglogError, QueueNotFoundError, UnknownDeliveryTagError
+from msglog.ownership import OneThread
+
+logger = logging.getLogger("msglog.channel")
+
+_TAG_BYTES = 16
+
+
+class Session:
+    """What `Channel` works on."""
+
+    def __init__(self, vhost: VirtualHost, connection: Connection, number: int, user: str) -> None:
+        self.vhost = vhost
+        self.connection = connection
+        self.number = number
+        self.user = user
+        self.guard = OneThread(f"channel {number}")
+        self.inbox = Inbox()
+        self.consumers: dict[str, ChannelConsumer] = {}
+        self.reply_consumer: ReplyConsumer | None = None
+        self.unsettled: dict[int, Unsettled] = {}
+        self.last_tag = 0
+        # Limits of unsettled deliveries, 0 for none: of the channel, and of each consumer that starts from now on.
+        self.limit = 0
+        self.prefetch = 0
+        self.pushed = 0
+        self.last_queue = ""
+        self.confirms: Confirms | None = None
+        self.transaction: ChannelTransaction | None = None
+        self.closed = False
+        self.error: MsglogError | None = None
+        self._getters: dict[Queue, Subscriber] = {}
+
+    # Names
+
+    def refuse(self) -> NoReturn:
+        """Raise `ClosedError`: the channel is closed."""
+        why = "" if self.error is None else f": {self.error.reply_text}"
+        raise ClosedError(f"channel {self.number} was closed{why}")
+
+    def check_open(self) -> None:
+        """Raise `ClosedError` when the channel was closed meanwhile."""
+        if self.closed:
+            self.refuse()
+
+    def queue_name(self, name: str) -> str:
+        """Return a name; "" stands for the queue that was declared last on this channel."""
+        if name != "":
+            return name
+        if not self.last_queue:
+            raise QueueNotFoundError("no previously declared queue", queue="")
+        return self.last_queue
+
+    @staticmethod
+    def new_consumer_tag() -> str:
+        """Return a name for a consumer that has none."""
+        return "amq.ctag-" + urlsafe_b64encode(os.urandom(_TAG_BYTES)).rstrip(b"=").decode()
+
+    # Taking
+
+    def getter(self, queue: Queue) -> Subscriber:
+        """Return who holds what `basic_get` takes from a queue."""
+        getter = self._getters.get(queue)
+        if getter is None:
+            self._getters = {known: one for known, one in self._getters.items() if not known.deleted}
+            getter = self._getters[queue] = Subscriber(queue, registered=False)
+        return getter
+
+    def take_reply(self, publication: Publication) -> None:
+        """Hand an answer to the consumer of direct reply-to."""
+        consumer = self.reply_consumer
+        if consumer is not None:
+            self.last_tag += 1
+            self.inbox.put(consumer.deliver(self.last_tag, publication))
+
+    def rejoin(self, consumers: Iterable[ChannelConsumer]) -> None:
+        """Let consumers that may take more again stand in line."""
+        for consumer in consumers:
+            queue = consumer.queue
+            if not consumer.in_line and consumer.may_take():
+                queue.join_line(consumer)
+            self.vhost.news[queue] = None
+
+    # Settling
+
+    def find(self, tag: int, *, multiple: bool) -> list[int]:
+        """Return the tags that a settlement means. Raises `UnknownDeliveryTagError`, `InvalidTypeError`."""
+        check_integer("delivery_tag", tag, 0)
+        if multiple and tag == 0:
+            return list(self.unsettled)
+        if tag not in self.unsettled:
+            raise UnknownDeliveryTagError(f"unknown delivery tag {tag}", delivery_tag=tag)
+        if not multiple:
+            return [tag]
+        tags = []
+        for known in self.unsettled:
+            if known > tag:
+                break
+            tags.append(known)
+        return tags
+
+    def settle(self, settlements: list[Settlement]) -> None:
+        """Settle deliveries that were taken out of `unsettled`, in one commit, and attend to what follows."""
+        vhost = self.vhost
+        batch = vhost.batch()
+        write(vhost, batch, add_settlements(vhost, batch, settlements))
+        self.forget(settlements)
+        vhost.attend()
+
+    def forget(self, settlements: Iterable[Settlement]) -> None:
+        """Make room for more deliveries after some were settled."""
+        found = {one.subscriber for one in settlements if isinstance(one.subscriber, ChannelConsumer)}
+        self.pushed -= sum(1 for one in settlements if isinstance(one.subscriber, ChannelConsumer))
+        self.rejoin(self.consumers.values() if self.limit else [one for one in found if not one.cancelled])
+
+    def forget_unseen(self, tags: Iterable[int]) -> None:
+        """Drop deliveries from the inbox that nobody has seen and that go back to their queues."""
+        if self.inbox.entries:
+            gone = frozenset(tags)
+            self.inbox.drop(lambda entry: type(entry) is tuple and entry[1] in gone)
+
+    # The end
+
+    def fail(self, error: MsglogError) -> None:
+        """Do what an error does that the channel's own thread met: it ends the channel, or all of the connection."""
+        if error.closes is None:
+            return
+        self.close(error)
+        if error.closes == "connection":
+            for session in tuple(self.connection.channels.values()):
+                session.close(error, tell=True)
+
+    def close(self, error: MsglogError | None = None, *, tell: bool = False) -> None:
+        """End it: consumers go, the transaction is undone, what is unsettled goes back. From any thread.
+
+        `tell`: the error was another channel's, so the thread that polls this one hears of it.
+        """
+        vhost = self.vhost
+        if vhost.core.is_foreign():
+            self.closed = True  # the locks of this process's parent are not ours to take
+            return
+        with vhost.lock:
+            if self.closed:
+                return
+            self.closed = True
+            self.error = error
+            self.connection.channels.pop(self.number, None)
+            self.close_replies()
+            if not (vhost.closed or vhost.engine.closed):
+                try:
+                    self._release()
+                except MsglogError as refusal:
+                    # The store takes no more: what is in hand comes back with the next opening.
+                    logger.warning("closing channel %d of %s: %s", self.number, vhost.core.path, refusal)
+            self.inbox.drop(lambda entry: not tell or (type(entry) is tuple and not entry[0].no_ack))
+            if tell and error is not None:
+                self.inbox.put(Closed(error))
+        self.inbox.announce()
+        self.inbox.waiter.wake()
+
+    def close_replies(self) -> None:
+        """Stop taking answers."""
+        if self.reply_consumer is not None:
+            self.vhost.replies.close(self.reply_consumer.address)
+            self.reply_consumer = None
+
+    def _release(self) -> None:
+        vhost = self.vhost
+        consumers = tuple(self.consumers.values())
+        self.consumers.clear()
+        for consumer in consumers:
+            consumer.cancelled = True
+            consumer.queue.leave_line(consumer)
+        if self.transaction is not None:
+            self.restore(self.transaction.clear())
+        unsettled = tuple(self.unsettled.values())
+        self.unsettled.clear()
+        self.pushed = 0
+        for subscriber, taken in unsettled:
+            if not subscriber.queue.deleted:
+                vhost.give_back(subscriber.queue, taken.lane, subscriber, taken.stored)
+        for consumer in consumers:
+            if not consumer.queue.deleted:
+                vhost.release(consumer)
+        vhost.attend()
+
+    def restore(self, settlements: Iterable[tuple[int, Settlement]]) -> None:
+        """Put deliveries back among the unsettled, each in its place."""
+        for tag, settlement in settlements:
+            self.unsettled[tag] = (settlement.subscriber, settlement.taken)
+        self.unsettled = dict(sorted(self.unsettled.items()))
+
+    def abandon(self) -> None:
+        """Note that nobody holds the channel any more. Takes no lock: a finalizer may run anywhere."""
+        self.closed = True
+        self.connection.channels.pop(self.number, None)
+        self.close_replies()
+        holders: dict[Subscriber, None] = dict.fromkeys(tuple(self.consumers.values()))
+        holders.update(dict.fromkeys(subscriber for subscriber, _ in tuple(self.unsettled.values())))
+        if self.transaction is not None:
+            holders.update(dict.fromkeys(one.subscriber for _, one in tuple(self.transaction.settlements)))
+        for holder in holders:
+            self.vhost.abandon(holder)
+
+
+class Use:
+    """`with use:` around each call: one thread at a time, on an open channel; an error has its consequences."""
+
+    __slots__ = ("_engine", "_enter", "_exit", "_session")
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._engine = session.vhost.engine
+        self._enter = session.guard.__enter__
+        self._exit = session.guard.__exit__
+
+    def __enter__(self) -> None:
+        session = self._session
+        if session.closed:
+            session.refuse()
+        if self._engine.closed:
+            self._engine.check_open()
+        self._enter()
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._exit(None, None, None)
+        if error is not None and isinstance(error, MsglogError):
+            self._session.fail(error)

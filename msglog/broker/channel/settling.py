@@ -1,0 +1,100 @@
+"""Settling any number of deliveries in one commit.
+
+Called under the broker's lock. What is acknowledged is written as ranges; what is rejected is settled together with its
+dead letter; what is requeued goes back in memory once the commit is written, or is dead-lettered in it when it was
+delivered too often. Imported by the channel.
+"""
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from msglog.broker.batch import Batch
+from msglog.broker.lane import Lane
+from msglog.broker.subscriber import Subscriber, Taken
+from msglog.broker.vhost import VirtualHost
+from msglog.cursors import OffsetRanges
+
+Outcome = Literal["ack", "reject", "requeue"]
+Unsettled = tuple[Subscriber, Taken]
+
+
+class Settlement(NamedTuple):
+    """What becomes of one delivery."""
+
+    subscriber: Subscriber
+    taken: Taken
+    outcome: Outcome
+
+    def is_in_hand(self) -> bool:
+        """Whether the delivery is not settled yet."""
+        return self.taken.lane.cursor.unsettled.get(self.taken.stored.offset) is self.subscriber
+
+
+def add_settlements(vhost: VirtualHost, batch: Batch, settlements: Iterable[Settlement]) -> "Settled":
+    """Add settlements to a commit. What went already, with its queue, is left out."""
+    settled = Settled(vhost)
+    for settlement in settlements:
+        settled.add(batch, settlement)
+    settled.record(batch)
+    return settled
+
+
+class Settled:
+    """Deliveries that a commit settles, and those that return after it."""
+
+    def __init__(self, vhost: VirtualHost) -> None:
+        self._vhost = vhost
+        self._gone: list[Unsettled] = []
+        self._returning: list[Unsettled] = []
+        self._ranges: dict[Lane, OffsetRanges] = {}
+
+    def add(self, batch: Batch, settlement: Settlement) -> None:
+        """Add one delivery."""
+        subscriber, taken, outcome = settlement
+        queue, lane, stored = subscriber.queue, taken.lane, taken.stored
+        if queue.deleted or not settlement.is_in_hand():
+            return
+        if outcome == "requeue" and not self._vhost.delivered_too_often(queue, lane, stored):
+            self._returning.append((subscriber, taken))
+            return
+        if outcome != "ack":
+            self._vhost.dead_letter(batch, queue, stored, "rejected" if outcome == "reject" else "delivery_limit")
+        self._gone.append((subscriber, taken))
+        self._ranges.setdefault(lane, OffsetRanges()).add(stored.offset, stored.offset + 1)
+
+    def record(self, batch: Batch) -> None:
+        """Add what is settled to the commit, neighbours together."""
+        for lane, ranges in self._ranges.items():
+            for first, end in ranges:
+                batch.settle(lane, first, end)
+
+    def begin(self) -> None:
+        """Take what is settled out of its holders' counts, before the commit is written."""
+        for subscriber, _ in self._gone:
+            subscriber.unsettled -= 1
+
+    def undo(self) -> None:
+        """Put back into the counts what the failed commit did not settle."""
+        for subscriber, (lane, stored, *_) in self._gone:
+            if lane.cursor.unsettled.get(stored.offset) is subscriber:
+                subscriber.unsettled += 1
+
+    def finish(self) -> None:
+        """After the commit: give back what returns, and what space the queues no longer need."""
+        for subscriber, (lane, stored, *_) in self._returning:
+            self._vhost.give_back(subscriber.queue, lane, subscriber, stored)
+        for lane in self._ranges:
+            if lane.cursor.settled >= lane.trim_check:
+                self._vhost.tidy(lane)
+
+
+def write(vhost: VirtualHost, batch: Batch, settled: Settled) -> int:
+    """Write a commit with settlements; return its number. The caller attends to the queues."""
+    settled.begin()
+    try:
+        number = vhost.write(batch)
+    except BaseException:
+        settled.undo()
+        raise
+    settled.finish()
+    return number

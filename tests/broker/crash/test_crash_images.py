@@ -1,0 +1,67 @@
+"""Loss of power, and death of the process, after every single file operation of brokers at work.
+
+Whatever the disk may hold then, the broker that is opened on it shows a prefix of the commit history that keeps what was
+promised: no message lost that was not settled, none in two places, copies and batches whole, delivery counts kept.
+"""
+
+import pytest
+
+from support.broker_session import BrokerCrashCheck, BrokerSession, check_view, recover_view, small_broker_limits
+from support.broker_workloads import BROKER_WORKLOADS, BrokerWorkload, draining
+from support.crash_images import crash_images, torn_kills
+from support.recovery import MODES
+from support.scale import scaled
+from support.telling import tell
+
+
+def _record(workload: BrokerWorkload, sync) -> BrokerSession:
+    session = BrokerSession(sync)
+    workload(session)
+    session.check()
+    session.filesystem.disk.check_maps()
+    session.end()
+    return session
+
+
+@pytest.mark.parametrize("sync", MODES)
+@pytest.mark.parametrize("workload", BROKER_WORKLOADS)
+def test_every_crash_leaves_a_prefix_that_keeps_all_promises(workload, sync, record_property):
+    with small_broker_limits():
+        session = _record(workload, sync)
+        disk = session.filesystem.disk
+        check = BrokerCrashCheck(session)
+        for image in crash_images(disk.start, disk.operations, seed=1, each=1, chances=scaled(1)):
+            check.check(image)
+    tell(record_property, crash_images=check.tried, distinct_ones=check.distinct)
+
+
+@pytest.mark.parametrize("sync", MODES)
+@pytest.mark.parametrize("workload", BROKER_WORKLOADS)
+def test_death_in_the_middle_of_a_store_is_a_prefix_too(workload, sync, record_property):
+    with small_broker_limits():
+        session = _record(workload, sync)
+        disk = session.filesystem.disk
+        tried = 0
+        for number, (point, image) in enumerate(torn_kills(disk.start, disk.operations, seed=1)):
+            if number % 6 and scaled(1) == 1:
+                continue
+            now_ms = session.now_at(point)
+            found = recover_view(image, now_ms, MODES[tried % 3])
+            check_view(session.history, found, point, now_ms, killed=True)
+            tried += 1
+    tell(record_property, torn_stores=tried)
+
+
+@pytest.mark.parametrize("sync", MODES)
+def test_space_is_given_back_while_crashes_may_come(sync):
+    """The workload that trims and rewrites really does both: or the images above would say nothing about it."""
+    with small_broker_limits():
+        session = BrokerSession(sync)
+        rewritten = []
+        session.open()
+        rewrite = session.engine.__class__.rewrite
+        session.end()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(session).engine.fget(session).__class__, "rewrite", rewrite)
+        draining(session)
+        del rewritten
