@@ -67,3 +67,8 @@ class OneThread:
             self._holders.pop(_HOLDER, None)
             if self._left is not None:
                 self._left.wake()
+        if error is not None:
+            self.failed(error)
+
+    def failed(self, error: BaseException) -> None:
+        """Hear of the error that a call ended with; for subclasses."""

@@ -5,6 +5,7 @@ Settling is idempotent nowhere: a second `ack` is an error, as in AMQP. Imported
 
 from collections.abc import Mapping
 from contextlib import suppress
+from time import time_ns
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -84,11 +85,22 @@ class Delivery(Message):
         """
         terms = self._terms
         vhost = terms.vhost
+        lane, subscriber, offset = self._lane, terms.subscriber, self._stored[0]
+        cursor = lane.cursor
         with vhost.lock:
-            if self._settled or not vhost.settle(self._lane, terms.subscriber, self._stored[0]):
+            if self._settled or cursor.unsettled.get(offset) is not subscriber:
                 raise self._refusal()
-            self._settled = True
-            if terms.queue.line.front is not None or vhost.news or vhost.has_abandoned or terms.subscriber.waits:
+            now_ms = time_ns() // 1_000_000 if vhost.system_time else vhost.now_ms()
+            try:
+                vhost.append_settle(cursor, offset, offset + 1, now_ms)
+                subscriber.unsettled -= 1
+                self._settled = True
+            except BaseException:
+                subscriber.miscounted = True  # an interrupt may have struck in between
+                raise
+            if offset >= lane.trim_check:
+                vhost.tidy(lane)
+            if subscriber.waits or vhost.news or vhost.has_abandoned or terms.queue.line.front is not None:
                 vhost.news[terms.queue] = None
                 vhost.attend()
 

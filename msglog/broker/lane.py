@@ -32,12 +32,16 @@ class Stored(NamedTuple):
 
 
 class Holder:
-    """Whoever has deliveries of one queue in hand: the value of each of them in a cursor's `unsettled`."""
+    """Whoever has deliveries of one queue in hand: the value of each of them in a cursor's `unsettled`.
 
-    __slots__ = ("unsettled",)
+    `unsettled`: how many; `miscounted`: an error or an interrupt struck while that changed, so it is counted anew.
+    """
+
+    __slots__ = ("miscounted", "unsettled")
 
     def __init__(self) -> None:
         self.unsettled = 0
+        self.miscounted = False
 
 
 class Lane:
@@ -73,7 +77,7 @@ class Lane:
         self.returned_bytes = 0
         # Offsets in the order in which they were returned, where that is the order of delivery.
         self.return_order: deque[int] | None = None
-        # Settled offset from which it is worth looking for segments to give up.
+        # Offset from which, once it is settled, it is worth looking for segments to give up.
         self.trim_check = 0
         # Segments whose messages are all settled, kept as history: (end offset, settled at).
         self.retired_at: list[tuple[int, int]] = []
@@ -82,6 +86,12 @@ class Lane:
         """Return how many messages wait to be delivered, those that are not synced yet among them."""
         cursor = self.cursor
         return self.stream.next_offset - cursor.settled - cursor.done.count - len(cursor.unsettled)
+
+    def is_drained(self) -> bool:
+        """Whether no message that can be seen waits."""
+        cursor = self.cursor
+        offset = cursor.next
+        return offset >= self.stream.end and cursor.settled + cursor.done.count + len(cursor.unsettled) == offset
 
     def head(self) -> Stored | None:
         """Return the message that is delivered next, None when none that can be seen waits.
@@ -178,13 +188,19 @@ class Lane:
     def give_back(self, offset: int, size: int) -> None:
         """Return a message that is in somebody's hand to its place."""
         holder = self.cursor.unsettled.get(offset)
-        if holder is not None:
-            holder.unsettled -= 1
+        if holder is None:
+            return
+        try:
             self.cursor.give_back(offset)
+            holder.unsettled -= 1
             if self.return_order is not None:
                 self.return_order.append(offset)
             if self._before is not None:
                 self.returned_bytes += size
+        except BaseException:  # an interrupt: what may be wrong now is found out anew
+            holder.miscounted = True
+            self._before = None
+            raise
 
     def appended(self, stored: tuple[int, int, bytes, bytes]) -> None:
         """Keep what was just published, and is next to be read ahead, for a consumer that has come to it.

@@ -46,11 +46,13 @@ class Line:
     somebody joins, leaves, or may have become able to take more.
     """
 
-    __slots__ = ("_levels", "front")
+    __slots__ = ("_alone", "_levels", "front")
 
     def __init__(self) -> None:
         # By falling priority; levels without takers are removed.
         self._levels: SortedDict[int, deque[Taker]] = SortedDict()
+        # Who stands in line without others: most lines are no longer.
+        self._alone: Taker | None = None
         self.front: Taker | None = None
 
     def join(self, taker: Taker) -> None:
@@ -60,12 +62,13 @@ class Line:
             level = self._levels[-taker.priority] = deque()
         level.append(taker)
         taker.in_line = True
+        self._alone = taker if len(self) == 1 else None
         self.look()
 
     def pass_on(self, taker: Taker) -> None:
         """Go to the end of one's level, having been served."""
-        level = self._levels[-taker.priority]
-        if len(level) > 1:
+        if self._alone is None:
+            level = self._levels[-taker.priority]
             level.remove(taker)
             level.append(taker)
 
@@ -78,12 +81,17 @@ class Line:
         level.remove(taker)
         if not level:
             del self._levels[-taker.priority]
+        self._alone = next(iter(self)) if len(self) == 1 else None
         self.look()
         return True
 
     def look(self) -> Taker | None:
         """Find out who is served next, None when nobody may take a message."""
-        self.front = next((taker for taker in self if taker.may_take()), None)
+        alone = self._alone
+        if alone is None:
+            self.front = next((taker for taker in self if taker.may_take()), None)
+        else:
+            self.front = alone if alone.may_take() else None
         return self.front
 
     def wake(self) -> None:

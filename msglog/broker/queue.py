@@ -30,9 +30,8 @@ class Queue:
         "exclusive_consumer",
         "expires_timer",
         "expiry_timer",
-        "had_consumers",
+        "history_timer",
         "id",
-        "in_hand",
         "lanes",
         "last_used_ms",
         "line",
@@ -65,7 +64,6 @@ class Queue:
         # The connection that an exclusive queue belongs to.
         self.owner: object | None = None
         self.consumers: list[Subscriber] = []
-        self.had_consumers = False
         self.active: Subscriber | None = None
         self.exclusive_consumer: Subscriber | None = None
         # Consumers that get messages without asking for each.
@@ -73,6 +71,7 @@ class Queue:
         self.line = Line()
         self.expiry_timer: Timer | None = None
         self.expires_timer: Timer | None = None
+        self.history_timer: Timer | None = None
         self.last_used_ms = 0
         self.plain = False
         # The only lane, if taking a message from it needs no thought.

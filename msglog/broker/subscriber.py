@@ -59,11 +59,19 @@ class Subscriber(Holder):
     def has_room(self) -> bool:
         """Whether it may have one more message now."""
         queue = self.queue
+        if self.miscounted:
+            self.recount()
         return (
             not self.cancelled
             and (self.unsettled < self.prefetch or not self.prefetch)
             and (queue.active is None or queue.active is self or not self.registered)
         )
+
+    def recount(self) -> None:
+        """Find out anew how many deliveries it has in hand."""
+        self.miscounted = False
+        lanes = self.queue.lanes
+        self.unsettled = sum(holder is self for lane in lanes for holder in lane.cursor.unsettled.values())
 
     def note_unseen(self) -> None:
         """Hear that a message waits for a sync before it can be handed out; a channel may lead that sync itself."""

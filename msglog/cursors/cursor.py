@@ -83,6 +83,12 @@ class Cursor(Generic[Holder]):
 
         Doing it twice does what once does.
         """
+        if end == first + 1 and first == self.settled and not (next_offset or self.done or self.deliveries):
+            # As in most calls: the oldest delivery is settled, and nothing was out of order.
+            if self.unsettled.pop(first, None) is not None:
+                self.settled = end
+                self.noted_next = self.next
+                return
         if next_offset > self.next:
             # Only at replay: what was handed out and not settled comes back.
             self.next = next_offset

@@ -361,6 +361,8 @@ def _uniform(raw: bytes, position: int, count: int) -> list[bytes | None]:
     size, rest = divmod(len(raw) - position, count)
     if rest:
         raise FrameError(f"{len(raw) - position} bytes do not hold {count} values of one size")
+    if not size:
+        return [b""] * count
     if count > _UNIFORM_STRUCT_MAX:
         return [raw[start : start + size] for start in range(position, position + size * count, size)]
     return list(_uniform_struct(size, count).unpack_from(raw, position))

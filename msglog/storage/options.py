@@ -14,6 +14,8 @@ CHECKPOINT_COMMITS = 2048
 CHECKPOINT_BYTES = 64 << 20
 # A state snapshot is due when replaying the events behind the last one costs as much as so many of the shortest.
 SNAPSHOT_COST = 16384
+# Events before the last snapshot go with their segment: small ones give their space back soon.
+STATE_SEGMENT_BYTES = 8 << 20
 JOURNAL_FIRST_BYTES = 1 << 20
 JOURNAL_LARGEST_BYTES = 8 << 20
 

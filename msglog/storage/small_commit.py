@@ -96,6 +96,7 @@ class SmallCommits(Writer):
 
     _life: bytes
     _next_draft: int
+    _state: Stream
     _stamp: int | None
     _stamps: bytes
 
@@ -163,7 +164,7 @@ class SmallCommits(Writer):
                     engine.clear_obstacle()
                 if timestamp_ms != self._stamp:
                     self.pack_stamps(timestamp_ms)
-                stream = engine.streams[STATE_STREAM]
+                stream = self._state
                 segment = stream.active
                 position = segment.position
                 after = position + _SETTLE_FRAME

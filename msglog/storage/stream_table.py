@@ -10,6 +10,7 @@ from typing import Any
 from msglog.storage.cache import SegmentCache
 from msglog.storage.filesystem import FileSystem
 from msglog.storage.layout import INDEX_SUFFIX
+from msglog.storage.options import STATE_SEGMENT_BYTES
 from msglog.storage.segment import Segment, segment_from_facts
 from msglog.storage.state import STATE_SLUG, STATE_STREAM
 from msglog.storage.stream import Stream
@@ -38,7 +39,8 @@ class StreamTable:
             return
         stream = self._known_streams.get(stream_id)
         if stream is None:
-            stream = Stream(stream_id, slug, self._segment_bytes, self._cache)
+            largest = STATE_SEGMENT_BYTES if stream_id == STATE_STREAM else self._segment_bytes
+            stream = Stream(stream_id, slug, min(self._segment_bytes, largest), self._cache)
         self.adopt_parts(stream, self._found_parts.pop(stream_id, ()))
         self.streams[stream_id] = stream
         self.next_stream_id = max(self.next_stream_id, stream_id + 1)

@@ -57,6 +57,7 @@ class DirectWriter(SmallCommits):
     def __init__(self, engine: "Engine") -> None:
         super().__init__(engine)
         self._life = LIFE_OF_ONE.pack(engine.life, 1)
+        self._state = engine.streams[STATE_STREAM]
         self._stamp: int | None = None
         self._stamps = b""
         self._next_draft = engine.commit_number + DRAFT_COMMITS

@@ -40,10 +40,10 @@ class _ForegroundEngine:
 
 
 @contextmanager
-def small_broker_limits() -> Iterator[None]:
-    """Let small queues do what large ones do: trim, rewrite, roll, checkpoint."""
+def small_broker_limits(**others: int) -> Iterator[None]:
+    """Let small queues do what large ones do: trim, rewrite, roll, checkpoint. `others`: as for `small_limits`."""
     with (
-        small_limits(),
+        small_limits(**others),
         mock.patch.object(housekeeping, "_SETTLEMENTS_PER_LOOK", 3),
         mock.patch.object(housekeeping.Housekeeping, "_size_of", staticmethod(lambda _lane, _messages: 0)),
     ):
@@ -117,7 +117,9 @@ class BrokerSession:
         filesystem: FaultyFileSystem | None = None,
         paper: Paper | None = None,
         tag: str = "",
+        segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
+        self.segment_bytes = segment_bytes
         self.filesystem = filesystem or FaultyFileSystem()
         self.sync = sync
         self.clock = ManualClock(paper.now_ms) if paper else ManualClock()
@@ -125,6 +127,8 @@ class BrokerSession:
         self.history = History(self.paper.copy())  # type: ignore[arg-type]  # its states are papers here
         self.held: dict[str, list[Held]] = {}
         self.opening = False
+        # Whether each step asks the engine what of it is durable.
+        self.claiming = True
         self.made = 0
         self._broker: msglog.Broker | None = None
         self._tag = tag
@@ -164,8 +168,11 @@ class BrokerSession:
         after.advance(0)
         self.opening = True
         with self._step(after, durable=self.sync == "commit"):
-            self._broker = open_store(self.filesystem, self.clock, sync=self.sync).broker
+            self._broker = self._open_broker()
         self.opening = False
+
+    def _open_broker(self) -> msglog.Broker:
+        return open_store(self.filesystem, self.clock, sync=self.sync, segment_bytes=self.segment_bytes).broker
 
     def close(self) -> None:
         """Close broker and store: all is durable then, and it is known what was delivered."""
@@ -383,7 +390,7 @@ class BrokerSession:
         self.history.wrote(index, self.moment, number)
         if durable and (self.sync == "commit" or not claims):
             self.history.promise(index, self.moment)
-        if claims:
+        if claims and self.claiming:
             self.history.promise_up_to(int(self.engine.metrics()["durable_commits"]), self.moment)
 
     def now_at(self, moment: int) -> int:

@@ -169,15 +169,18 @@ def draining(session: BrokerSession) -> None:
     session.open()
     session.declare("dlq")
     session.declare("q", dead=DEAD)
-    session.send("q", 3, size=400)
-    session.get("q", 3)
-    for step in range(10):
+    session.send("q", 14, size=300)
+    session.get("q", 14)
+    for place in (13, 12, 11, 10, 9, 7, 6, 5, 4):
+        session.ack("q", place)
+    for _ in range(3):
+        session.ack("q")
+    session.advance(1)
+    for _ in range(3):
         session.send("q", size=300)
         session.get("q")
-        session.ack("q", 3)
-        if step % 3 == 0:
-            session.advance(1)
-    session.ack("q")
+        session.ack("q", 1)
+    session.advance(1)
     session.reject("q")
     session.send("q", 2, size=1500)
     session.get("q", 2)

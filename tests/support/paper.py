@@ -20,7 +20,7 @@ Seen = tuple[bytes, bool, int, tuple[Death, ...]]
 """What a consumer sees of a message: body, redelivered, earlier deliveries (0 where nobody counts), deaths."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Letter:
     """One message in one queue."""
 
@@ -51,6 +51,15 @@ class PaperQueue:
     # How far delivery came on each level, and how far the store knows.
     next: dict[int, int] = field(default_factory=dict)
     noted: dict[int, int] = field(default_factory=dict)
+
+    def copy(self) -> "PaperQueue":
+        """Return another one that is the same."""
+        other = copy.copy(self)
+        other.letters = {place: copy.copy(letter) for place, letter in self.letters.items()}
+        other.hands = set(self.hands)
+        for name in ("away", "ends", "next", "noted"):
+            setattr(other, name, dict(getattr(self, name)))
+        return other
 
     @property
     def ready(self) -> list[Place]:
@@ -138,9 +147,13 @@ class Paper:
 
     def copy(self) -> "Paper":
         """Return another one that is the same, to be changed. The one that was copied must not change any more."""
-        views, self._views = self._views, {}
-        other = copy.deepcopy(self)
-        self._views = views
+        other = copy.copy(self)
+        other.queues = {name: queue.copy() for name, queue in self.queues.items()}
+        other.exchanges = dict(self.exchanges)
+        other.bindings = set(self.bindings)
+        other.policies = dict(self.policies)
+        other.delayed = list(self.delayed)
+        other._views = {}
         return other
 
     # Definitions
@@ -185,7 +198,9 @@ class Paper:
 
     def _apply_policies(self) -> None:
         for queue in self.queues.values():
-            queue.most_by_policy = min((most for name, most in self.policies.values() if name == queue.name), default=None)
+            queue.most_by_policy = min(
+                (most for name, most in self.policies.values() if name == queue.name), default=None
+            )
 
     def route(self, exchange: str, key: str) -> tuple[str, ...]:
         """Return the names of the queues that a message goes to."""
@@ -194,9 +209,8 @@ class Paper:
         if exchange not in self.exchanges:
             return ()
         kind, _ = self.exchanges[exchange]
-        bound = sorted({queue for name, queue, own in self.bindings if name == exchange and kind == "fanout" or
-                        (name, own) == (exchange, key)})  # fmt: skip
-        return tuple(bound)
+        bound = {queue for name, queue, own in self.bindings if name == exchange and (kind == "fanout" or own == key)}
+        return tuple(sorted(bound))
 
     # Messages
 

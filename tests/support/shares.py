@@ -50,6 +50,7 @@ class LogDisk:
         """Open what a kill at this moment would leave behind. Objects of the killed log are good for nothing."""
         killed, before = self.log, self._folder / f"store{self._copies}"
         self._copies += 1
+        killed.store.core.engine._syncer.stop()  # so that no file goes while the others are copied
         shutil.copytree(before, self._folder / f"store{self._copies}")
         killed.close()
         self.log = self._open()

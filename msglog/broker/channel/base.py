@@ -3,7 +3,7 @@
 Imported by the parts of `Channel`.
 """
 
-from msglog.broker.channel.session import Session, Use
+from msglog.broker.channel.session import Guard, Session, Use
 from msglog.broker.declaring import Declaring
 
 
@@ -14,4 +14,5 @@ class ChannelBase:
         self._broker = broker
         self._session = session
         self._vhost = session.vhost
-        self._use = Use(session)
+        self._guard = Guard(session)
+        self._use = Use(session, self._guard)

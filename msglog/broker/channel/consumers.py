@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
 
 class ChannelConsumer(Subscriber):
-    """A consumer that is its own taker. `look`: its thread must attend to the queue itself."""
+    """A consumer that is its own taker. `look`: its thread must attend to the queue itself.
 
-    __slots__ = ("_unbounded", "in_line", "look", "session", "tag", "tells_count")
+    `last_tag`: the delivery tag of the last message it got.
+    """
+
+    __slots__ = ("_unbounded", "in_line", "last_tag", "look", "session", "tag", "tells_count")
 
     def __init__(
         self,
@@ -36,6 +39,7 @@ class ChannelConsumer(Subscriber):
         self.tag = tag
         self.tells_count = queue.options.queue_type == "quorum"
         self.in_line = False
+        self.last_tag = 0
         self.look = False
         # It would take all there is at once.
         self._unbounded = no_ack or not prefetch
@@ -54,6 +58,8 @@ class ChannelConsumer(Subscriber):
         """Whether its own limit, its channel's, and the queue allow one more message."""
         queue, session = self.queue, self.session
         limit = session.limit
+        if self.miscounted:
+            self.recount()
         return (
             not self.cancelled
             and (self.unsettled < self.prefetch or not self.prefetch)
@@ -66,7 +72,7 @@ class ChannelConsumer(Subscriber):
         """Take a message: it gets its tag, and goes to the channel's inbox."""
         session = self.session
         self.look = False
-        tag = session.last_tag = session.last_tag + 1
+        tag = self.last_tag = session.last_tag = session.last_tag + 1
         if not self.no_ack:
             session.unsettled[tag] = (self, taken)
             session.pushed += 1

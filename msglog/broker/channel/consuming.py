@@ -201,7 +201,7 @@ class Consuming(ChannelBase):
             check_integer("max_events", max_events, 1)
         if session.closed and not session.inbox.entries:
             session.refuse()
-        with session.guard:
+        with self._guard:
             inbox = session.inbox
             inbox.looks()
             if inbox.entries:
@@ -269,7 +269,7 @@ class Consuming(ChannelBase):
         returns, and synced with the next sync. In a transaction it is put off. Raises `UnknownDeliveryTagError`,
         `InvalidTypeError`.
         """
-        with self._use:
+        with self._guard:
             session, vhost = self._session, self._vhost
             if multiple or session.transaction is not None or type(delivery_tag) is not int:
                 self._settle(delivery_tag, "ack", multiple=multiple)

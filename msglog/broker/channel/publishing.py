@@ -9,7 +9,7 @@ from typing import Final
 from msglog.broker.channel.base import ChannelBase
 from msglog.broker.channel.confirms import Confirms
 from msglog.broker.channel.events import Returned
-from msglog.broker.channel.settling import Settlement, add_settlements, write
+from msglog.broker.channel.settling import add_settlements, write
 from msglog.broker.channel.transactions import ChannelTransaction
 from msglog.broker.consumer import check_timeout
 from msglog.broker.message import check_body, check_routing_key
@@ -55,17 +55,21 @@ class Publishing(ChannelBase):
             mandatory: a message that no queue gets comes back as `Returned`.
             immediate: must be False; RabbitMQ does not support it either.
 
-        Never waits for a sync: what is published is written when it returns, and synced and handed out soon after. In a
-        transaction it is put off until `tx_commit`. Raises `ExchangeNotFoundError`, `AccessRefusedError` for an internal
-        exchange, `PreconditionFailedError` (a bad `expiration`, a `user_id` that is not the channel's user, `CC` that is
-        no list, `reply_to` without a reply consumer), `NotSupportedError`, `InvalidTypeError`, `InvalidOptionError`,
-        `RecordTooLargeError`, `DiskFullError`, `StoreFailedError` (outcome unknown), `ClosedError`.
+        Never waits for a sync: what is published is written when it returns, and synced and handed out soon after. In
+        a transaction it is put off until `tx_commit`. Raises `ExchangeNotFoundError`, `AccessRefusedError` for an
+        internal exchange, `PreconditionFailedError` (a bad `expiration`, a `user_id` that is not the channel's user,
+        `CC` that is no list, `reply_to` without a reply consumer), `NotSupportedError`, `InvalidTypeError`,
+        `InvalidOptionError`, `RecordTooLargeError`, `DiskFullError`, `StoreFailedError` (outcome unknown),
+        `ClosedError`.
         """
-        with self._use:
-            session = self._session
+        session = self._session
+        if session.closed:
+            session.refuse()
+        with self._guard:
             if (
                 session.transaction is None
-                and not immediate
+                and immediate is False
+                and (mandatory is False or mandatory is True)
                 and type(body) is bytes
                 and (properties is None or (type(properties) is Properties and _is_plain(properties)))
             ):
@@ -110,11 +114,9 @@ class Publishing(ChannelBase):
     def _follow(self, route: Route) -> None:
         """See that a message that nobody waits for is soon synced and handed out, if somebody would have it."""
         vhost = self._vhost
-        if vhost.clock.manual and self._session.confirms is None:
-            vhost.engine.wait(vhost.engine.commit_number)  # no thread would do it before the clock is moved
-        if route.pushed or any(lane.stream.waiters for lane in route.lanes):
+        if any(lane.stream.waiters for lane in route.lanes):
             with vhost.lock:
-                vhost.news.update((queue, None) for queue in vhost.queues_of(route))
+                vhost.news.update(dict.fromkeys(route.pushed or vhost.queues_of(route)))
                 vhost.attend()
 
     def _publication(self, exchange: object, routing_key: object, body: object, properties: object) -> Publication:
@@ -159,8 +161,6 @@ class Publishing(ChannelBase):
                 refused = bool(published.refused)
                 if vhost.journaled:
                     vhost.attend()
-        if commit and vhost.journaled and vhost.clock.manual and session.confirms is None:
-            vhost.wait_and_attend(commit)  # no thread would do it before the clock is moved
         if session.confirms is None:
             return None
         return session.confirms.add(self._awaited(commit, publication.properties), ack=not refused)
@@ -274,8 +274,8 @@ class Publishing(ChannelBase):
                 number = write(vhost, batch, add_settlements(vhost, batch, settlements))
                 transaction.clear()
                 session.forget(settlements)
-                for publication, error in returned:
-                    self._return(publication, error)
+                for publication, unroutable in returned:
+                    self._return(publication, unroutable)
                 vhost.attend()
             vhost.wait_and_attend(number)
 
@@ -297,6 +297,3 @@ def _is_plain(properties: Properties) -> bool:
         and properties.user_id is None
         and properties.reply_to != REPLY_TO
     )
-
-
-__all__ = ["Publishing", "Settlement"]

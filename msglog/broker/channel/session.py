@@ -9,6 +9,7 @@ import logging
 import os
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
+from types import TracebackType
 from typing import NoReturn
 
 from msglog.broker.channel.confirms import Confirms
@@ -38,7 +39,6 @@ class Session:
         self.connection = connection
         self.number = number
         self.user = user
-        self.guard = OneThread(f"channel {number}")
         self.inbox = Inbox()
         self.consumers: dict[str, ChannelConsumer] = {}
         self.reply_consumer: ReplyConsumer | None = None
@@ -98,8 +98,9 @@ class Session:
             self.inbox.put(consumer.deliver(self.last_tag, publication))
 
     def rejoin(self, consumers: Iterable[ChannelConsumer]) -> None:
-        """Let consumers that may take more again stand in line."""
-        for consumer in consumers:
+        """Let consumers that may take more again stand in line, those first that waited longest for a message."""
+        # What is news last is attended to first.
+        for consumer in sorted(consumers, key=lambda one: -one.last_tag):
             queue = consumer.queue
             if not consumer.in_line and consumer.may_take():
                 queue.join_line(consumer)
@@ -149,10 +150,13 @@ class Session:
         """Do what an error does that the channel's own thread met: it ends the channel, or all of the connection."""
         if error.closes is None:
             return
+        sessions = [self] if error.closes == "channel" else list(self.connection.channels.values())
+        with self.vhost.lock:
+            for session in sessions:
+                session.leave_lines()  # what one gives back is not for the others
         self.close(error)
-        if error.closes == "connection":
-            for session in tuple(self.connection.channels.values()):
-                session.close(error, tell=True)
+        for session in sessions:
+            session.close(error, tell=True)
 
     def close(self, error: MsglogError | None = None, *, tell: bool = False) -> None:
         """End it: consumers go, the transaction is undone, what is unsettled goes back. From any thread.
@@ -182,6 +186,12 @@ class Session:
         self.inbox.announce()
         self.inbox.waiter.wake()
 
+    def leave_lines(self) -> None:
+        """Have the consumers take nothing more. Under the lock."""
+        for consumer in self.consumers.values():
+            consumer.cancelled = True
+            consumer.queue.leave_line(consumer)
+
     def close_replies(self) -> None:
         """Stop taking answers."""
         if self.reply_consumer is not None:
@@ -190,11 +200,9 @@ class Session:
 
     def _release(self) -> None:
         vhost = self.vhost
+        self.leave_lines()
         consumers = tuple(self.consumers.values())
         self.consumers.clear()
-        for consumer in consumers:
-            consumer.cancelled = True
-            consumer.queue.leave_line(consumer)
         if self.transaction is not None:
             self.restore(self.transaction.clear())
         unsettled = tuple(self.unsettled.values())
@@ -227,26 +235,39 @@ class Session:
             self.vhost.abandon(holder)
 
 
+class Guard(OneThread):
+    """`with guard:` around each call: one thread at a time, and an error has its consequences."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(f"channel {session.number}")
+        self._session = session
+
+    def failed(self, error: BaseException) -> None:
+        """Close what an error closes."""
+        if isinstance(error, MsglogError):
+            self._session.fail(error)
+
+
 class Use:
-    """`with use:` around each call: one thread at a time, on an open channel; an error has its consequences."""
+    """`with use:` is `with guard:` on a channel that is open."""
 
     __slots__ = ("_engine", "_enter", "_exit", "_session")
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, guard: Guard) -> None:
         self._session = session
         self._engine = session.vhost.engine
-        self._enter = session.guard.__enter__
-        self._exit = session.guard.__exit__
+        self._enter = guard.__enter__
+        self._exit = guard.__exit__
 
     def __enter__(self) -> None:
-        session = self._session
-        if session.closed:
-            session.refuse()
-        if self._engine.closed:
-            self._engine.check_open()
+        if self._session.closed:
+            self._session.refuse()
+        self._engine.check_open()
         self._enter()
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._exit(None, None, None)
-        if error is not None and isinstance(error, MsglogError):
-            self._session.fail(error)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exit(kind, error, trace)

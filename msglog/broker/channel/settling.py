@@ -68,33 +68,28 @@ class Settled:
             for first, end in ranges:
                 batch.settle(lane, first, end)
 
-    def begin(self) -> None:
-        """Take what is settled out of its holders' counts, before the commit is written."""
+    def fail(self) -> None:
+        """The commit was not written, or only half is known of it: have its holders count anew."""
         for subscriber, _ in self._gone:
-            subscriber.unsettled -= 1
-
-    def undo(self) -> None:
-        """Put back into the counts what the failed commit did not settle."""
-        for subscriber, (lane, stored, *_) in self._gone:
-            if lane.cursor.unsettled.get(stored.offset) is subscriber:
-                subscriber.unsettled += 1
+            subscriber.miscounted = True
 
     def finish(self) -> None:
         """After the commit: give back what returns, and what space the queues no longer need."""
+        for subscriber, _ in self._gone:
+            subscriber.unsettled -= 1
         for subscriber, (lane, stored, *_) in self._returning:
             self._vhost.give_back(subscriber.queue, lane, subscriber, stored)
         for lane in self._ranges:
-            if lane.cursor.settled >= lane.trim_check:
+            if lane.cursor.next >= lane.trim_check:
                 self._vhost.tidy(lane)
 
 
 def write(vhost: VirtualHost, batch: Batch, settled: Settled) -> int:
     """Write a commit with settlements; return its number. The caller attends to the queues."""
-    settled.begin()
     try:
         number = vhost.write(batch)
+        settled.finish()
     except BaseException:
-        settled.undo()
+        settled.fail()
         raise
-    settled.finish()
     return number

@@ -72,6 +72,7 @@ class Declaring(Housekeeping):
         if options.exclusive:
             queue.owner = owner
         self.touch(queue)
+        self.watch_history(queue)
         return queue, number if options.durable and not options.exclusive else 0
 
     def _redeclare(self, name: str, options: queues.QueueOptions, owner: object, *, passive: bool) -> Queue:
@@ -111,7 +112,7 @@ class Declaring(Housekeeping):
         return max(number, self._delete_orphans())
 
     def _retire_queue(self, queue: Queue) -> None:
-        for timer in (queue.expiry_timer, queue.expires_timer):
+        for timer in (queue.expiry_timer, queue.expires_timer, queue.history_timer):
             if timer is not None:
                 timer.cancel()
         for subscriber in tuple(queue.consumers):
@@ -318,8 +319,7 @@ class Declaring(Housekeeping):
     def _policies_changed(self, number: int) -> int:
         for queue in self.queues.values():
             self.touch(queue)
-            for lane in queue.lanes:
-                self.watch_history(queue, lane)
+            self.watch_history(queue)
         self.news.update((queue, None) for queue in self.queues.values())
         return number
 

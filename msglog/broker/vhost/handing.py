@@ -13,6 +13,7 @@ from typing import Final
 
 from msglog.broker.lane import Holder, Lane, Stored
 from msglog.broker.queue import Queue
+from msglog.broker.rules.dead_letters import Reason
 from msglog.broker.subscriber import Subscriber, Taken
 from msglog.broker.vhost.removing import Removing
 from msglog.cursors import CursorModel
@@ -111,37 +112,35 @@ class Handing(Removing):
         cursor = lane.cursor
         if cursor.unsettled.get(offset) is not holder:
             return False
-        holder.unsettled -= 1
         try:
-            self._append_settle(cursor, offset, offset + 1, self.now_ms())
+            self.append_settle(cursor, offset, offset + 1, self.now_ms())
+            holder.unsettled -= 1
         except BaseException:
-            if offset in cursor.unsettled:
-                holder.unsettled += 1
+            holder.miscounted = True
             raise
-        if cursor.settled >= lane.trim_check:
+        if offset >= lane.trim_check:
             self.tidy(lane)
         return True
 
     def _settle_offset(self, lane: Lane, offset: int) -> None:
         cursor = lane.cursor
-        self._append_settle(cursor, offset, offset + 1, self.now_ms())
-        if cursor.settled >= lane.trim_check:
+        self.append_settle(cursor, offset, offset + 1, self.now_ms())
+        if offset >= lane.trim_check:
             self.tidy(lane)
 
     def tidy(self, lane: Lane) -> None:
         """Give up what a lane no longer needs; see `housekeeping`."""
         raise NotImplementedError
 
-    def reject(self, queue: Queue, lane: Lane, holder: Holder, stored: Stored) -> bool:
+    def reject(self, queue: Queue, lane: Lane, holder: Holder, stored: Stored, reason: Reason = "rejected") -> bool:
         """Settle one delivery with a dead letter; return False when the holder does not have it any more."""
         if lane.cursor.unsettled.get(stored.offset) is not holder:
             return False
-        holder.unsettled -= 1
         try:
-            self.remove(queue, [(lane, stored)], "rejected")
+            self.remove(queue, [(lane, stored)], reason)
+            holder.unsettled -= 1
         except BaseException:
-            if stored.offset in lane.cursor.unsettled:
-                holder.unsettled += 1
+            holder.miscounted = True
             raise
         return True
 
@@ -153,12 +152,10 @@ class Handing(Removing):
         cursor, offset = lane.cursor, stored.offset
         if cursor.unsettled.get(offset) is not holder:
             return False
+        if self.delivered_too_often(queue, lane, stored):
+            return self.reject(queue, lane, holder, stored, "delivery_limit")
         if queue.effective.delivery_limit is None:
             cursor.deliveries[offset] = cursor.deliveries.get(offset, 0) + 1
-        elif self.delivered_too_often(queue, lane, stored):
-            holder.unsettled -= 1
-            self.remove(queue, [(lane, stored)], "delivery_limit")
-            return True
         lane.give_back(offset, len(stored.body))
         self.news[queue] = None
         return True
@@ -205,8 +202,10 @@ class Handing(Removing):
 
     def dispatch(self, queue: Queue) -> None:
         """Hand out what waits to those in line, in turn."""
-        line = queue.line
+        line, only = queue.line, queue.only
         while (taker := line.look()) is not None:
+            if only is not None and only.is_drained():
+                return
             try:
                 taken = self.take(queue, taker.subscriber)
             except MsglogError:
@@ -245,7 +244,6 @@ class Handing(Removing):
         """Register a consumer with its queue. Under the lock; the caller has checked that it may."""
         queue = subscriber.queue
         queue.consumers.append(subscriber)
-        queue.had_consumers = True
         if subscriber.exclusive:
             queue.exclusive_consumer = subscriber
             queue.look_plain()

@@ -18,11 +18,12 @@ from msglog.storage import Frame, SegmentFacts
 
 logger = logging.getLogger("msglog.broker")
 
-# How many settlements pass between two looks at a lane's segments.
-_SETTLEMENTS_PER_LOOK: Final = 1024
+# How many messages pass between two looks at a lane's segments.
+_MESSAGES_PER_LOOK: Final = 1024
 # An emptied queue's file is given back when it is larger than this: making a new one is not for nothing.
 _WORTH_GIVING_BACK: Final = 4 << 20
 _SETTLED_SHARE: Final = 0.75
+_SHORTEST_LOOK_MS: Final = 100
 
 
 class Housekeeping(Delaying):
@@ -32,13 +33,13 @@ class Housekeeping(Delaying):
 
     def tidy(self, lane: Lane) -> None:
         """Give up what a lane no longer needs. Under the lock, now and then."""
-        lane.trim_check = lane.cursor.settled + _SETTLEMENTS_PER_LOOK
+        lane.trim_check = lane.cursor.next + _MESSAGES_PER_LOOK
         queue = self._queue_of(lane)
         if queue is None or self.engine.readonly:
             return
         try:
             if queue.effective.history_ms:
-                self._retire(queue, lane)
+                self._retire(lane)
             else:
                 self._trim(lane)
                 self._plan_rewrite(lane)
@@ -114,44 +115,48 @@ class Housekeeping(Delaying):
 
     # History
 
-    def _retire(self, queue: Queue, lane: Lane) -> None:
+    def _retire(self, lane: Lane) -> None:
         """Note which segments are settled as a whole; their time as history begins."""
         below = lane.stream.parts_below(lane.cursor.settled)
         end = below[-1].end_offset if below else 0
         if end > (lane.retired_at[-1][0] if lane.retired_at else lane.stream.start):
             self.record(["retired", lane.cursor.id, end, self.now_ms()])
-        self.watch_history(queue, lane)
 
-    def watch_history(self, queue: Queue, lane: Lane) -> None:
-        """Have the timers drop history when its time is over."""
+    def watch_history(self, queue: Queue) -> None:
+        """Have the timers look at a queue's history from time to time: half as long as it is kept. Under the lock."""
         history_ms = queue.effective.history_ms
-        if history_ms is None or not lane.retired_at or self.closed:
+        if history_ms is None or queue.deleted or self.closed or queue.history_timer is not None:
             return
-        wait_ms = max(0, lane.retired_at[0][1] + history_ms - self.now_ms())
-        due_ms = self.core.clock.monotonic_ms() + wait_ms
-        self.core.timers.schedule(due_ms, lambda: self._drop_history(queue, lane))
+        due_ms = self.core.clock.monotonic_ms() + max(_SHORTEST_LOOK_MS, history_ms // 2)
+        queue.history_timer = self.core.timers.schedule(due_ms, lambda: self._look_at_history(queue))
 
-    def _drop_history(self, queue: Queue, lane: Lane) -> None:
+    def _look_at_history(self, queue: Queue) -> None:
         try:
             with self.lock:
+                queue.history_timer = None
                 if self.closed or queue.deleted:
                     return
-                history_ms = queue.effective.history_ms or 0
-                horizon_ms = self.now_ms() - history_ms
-                over = [end for end, at in lane.retired_at if at <= horizon_ms]
-                if not over:
-                    return
-                lane.retired_at = [one for one in lane.retired_at if one[1] > horizon_ms]
-                with self.engine.lock:
-                    commit = self.engine.begin()
-                    commit.trim(lane.stream, over[-1])
-                    commit.write()
-                self.watch_history(queue, lane)
+                for lane in queue.lanes:
+                    self._end_segment(lane)
+                    self._retire(lane)
+                    self._drop_history(queue, lane)
+                self.watch_history(queue)
         except MsglogError as error:
-            logger.warning("history of queue %r was not dropped: %s", queue.name, error)
+            logger.warning("history of queue %r was not looked at: %s", queue.name, error)
 
-    def look_after_all(self) -> None:
-        """After opening: give up what the last life left, and watch what is kept. Under the lock."""
-        for queue in self.queues.values():
-            for lane in queue.lanes:
-                self.watch_history(queue, lane)
+    def _end_segment(self, lane: Lane) -> None:
+        """Begin a new segment when all of the last one is settled: or a queue that rests would never forget."""
+        stream = lane.stream
+        if lane.cursor.settled == stream.next_offset == stream.end and stream.size_bytes:
+            with self.engine.lock:
+                self.engine.roll(stream)
+
+    def _drop_history(self, queue: Queue, lane: Lane) -> None:
+        horizon_ms = self.now_ms() - (queue.effective.history_ms or 0)
+        over = [end for end, at in lane.retired_at if at <= horizon_ms]
+        if over:
+            with self.engine.lock:
+                commit = self.engine.begin()
+                commit.trim(lane.stream, over[-1])
+                commit.write()
+            lane.retired_at = [one for one in lane.retired_at if one[1] > horizon_ms]

@@ -133,10 +133,20 @@ class Publishing(Handing):
         with self.lock:
             if route.version != self.model.version:
                 return None
-            number = self._append(route.lanes, meta, body, self.now_ms())
-            if route.pushed and not self.journaled:
-                self.news.update(dict.fromkeys(route.pushed))
-                self.attend()
+            lane = route.only
+            if lane is None or self.journaled:  # with a journal, appending to one stream waits for the sync
+                number = self._append(route.lanes, meta, body, self.now_ms())
+            else:
+                now_ms = self.now_ms()
+                offset = self.engine.append(lane.stream, body, now_ms, meta)
+                number = self.engine.commit_number
+                if lane.buffered == offset:
+                    lane.appended((offset, now_ms, meta, body))
+            if not self.journaled:
+                for queue in route.pushed:
+                    self.news[queue] = None
+                if self.news:
+                    self.attend()
         return number
 
     def queues_of(self, route: Route) -> list[Queue]:

@@ -37,7 +37,7 @@ class VhostState:
         self.now_ms: Callable[[], int] = core.clock.now_ms
         # The machine's clock is read in place where a call in between would be felt.
         self.system_time = isinstance(core.clock, SystemClock)
-        self._append_settle = core.engine.append_settle
+        self.append_settle = core.engine.append_settle
         self.lock = Lock()
         self.model = cast(BrokerModel, core.engine.models[BrokerModel.section])
         self.cursors = cast(CursorModel, core.engine.models[CursorModel.section])

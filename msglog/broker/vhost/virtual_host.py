@@ -40,9 +40,9 @@ class VirtualHost(Declaring):
 
     def _begin(self) -> None:
         self.release_overdue()
-        self.look_after_all()
         for queue in self.queues.values():
             self.touch(queue)
+            self.watch_history(queue)
             if not queue.plain or queue.may_expire:
                 self.news[queue] = None
         self.attend()

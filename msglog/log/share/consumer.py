@@ -143,9 +143,9 @@ class ShareConsumer:
         """Leave the group; what is in hand is available again. Calling again does nothing."""
         if self._closed:
             return
-        self._closed = True
         self.stop()
         self._sharing.leave(self._member)
+        self._closed = True
 
     def _check_usable(self) -> None:
         if self._closed:

@@ -121,10 +121,11 @@ class SharePartition:
             if times >= batch.member.delivery_limit:
                 settled.append(self._leave_out(offset, first))
                 continue
+            fresh = offset == cursor.next
             batch.hold(self, offset)
             cursor.take(offset, batch)
             haul.taken.append(Taken(self, record, times + 1))
-            if times:
+            if not fresh:
                 cursor.deliveries[offset] = times + 1
                 again.append((offset, times + 1))
         if first < reached:
@@ -160,21 +161,24 @@ class SharePartition:
 
 
 class _Window:
-    """A reader and the frame that it has read last."""
+    """A reader and the frame that it has read last, as long as the stream has the same segments."""
 
-    __slots__ = ("_frame", "_reader")
+    __slots__ = ("_frame", "_parts", "_reader", "_stream")
 
     def __init__(self, stream: Stream) -> None:
+        self._stream = stream
         self._reader = stream.reader(0)
         self._frame: Frame | None = None
+        self._parts = stream.parts
 
     def frame_at(self, offset: int) -> Frame | None:
         """Return the frame that holds `offset`, or the next one behind it; None at the end."""
-        frame = self._frame
-        if frame is not None and frame.base_offset <= offset < frame.next_offset:
+        frame, parts = self._frame, self._stream.parts
+        if frame is not None and parts is self._parts and frame.base_offset <= offset < frame.next_offset:
             return frame
         if self._reader.offset != offset:
             self._reader.seek(offset)
+        self._parts = parts
         self._frame = frame = self._reader.read()
         return frame
 

@@ -244,6 +244,8 @@ class Sharing:
 
     def take_back(self, group: ShareGroup, batch: Batch) -> None:
         """Make available again what an exception kept from being handed out; it does not count as handed out."""
+        if self._engine.closed:  # in a forked child somebody may have held the lock
+            return
         with self.lock:
             for partition, offsets in batch.held.items():
                 deliveries = partition.cursor.deliveries

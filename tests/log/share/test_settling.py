@@ -102,6 +102,15 @@ def test_a_member_whose_lock_expired_may_get_the_record_again(clock, worker):
     record.ack()
 
 
+def test_locks_expire_on_the_machine_s_clock_too():
+    with msglog.Log(":memory:") as log:
+        log.create_topic("t")
+        fill(log, 1)
+        with log.share_consumer("t", group="g", lock_ms=20) as worker:
+            worker.poll(0)
+            assert counts(worker.poll(30)) == {0: 2}
+
+
 def test_each_member_has_its_own_lock_time(log, clock, worker):
     with log.share_consumer("t", group="g", lock_ms=1000) as quick:
         slow_record = worker.poll(0, max_records=1)[0]

@@ -167,7 +167,8 @@ def test_stop_works_from_a_signal_handler(log):
     with log.share_consumer("t", group="g") as worker:
         before = signal.signal(signal.SIGUSR1, lambda *_: worker.stop())
         try:
-            threading.Timer(0.05, signal.raise_signal, [signal.SIGUSR1]).start()
+            main = threading.main_thread().ident
+            threading.Timer(0.05, signal.pthread_kill, [main, signal.SIGUSR1]).start()
             assert worker.poll(30) == []
         finally:
             signal.signal(signal.SIGUSR1, before)

