@@ -51,7 +51,7 @@ class Taking:
         queue = subscriber.queue
         with vhost.lock:
             self.check(queue)
-            if not queue.line and not vhost.has_abandoned:
+            if queue.line.front is None and not vhost.has_abandoned:
                 taken = vhost.take(queue, subscriber) if subscriber.has_room() else None
                 if vhost.news:
                     vhost.attend()
@@ -157,6 +157,12 @@ class QueueConsumer:
         `timeout` None waits for ever, 0 never waits. Raises `ClosedError`, `ConsumerCancelledError`, and
         `CorruptionError` when the message cannot be read.
         """
+        vhost, subscriber = self._vhost, self._subscriber
+        if not (subscriber.no_ack or self._taking.stopped):
+            with vhost.lock:
+                found = vhost.take_plain(subscriber.queue, subscriber) if subscriber.has_room() else None
+            if found is not None:
+                return Delivery(self._terms, self, found[0], found[1], False, 0)  # noqa: FBT003
         timeout = check_timeout(timeout)
         if self._closed:
             raise ClosedError("the consumer was closed")

@@ -46,7 +46,7 @@ class Consuming(BrokerHandle):
             with vhost.lock:
                 found = vhost.take_plain(getter.queue, getter.subscriber)
             if found is not None:
-                return Delivery(getter, None, found[0], found[1], False, 0)  # noqa: FBT003
+                return Delivery(getter, None, found[0], found[1], False, 0)  # noqa: FBT003 as in `Taken`
         return self._get(queue, check_timeout(timeout), no_ack=check_flag("no_ack", no_ack))
 
     def _get(self, name: str, timeout: float | None, *, no_ack: bool) -> Delivery | None:

@@ -141,11 +141,10 @@ class Lane:
             return None
         self.buffer.extend(messages_of(frame, offset))
         self.buffered = frame.next_offset
-        if self.buffer and self.buffer[0][0] == offset:
-            return self.buffer[0]
-        # Compaction removed what lay at `next`: after a crash it may have been settled without being delivered.
-        self.cursor.skip(offset, self.buffer[0][0] if self.buffer else frame.next_offset)
-        return self.head()
+        if self.buffer[0][0] != offset:
+            # Rewriting removes what is settled, and nothing is settled at or beyond `next`.
+            raise AssertionError(f"{self.stream!r} has no offset {offset}")
+        return self.buffer[0]
 
     def read(self, offset: int) -> Stored:
         """Return one message, wherever it is; neighbours are found in the frame that was read last."""

@@ -59,11 +59,16 @@ class Cursor(Generic[Holder]):
 
     def take(self, offset: int, holder: Holder) -> None:
         """Hand out the offset that `peek` returned."""
-        if offset == self.next:
-            self.next = offset + 1
-        else:
-            self.returned.remove(offset, offset + 1)
-        self.unsettled[offset] = holder
+        try:
+            if offset == self.next:
+                self.next = offset + 1
+            else:
+                self.returned.remove(offset, offset + 1)
+            self.unsettled[offset] = holder
+        except BaseException:  # an interrupt: nobody has it
+            self.unsettled.pop(offset, None)
+            self.look_again()
+            raise
 
     def give_back(self, offset: int) -> None:
         """Return an offset that is in somebody's hand; nothing happens if it is not."""
@@ -83,19 +88,25 @@ class Cursor(Generic[Holder]):
 
         Doing it twice does what once does.
         """
-        if end == first + 1 and first == self.settled and not (next_offset or self.done or self.deliveries):
+        settled, done = self.settled, self.done
+        if (
+            end == first + 1
+            and first == settled
+            and not (next_offset or done.spans[2] or self.deliveries)
+            and self.unsettled.pop(first, None) is not None
+        ):
             # As in most calls: the oldest delivery is settled, and nothing was out of order.
-            if self.unsettled.pop(first, None) is not None:
-                self.settled = end
-                self.noted_next = self.next
-                return
+            self.settled = end
+            self.noted_next = self.next
+            return
         if next_offset > self.next:
             # Only at replay: what was handed out and not settled comes back.
             self.next = next_offset
             self._returned = None
         if end > self.noted_next or next_offset > self.noted_next:
             self.noted_next = max(end, next_offset)
-        first = max(first, self.settled)
+        done.remove(0, settled)  # left there by an interrupt between the last two steps
+        first = max(first, settled)
         if first >= end:
             return
         if end > self.next:
@@ -103,10 +114,11 @@ class Cursor(Generic[Holder]):
                 self.returned.add(self.next, first)
             self.next = end
         self._forget(first, end)
-        if first > self.settled:
-            self.done.add(first, end)
+        if first > settled:
+            done.add(first, end)
             return
-        self.settled = self.done.take_from(end) if self.done else end
+        self.settled = end = done.end_from(end)
+        done.remove(0, end)
 
     def _forget(self, first: int, end: int) -> None:
         unsettled = self.unsettled
@@ -124,8 +136,8 @@ class Cursor(Generic[Holder]):
                 known.pop(offset, None)
         if self._returned:
             self._returned.remove(first, end)
-        if self.done:
-            self.done.remove(first, end)
+        # Of what is settled in between, nothing stands alone any more.
+        self.done.remove(first, end)
 
     def count_delivery(self, offset: int, deliveries: int, next_offset: int = 0) -> None:
         """Note that an offset has been handed out so many times."""

@@ -1,72 +1,76 @@
 """A set of offsets, kept as half-open ranges.
 
-Pure. Invariants: ranges are not empty, do not overlap and do not touch; `count` is the number of offsets in them.
-Memory follows the number of ranges, not of offsets. Imported by `cursor`.
+Pure. Invariants: ranges are in order, are not empty, do not overlap and do not touch. All of it is one tuple that is
+replaced, never changed: an interrupt, or a thread that looks without a lock, finds the set before a change or after it.
+Memory follows the number of ranges, not of offsets; a change copies them. Imported by `cursor`.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
+from typing import Final
 
-from sortedcontainers import SortedDict
+Spans = tuple[list[int], list[int], int]
+
+_EMPTY: Final[Spans] = ([], [], 0)
 
 
 class OffsetRanges:
-    """Offsets as ranges `[first, end)`, in order. Every operation costs O(log n) for n ranges, and what it joins."""
+    """Offsets as ranges `[first, end)`. Looking costs O(log n) for n ranges, a change O(n), by copies of memory."""
 
-    __slots__ = ("_ends", "count")
+    __slots__ = ("spans",)
+
+    spans: Spans
+    """The first offsets of the ranges, their ends, and the number of offsets in them. Never changed in place."""
 
     def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
-        self._ends: SortedDict[int, int] = SortedDict()  # from the first offset of a range to its end
-        self.count = 0
+        self.spans = _EMPTY
         for first, end in ranges:
             self.add(first, end)
 
+    @property
+    def count(self) -> int:
+        """How many offsets are in the set."""
+        return self.spans[2]
+
     def add(self, first: int, end: int) -> None:
         """Put the offsets `[first, end)` in; those that are there already stay."""
-        if first >= end:
-            return
-        ends = self._ends
-        place = ends.bisect_right(first)
-        if place:
-            before = ends.keys()[place - 1]
-            if ends[before] >= first:  # it touches or reaches into the new range
-                first, end = before, max(end, ends[before])
-                self.count -= ends.pop(before) - before
-                place -= 1
-        while place < len(ends) and (found := ends.keys()[place]) <= end:
-            end = max(end, ends[found])
-            self.count -= ends.pop(found) - found
-        ends[first] = end
-        self.count += end - first
+        if first < end:
+            firsts, ends, _ = self.spans
+            # All ranges that overlap or touch become one.
+            low, high = bisect_left(ends, first), bisect_right(firsts, end)
+            if low < high:
+                first, end = min(first, firsts[low]), max(end, ends[high - 1])
+            self._replace(low, high, [first], [end])
 
     def remove(self, first: int, end: int) -> None:
         """Take the offsets `[first, end)` out; those that are not there are no error."""
-        if first >= end:
+        firsts, ends, _ = self.spans
+        low, high = bisect_right(ends, first), bisect_left(firsts, end)
+        if first >= end or low >= high:
             return
-        for found_first, found_end in self.within(first, end, clipped=False):
-            del self._ends[found_first]
-            self.count -= found_end - found_first
-            if found_first < first:
-                self._put(found_first, first)
-            if found_end > end:
-                self._put(end, found_end)
+        kept = [(firsts[low], first), (end, ends[high - 1])]
+        left = [(start, stop) for start, stop in kept if start < stop]
+        self._replace(low, high, [start for start, _ in left], [stop for _, stop in left])
 
-    def _put(self, first: int, end: int) -> None:
-        self._ends[first] = end
-        self.count += end - first
+    def _replace(self, low: int, high: int, new_firsts: list[int], new_ends: list[int]) -> None:
+        firsts, ends, count = self.spans
+        gone = sum(ends[low:high]) - sum(firsts[low:high])
+        come = sum(new_ends) - sum(new_firsts)
+        self.spans = (
+            [*firsts[:low], *new_firsts, *firsts[high:]],
+            [*ends[:low], *new_ends, *ends[high:]],
+            count - gone + come,
+        )
 
-    def within(self, first: int, end: int, *, clipped: bool = True) -> list[tuple[int, int]]:
-        """Return the ranges that overlap `[first, end)`, cut to it unless `clipped` is False."""
-        found: list[tuple[int, int]] = []
+    def within(self, first: int, end: int) -> list[tuple[int, int]]:
+        """Return the ranges that overlap `[first, end)`, cut to it."""
         if first >= end:
-            return found
-        ends = self._ends
-        place = max(0, ends.bisect_right(first) - 1)
-        for start in ends.islice(place):
-            if start >= end:
-                break
-            if ends[start] > first:
-                found.append((max(start, first), min(ends[start], end)) if clipped else (start, ends[start]))
-        return found
+            return []
+        firsts, ends, _ = self.spans
+        low, high = bisect_right(ends, first), bisect_left(firsts, end)
+        return [
+            (max(start, first), min(stop, end)) for start, stop in zip(firsts[low:high], ends[low:high], strict=True)
+        ]
 
     def gaps(self, first: int, end: int) -> list[tuple[int, int]]:
         """Return the ranges of `[first, end)` that are not in the set."""
@@ -81,28 +85,32 @@ class OffsetRanges:
 
     def first(self) -> int | None:
         """Return the lowest offset, None when there is none."""
-        return self._ends.keys()[0] if self._ends else None
+        firsts = self.spans[0]
+        return firsts[0] if firsts else None
 
-    def take_from(self, offset: int) -> int:
-        """Take the range that begins at `offset` out and return its end; `offset` itself when there is none."""
-        end = self._ends.pop(offset, offset)
-        self.count -= end - offset
-        return end
+    def end_from(self, offset: int) -> int:
+        """Return the end of the range that begins at `offset`; `offset` itself when there is none."""
+        firsts, ends, _ = self.spans
+        place = bisect_left(firsts, offset)
+        return ends[place] if place < len(firsts) and firsts[place] == offset else offset
 
     def __contains__(self, offset: int) -> bool:
-        place = self._ends.bisect_right(offset)
-        return bool(place) and self._ends.peekitem(place - 1)[1] > offset
+        firsts, ends, _ = self.spans
+        place = bisect_right(firsts, offset)
+        return bool(place) and ends[place - 1] > offset
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        return iter(list(self._ends.items()))
+        firsts, ends, _ = self.spans
+        return zip(firsts, ends, strict=True)
 
     def __bool__(self) -> bool:
-        return bool(self._ends)
+        return self.spans[2] > 0
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, OffsetRanges) and self._ends == other._ends
+        return isinstance(other, OffsetRanges) and self.spans == other.spans
 
     __hash__ = None  # type: ignore[assignment]  # it changes
 
     def __repr__(self) -> str:
-        return f"<OffsetRanges {self.count} offsets in {len(self._ends)} ranges>"
+        firsts, _, count = self.spans
+        return f"<OffsetRanges {count} offsets in {len(firsts)} ranges>"

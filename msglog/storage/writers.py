@@ -7,10 +7,11 @@ methods but `wait` and `drain` run under the store lock.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from os.path import basename
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crc32c import crc32c
 
@@ -32,7 +33,7 @@ from msglog.storage.journal import ENTRY_HEADER_SIZE, Area, Create, Journal, Pla
 from msglog.storage.options import CHECKPOINT_BYTES, CHECKPOINT_COMMITS, DRAFT_COMMITS
 from msglog.storage.planning import MAP_STORE_LIMIT, Writer
 from msglog.storage.segment import Segment
-from msglog.storage.small_commit import SmallCommits
+from msglog.storage.small_commit import Small, SmallCommits
 from msglog.storage.state import STATE_STREAM, unpack_event
 from msglog.storage.stream import Stream
 from msglog.waiting import Waiter
@@ -264,7 +265,22 @@ class JournalWriter(Writer):
         )
 
     def append(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None = None) -> int:
-        """Append one record and wait for its sync: like the direct way, an entry written out by hand."""
+        """Append one record and wait for its sync."""
+        number, offset = self._append_one(stream, value, timestamp_ms, key)
+        self.wait(number)
+        return offset
+
+    def append_all(
+        self, records: Sequence[Small], timestamp_ms: int, section: str = "", event: list[Any] | None = None
+    ) -> int:
+        """Append one record to each of some streams in one commit, with an event; a single one by hand."""
+        if event is None and len(records) == 1:
+            stream, value, key = records[0]
+            return self._append_one(stream, value, timestamp_ms, key)[0]
+        return super().append_all(records, timestamp_ms, section, event)
+
+    def _append_one(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None) -> tuple[int, int]:
+        """Append one record, like the direct way an entry written out by hand; return its commit and its offset."""
         engine = self._engine
         with engine.lock:
             if engine.obstacle is not None:
@@ -283,8 +299,7 @@ class JournalWriter(Writer):
                 self.redo_single(single)
                 engine.obstacle = engine.failure
                 self._request_checkpoint(number)
-        self.wait(number)
-        return offset
+        return number, offset
 
     def _single(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None) -> Single | None:
         """Give one record its place; None where more than its frame is due: space, a segment, a look at the stream."""

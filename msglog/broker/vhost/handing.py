@@ -52,13 +52,17 @@ class Handing(Removing):
             if subscriber.no_ack:
                 lane.leave(offset, len(stored[3]))
                 self._settle_offset(lane, offset)
-            else:
+                return Taken(lane, stored, redelivered, deliveries)
+            try:
                 lane.take(offset, subscriber, len(stored[3]))
                 if limit is not None:
                     self._note_delivery(lane, stored, deliveries + 1)
                 elif deliveries:
                     cursor.deliveries[offset] = deliveries
-            return Taken(lane, stored, redelivered, deliveries)
+                return Taken(lane, stored, redelivered, deliveries)
+            except BaseException:
+                self.undo_take(lane, subscriber, offset)
+                raise
 
     def take_plain(self, queue: Queue, subscriber: Subscriber) -> tuple[Lane, Stored] | None:
         """Hand out the next message of a queue where nothing else is to be thought of, None in every other case.
@@ -80,10 +84,23 @@ class Handing(Removing):
             stored = lane.head()
             if stored is None or stored[0] != offset:
                 return None
-        cursor.unsettled[offset] = subscriber
-        cursor.next = offset + 1
-        subscriber.unsettled += 1
+        try:
+            cursor.unsettled[offset] = subscriber
+            cursor.next = offset + 1
+            subscriber.unsettled += 1
+        except BaseException:
+            self.undo_take(lane, subscriber, offset)
+            raise
         return lane, stored
+
+    @staticmethod
+    def undo_take(lane: Lane, subscriber: Subscriber, offset: int) -> None:
+        """After an interrupt: what was to be handed out is nobody's. Under the lock."""
+        if lane.cursor.unsettled.get(offset) is subscriber:
+            del lane.cursor.unsettled[offset]
+        lane.cursor.look_again()
+        lane.forget_buffer()
+        subscriber.miscounted = True
 
     def _head_expired(self, queue: Queue) -> bool:
         head = queue.head()
@@ -96,14 +113,9 @@ class Handing(Removing):
 
     def _note_delivery(self, lane: Lane, stored: Stored, times: int) -> None:
         """Write down that a message is handed out, before it is seen: so one that kills its process is counted."""
-        cursor, offset = lane.cursor, stored.offset
-        try:
-            self.engine.writer.append_all(
-                (), self.now_ms(), SECTION, ["deliver", cursor.id, offset, times, cursor.next]
-            )
-        except BaseException:
-            lane.give_back(offset, len(stored.body))
-            raise
+        cursor = lane.cursor
+        event = ["deliver", cursor.id, stored.offset, times, cursor.next]
+        self.engine.writer.append_all((), self.now_ms(), SECTION, event)
 
     # Settling
 
@@ -191,10 +203,14 @@ class Handing(Removing):
                 continue
             if queue.line:
                 self.dispatch(queue)
-            if self.may_expire(queue):
-                self.drop_expired(queue)
-                self.watch_expiry(queue)
-            self.drop_excess(queue)
+            try:
+                if self.may_expire(queue):
+                    self.drop_expired(queue)
+                    self.watch_expiry(queue)
+                self.drop_excess(queue)
+            except MsglogError as error:
+                # Whoever published or settled is not to blame, and what they did is done.
+                logger.warning("queue %r was not looked after: %s", queue.name, error)
             if self.journaled and (queue.line or not queue.plain) and queue.has_unseen():
                 if queue.pushed_to and queue.line.front is not None:
                     queue.line.front.subscriber.note_unseen()

@@ -4,10 +4,13 @@ A service of the store: made when the store is opened, after the models are load
 Imported by `broker` and the classes that users hold.
 """
 
+from threading import Lock
+
 from msglog.broker.replies import Replies
 from msglog.broker.vhost.declaring import Declaring
 from msglog.cursors import CursorModel
 from msglog.errors import MsglogError
+from msglog.storage import forks
 from msglog.store import StoreCore
 
 
@@ -22,6 +25,7 @@ class VirtualHost(Declaring):
         self._open_buckets = {}
         self._delay_timer = None
         self.replies = Replies()
+        forks.register(self)
         if not self.engine.readonly:
             before = self.engine.commit_number
             with self.lock:
@@ -37,6 +41,11 @@ class VirtualHost(Declaring):
         if not isinstance(vhost, cls):
             raise TypeError(f"the service {cls.name!r} is a {type(vhost).__name__}")
         return vhost
+
+    def refuse_in_child(self) -> None:
+        """In a forked child: the parent's threads are gone, perhaps with the lock, and its queues are not ours."""
+        self.lock = Lock()
+        self.closed = True
 
     def _begin(self) -> None:
         self.release_overdue()

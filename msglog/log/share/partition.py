@@ -85,7 +85,7 @@ class SharePartition:
             while haul.room and (first := cursor.peek(end)) is not None:
                 stop = end
                 if first < cursor.next:
-                    stop = min(end, cursor.returned.within(first, first + 1, clipped=False)[0][1])
+                    stop = min(end, cursor.returned.end_from(first))
                 if not self._take_run(haul, first, stop, settled, again):
                     break
         finally:

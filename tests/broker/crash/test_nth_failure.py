@@ -47,7 +47,7 @@ def _everything_once(session: BrokerSession) -> None:
     session.get("q", 2)
     session.flush()
     session.ack("q")
-    session.set_policy("few", "q", 1)
+    session.set_policy("few", "q", 9)
     session.purge("short")
     session.delete("poison")
     session.advance(60)
