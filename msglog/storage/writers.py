@@ -1,9 +1,9 @@
 """How a commit gets to the disk: straight into the segments, or through the journal.
 
 `DirectWriter` (`sync` "none" and "interval", and memory) stores frames into their segments and publishes them at once.
-`JournalWriter` (`sync="commit"`) writes an entry under the store lock; `wait` lets one leader sync for everybody,
-outside of the lock, and then stores and publishes in commit order: so readers never see what could vanish. All
-methods but `wait` and `drain` run under the store lock.
+`JournalWriter` (`sync="commit"`) puts an entry into the journal under the store lock; `wait` lets one leader sync for
+everybody, outside of the lock, and then stores and publishes in commit order: so readers never see what could vanish.
+All methods but `wait` and `drain` run under the store lock.
 """
 
 from collections import deque
@@ -368,10 +368,8 @@ class JournalWriter(Writer):
     def redo(self, plan: Plan) -> None:
         """Write the entry and advance the assigned state, again if need be."""
         engine = self._engine
-        try:
-            self._journal.write(plan.entry, plan.entry_position, plan.number)
-        except OSError as error:
-            raise engine.stop_writing("a write to the journal failed", error) from error
+        self._journal.add(plan.entry, plan.entry_position, plan.number)
+        self._write_out()  # nobody may wait for it
         self.install(plan)
         for placed in plan.frames:
             placed.assign()
@@ -466,12 +464,13 @@ class JournalWriter(Writer):
         )
 
     def redo_single(self, single: Single) -> None:
-        """Do what `redo` does, for a commit of one record."""
+        """Do what `redo` does, for a commit of one record.
+
+        Its entry is written by whoever syncs next, since there is always one who waits for that: a write here would let
+        go of the interpreter while the store lock is held, and all the others would crowd in and block.
+        """
         engine, stream, segment = self._engine, single.stream, single.segment
-        try:
-            self._journal.write(single.entry, single.entry_position, single.number)
-        except OSError as error:
-            raise engine.stop_writing("a write to the journal failed", error) from error
+        self._journal.add(single.entry, single.entry_position, single.number)
         segment.note_frame(single.offset + 1, single.end, single.timestamp_ms, single.timestamp_ms)
         segment.value_total = stream.value_bytes = single.value_total
         stream.next_offset = single.offset + 1
@@ -561,7 +560,7 @@ class JournalWriter(Writer):
         with engine.lock:
             engine.clear_obstacle()
             target = engine.commit_number
-            areas = self._journal.unsynced_areas()
+            areas = self._write_out()
         self._sync_areas(areas, target)
         with engine.lock:
             self._publish_up_to(target)
@@ -569,8 +568,16 @@ class JournalWriter(Writer):
     def drain_locked(self) -> None:
         """Sync and publish all that is written without letting go of the store lock."""
         target = self._engine.commit_number
-        self._sync_areas(self._journal.unsynced_areas(), target)
+        self._sync_areas(self._write_out(), target)
         self._publish_up_to(target)
+
+    def _write_out(self) -> list[Area]:
+        """Under the store lock: write what is collected and return the areas to sync."""
+        try:
+            self._journal.write_out()
+        except OSError as error:
+            raise self._engine.stop_writing("a write to the journal failed", error) from error
+        return self._journal.unsynced_areas()
 
     def _sync_areas(self, areas: list[Area], target: int) -> None:
         try:

@@ -24,7 +24,8 @@ def frame(number: int, body: bytes) -> PlacedFrame:
 def add(journal: Journal, commit: int, frames: list[PlacedFrame], creates: tuple[Create, ...] = ()) -> None:
     journal.reserve(len(pack_entry(0, 1, commit, 0, frames, creates)))
     entry = pack_entry(journal.area.crc_seed, 1, commit, commit - 1, frames, creates)
-    journal.write(entry, journal.area.position, commit)
+    journal.add(entry, journal.area.position, commit)
+    journal.write_out()
 
 
 def found(filesystem: MemoryFileSystem, after: int) -> list[int]:
