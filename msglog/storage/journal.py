@@ -29,7 +29,8 @@ An entry is one commit:
                     per create: length of the name u16, name, the segment's header (64 bytes)
                     the bodies
 
-Writing happens under the store lock, syncing outside of it. An area is used again only when a durable checkpoint covers
+Writing happens under the store lock, syncing outside of it. Entries of single records are collected and written
+together, at the latest before the sync that covers them. An area is used again only when a durable checkpoint covers
 every entry in it. Bytes of an entry that was synced are written again, if at all, only with the same contents.
 """
 
@@ -177,6 +178,8 @@ class Area:
         self.crc_seed = seed_of(seed)
         self.size = size
         self.position = AREA_HEADER_SIZE
+        # Entries that are not in the file yet, by position: they follow each other without a gap.
+        self.unwritten: dict[int, bytes] = {}
         self.last_commit = 0
         self.synced_commit = 0
 
@@ -305,15 +308,25 @@ class Journal:
         if other.last_commit == 0 and self.area.last_commit:
             self._active = 1 - self._active
 
-    def write(self, entry: bytes, position: int, commit: int) -> None:
-        """Write an entry at the area's `position`; doing it again does the same."""
+    def add(self, entry: bytes, position: int, commit: int) -> None:
+        """Put an entry at the area's `position`; doing it again does the same.
+
+        It is in the file after `write_out`.
+        """
         area = self.area
-        area.file.write(position, entry)
+        area.unwritten[position] = entry
         area.position = position + len(entry)
         area.last_commit = commit
 
+    def write_out(self) -> None:
+        """Write the entries that are not in their file yet; after an interruption the next one writes them again."""
+        for area in self._areas:
+            if area.unwritten:
+                area.file.write(min(area.unwritten), b"".join(area.unwritten.values()))
+                area.unwritten.clear()
+
     def unsynced_areas(self) -> list[Area]:
-        """Return the areas that hold entries no sync covers."""
+        """Return the areas that hold entries no sync covers, all of them written out."""
         return [area for area in self._areas if area.last_commit > area.synced_commit]
 
     def release(self, commit: int) -> None:

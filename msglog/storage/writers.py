@@ -1,9 +1,9 @@
 """How a commit gets to the disk: straight into the segments, or through the journal.
 
 `DirectWriter` (`sync` "none" and "interval", and memory) stores frames into their segments and publishes them at once.
-`JournalWriter` (`sync="commit"`) writes an entry under the store lock; `wait` lets one leader sync for everybody,
-outside of the lock, and then stores and publishes in commit order: so readers never see what could vanish. All
-methods but `wait` and `drain` run under the store lock.
+`JournalWriter` (`sync="commit"`) puts an entry into the journal under the store lock; `wait` lets one leader sync for
+everybody, outside of the lock, and then stores and publishes in commit order: so readers never see what could vanish.
+All methods but `wait` and `drain` run under the store lock.
 """
 
 from collections import deque
@@ -46,7 +46,7 @@ _PACK_CRC = CRC.pack
 _ALL = 1 << 64
 # The most that an entry of one frame has on top of the frame's body.
 ENTRY_OVERHEAD = ENTRY_HEADER_SIZE + 24 + HEADER_SIZE + 4 + 8
-# A leader that is interrupted between its sync and its wakes delays the others by no more than this.
+# A thread that is interrupted between waking up and waking the next one delays the others by no more than this.
 _LOST_WAKE_SECONDS = 0.05
 # Place, length of the body, and the making of a segment.
 _LARGEST_OVERHEAD = 24 + 4 + 2 + 64 + 8
@@ -200,7 +200,7 @@ class JournalWriter(Writer):
         self._life = LIFE_OF_ONE.pack(engine.life, 1)
         self._pending: deque[Plan | Single] = deque()
         self._leading = Lock()
-        self._waiting: deque[tuple[int, Waiter]] = deque()
+        self._waiting: list[tuple[int, Waiter]] = []
 
     def write(self, commit: Commit) -> int:
         """Write an entry; the frames follow after its sync."""
@@ -228,10 +228,8 @@ class JournalWriter(Writer):
     def redo(self, plan: Plan) -> None:
         """Write the entry and advance the assigned state, again if need be."""
         engine = self._engine
-        try:
-            self._journal.write(plan.entry, plan.entry_position, plan.number)
-        except OSError as error:
-            raise engine.stop_writing("a write to the journal failed", error) from error
+        self._journal.add(plan.entry, plan.entry_position, plan.number)
+        self._write_out()  # nobody may wait for it
         self.install(plan)
         for placed in plan.frames:
             placed.assign()
@@ -340,12 +338,13 @@ class JournalWriter(Writer):
         )
 
     def redo_single(self, single: Single) -> None:
-        """Do what `redo` does, for a commit of one record."""
+        """Do what `redo` does, for a commit of one record.
+
+        Its entry is written by whoever syncs next, since there is always one who waits for that: a write here would let
+        go of the interpreter while the store lock is held, and all the others would crowd in and block.
+        """
         engine, stream, segment = self._engine, single.stream, single.segment
-        try:
-            self._journal.write(single.entry, single.entry_position, single.number)
-        except OSError as error:
-            raise engine.stop_writing("a write to the journal failed", error) from error
+        self._journal.add(single.entry, single.entry_position, single.number)
         segment.note_frame(single.offset + 1, single.end, single.timestamp_ms, single.timestamp_ms)
         segment.value_total = stream.value_bytes = single.value_total
         stream.next_offset = single.offset + 1
@@ -377,22 +376,27 @@ class JournalWriter(Writer):
             engine.request_checkpoint()
 
     def wait(self, commit: int) -> None:
-        """Return when `commit` is synced and visible. One thread syncs for all that wait.
+        """Return when `commit` is synced and visible. One thread syncs for all that wait; the others sleep meanwhile.
 
-        The others sleep until it is done. Then those whose commits it covered wake together, and one of the rest, who
-        syncs next: were they to queue for the leader's lock, each would have to be handed it in turn, and half of them
-        would miss the next sync; and to wake all would cost those who have to wait again.
+        When it is done it wakes one, who wakes the next one first of all, and so on: a thread comes up while the one
+        before it runs, where all at once would only queue for the interpreter. The last of those who are done wakes
+        one of the rest, who syncs next: by then the others are about to commit again, so that it covers them, too.
         """
         engine = self._engine
         while engine.published < commit:
             if not self._leading.locked():
                 self._lead(commit)
                 continue
-            waiter = Waiter()
-            self._waiting.append((commit, waiter))
-            # A leader that ended before it could see this waiter left the lock free: then there is nothing to wait for.
-            if self._leading.locked() and engine.published < commit:
-                waiter.wait(_LOST_WAKE_SECONDS)
+            entry = (commit, Waiter())
+            woken = False
+            try:
+                self._waiting.append(entry)
+                # A leader that ended before it could see this waiter left the lock free: then nothing is to wait for.
+                if self._leading.locked() and engine.published < commit:
+                    woken = entry[1].wait(_LOST_WAKE_SECONDS)
+            finally:
+                if not woken or engine.published >= commit:
+                    self._leave(entry)
         engine.run_requested()
 
     def _lead(self, commit: int) -> None:
@@ -401,23 +405,28 @@ class JournalWriter(Writer):
                 if self._engine.published < commit:
                     self._sync()
         finally:
-            self._wake_waiting()
+            self._wake_next()
 
-    def _wake_waiting(self) -> None:
-        """Wake those who are done and one who leads next; all of them when nothing can be done any more."""
-        waiting = self._waiting
+    def _leave(self, entry: tuple[int, Waiter]) -> None:
+        """Sleep no more. Who was woken wakes the next one, even where an interrupt was faster than that wake."""
+        try:
+            self._waiting.remove(entry)
+        except ValueError:
+            self._wake_next()
+
+    def _wake_next(self) -> None:
+        """Wake one who is done, else one who leads next if nobody does; when the store has failed any one."""
         done = self._engine.published if self._engine.failure is None else _ALL
-        led = False
-        with suppress(IndexError):  # another thread may take the last one
-            for _ in range(len(waiting)):
-                commit, waiter = waiting.popleft()
-                if commit <= done:
-                    waiter.wake()
-                elif not led:
-                    led = True
-                    waiter.wake()
-                else:
-                    waiting.append((commit, waiter))
+        while waiting := self._waiting[:]:
+            entry = next((entry for entry in waiting if entry[0] <= done), None)
+            if entry is None:
+                if self._leading.locked():
+                    return  # it does this when it ends
+                entry = waiting[0]
+            with suppress(ValueError):  # another thread has taken it
+                self._waiting.remove(entry)
+                entry[1].wake()
+                return
 
     def drain(self) -> None:
         """Sync and publish all that is written."""
@@ -425,7 +434,7 @@ class JournalWriter(Writer):
             with self._leading:
                 self._sync()
         finally:
-            self._wake_waiting()
+            self._wake_next()
 
     def note_checkpoint(self) -> None:
         """Nothing to note: the journal itself knows what is covered."""
@@ -435,7 +444,7 @@ class JournalWriter(Writer):
         with engine.lock:
             engine.clear_obstacle()
             target = engine.commit_number
-            areas = self._journal.unsynced_areas()
+            areas = self._write_out()
         self._sync_areas(areas, target)
         with engine.lock:
             self._publish_up_to(target)
@@ -443,8 +452,16 @@ class JournalWriter(Writer):
     def drain_locked(self) -> None:
         """Sync and publish all that is written without letting go of the store lock."""
         target = self._engine.commit_number
-        self._sync_areas(self._journal.unsynced_areas(), target)
+        self._sync_areas(self._write_out(), target)
         self._publish_up_to(target)
+
+    def _write_out(self) -> list[Area]:
+        """Under the store lock: write what is collected and return the areas to sync."""
+        try:
+            self._journal.write_out()
+        except OSError as error:
+            raise self._engine.stop_writing("a write to the journal failed", error) from error
+        return self._journal.unsynced_areas()
 
     def _sync_areas(self, areas: list[Area], target: int) -> None:
         try:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from msglog.storage.filesystem import MemoryFileSystem
 from msglog.storage.frame import HEADER_SIZE
-from msglog.storage.journal import Area, Create, Journal, PlacedFrame, pack_entry
+from msglog.storage.journal import Area, Create, Journal, PlacedFrame, pack_entry, pack_single
 from msglog.storage.segment import FILE_HEADER_SIZE
 
 AREA_BYTES = 16 << 10
@@ -24,7 +24,8 @@ def frame(number: int, body: bytes) -> PlacedFrame:
 def add(journal: Journal, commit: int, frames: list[PlacedFrame], creates: tuple[Create, ...] = ()) -> None:
     journal.reserve(len(pack_entry(0, 1, commit, 0, frames, creates)))
     entry = pack_entry(journal.area.crc_seed, 1, commit, commit - 1, frames, creates)
-    journal.write(entry, journal.area.position, commit)
+    journal.add(entry, journal.area.position, commit)
+    journal.write_out()
 
 
 def found(filesystem: MemoryFileSystem, after: int) -> list[int]:
@@ -34,6 +35,27 @@ def found(filesystem: MemoryFileSystem, after: int) -> list[int]:
         assert area is not None
         numbers += [entry.commit for entry in area.entries_after(after)]
     return sorted(numbers)
+
+
+@given(st.binary(max_size=50), st.integers(0, 2**32 - 1))
+def test_an_entry_of_one_frame_is_the_same_written_by_hand(body, seed):
+    header = bytes(range(HEADER_SIZE))
+    expected = pack_entry(seed, 3, 2**40, 7, [PlacedFrame(2**33, 2**34, header, body)], ())
+    assert pack_single(seed, 3, 2**40, 7, 2**33, 2**34, header + body) == expected
+
+
+def test_entries_that_were_collected_are_written_together_and_again_if_need_be():
+    filesystem, journal = two_areas()
+    for commit in (1, 2):
+        journal.reserve(1000)
+        entry = pack_entry(journal.area.crc_seed, 1, commit, 0, [frame(commit, b"body")], ())
+        place = journal.area.position
+        for _ in range(2):
+            journal.add(entry, place, commit)
+    assert found(filesystem, 0) == []
+    journal.write_out()
+    journal.write_out()
+    assert found(filesystem, 0) == [1, 2]
 
 
 @given(st.lists(st.lists(st.binary(max_size=50), min_size=1, max_size=4), min_size=1, max_size=20))
