@@ -116,6 +116,9 @@ class Timers:
                 callback()
             except Exception:
                 logger.exception("a timer's work failed")
+            except BaseException:  # an interrupt, where the thread is the user's: the work is still due
+                self.schedule(now_ms, callback)
+                raise
 
     def close(self) -> None:
         """Forget all timers and end the thread."""

@@ -157,13 +157,14 @@ class QueueConsumer:
         `timeout` None waits for ever, 0 never waits. Raises `ClosedError`, `ConsumerCancelledError`, and
         `CorruptionError` when the message cannot be read.
         """
+        if timeout is not None:
+            timeout = check_timeout(timeout)
         vhost, subscriber = self._vhost, self._subscriber
         if not (subscriber.no_ack or self._taking.stopped):
             with vhost.lock:
                 found = vhost.take_plain(subscriber.queue, subscriber) if subscriber.has_room() else None
             if found is not None:
                 return Delivery(self._terms, self, found[0], found[1], False, 0)  # noqa: FBT003
-        timeout = check_timeout(timeout)
         if self._closed:
             raise ClosedError("the consumer was closed")
         if self._taking.stopped:

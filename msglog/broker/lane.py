@@ -197,6 +197,7 @@ class Lane:
             if self._before is not None:
                 self.returned_bytes += size
         except BaseException:  # an interrupt: what may be wrong now is found out anew
+            self.cursor.look_again()
             holder.miscounted = True
             self._before = None
             raise

@@ -19,9 +19,9 @@ class Opening(Declaring):
     def channel(self, *, user: str = "guest") -> Channel:
         """Return a new AMQP channel on the connection that this broker is.
 
-        `user`: who its publisher is: the only value that the property `user_id` may have. Its number is the smallest
-        that is free. Raises `NotAllowedError` when 2047 channels are open, `InvalidTypeError`, `ReadOnlyError`,
-        `ClosedError`. Durable, and safe for any number of threads, as is each channel for one at a time.
+        `user`: who publishes on it: the only value that the property `user_id` may have. Its number is the smallest
+        that is free. Raises `NotAllowedError` when 2047 channels are open, `InvalidTypeError`, `InvalidOptionError`,
+        `ReadOnlyError`, `ClosedError`. Safe for any number of threads; the channel is for one at a time.
         """
         vhost = self._vhost_to_write()
         if not isinstance(user, str):

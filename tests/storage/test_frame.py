@@ -47,6 +47,11 @@ def read_back(body: Body, base_offset: int = 7) -> Frame:
     return decode(framed(body, base_offset)[CRC.size :], "somewhere")
 
 
+@pytest.mark.parametrize("count", [1, 2, 1024, 5000])
+def test_any_number_of_empty_values_comes_back(count):
+    assert read_back(encode_body([b""] * count, 1)).values == [b""] * count
+
+
 @given(batches())
 def test_a_batch_comes_back_as_it_was(batch):
     body = encode_body(**batch)

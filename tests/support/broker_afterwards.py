@@ -37,7 +37,9 @@ def _check_counts(session: BrokerSession) -> None:
         for holder, count in holders.items():
             assert holder.unsettled == count, f"{queue}: {holder.unsettled} counted, {count} in hand"
         getter = broker._connection.getters.get(queue)
-        assert getter is None or getter.unsettled == holders[getter], f"{queue}: {getter.unsettled} counted, none in hand"
+        assert getter is None or getter.unsettled == holders[getter], (
+            f"{queue}: {getter.unsettled} counted, none in hand"
+        )
         waiting = sum(len(message.body) for message in broker.peek(queue.name, 1 << 20))
         assert queue.ready_bytes() == waiting, f"{queue} counts {queue.ready_bytes()} bytes, {waiting} wait"
 

@@ -7,7 +7,7 @@
     settling      settling any number of deliveries in one commit
     confirms      publisher confirms
     transactions  what waits for `tx_commit`
-    definitions, publishing, consuming, transacting   the public methods, by subject
+    definitions, publishing, transacting, consuming, acknowledging   the public methods, by subject
     channel       all of them: the public class
 
 Imported by `broker`; imports the virtual host and the broker's declarations.

@@ -8,16 +8,17 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from msglog.broker.channel.acknowledging import Acknowledging
 from msglog.broker.channel.consuming import Consuming
 from msglog.broker.channel.definitions import Definitions
-from msglog.broker.channel.publishing import Publishing
 from msglog.broker.channel.session import Session
+from msglog.broker.channel.transacting import Transacting
 from msglog.broker.declaring import Declaring
 from msglog.checks import check_flag, wrong_type
 from msglog.errors import MsglogError, NotSupportedError
 
 
-class Channel(Definitions, Publishing, Consuming):
+class Channel(Definitions, Transacting, Consuming, Acknowledging):
     """An AMQP 0-9-1 channel, with RabbitMQ's semantics; made by `Broker.channel`.
 
     All channels of a `Broker` are one AMQP connection: they share its exclusive queues. An error with `closes ==

@@ -48,11 +48,13 @@ def with_delivery_count(properties: Properties, count: int) -> Properties:
 class Inbox:
     """Entries in order: deliveries not yet made events (plain tuples), lists of confirms, and events."""
 
-    __slots__ = ("_announced", "bytes_in", "bytes_out", "entries", "interrupted", "on_event", "waiter")
+    __slots__ = ("_announced", "bytes_in", "bytes_out", "entries", "interrupted", "on_event", "waiter", "waiting")
 
     def __init__(self) -> None:
         self.entries: deque[Any] = deque()
         self.waiter = Waiter()
+        # Set before the channel's thread looks for the last time and sleeps: only then it needs to be woken.
+        self.waiting = False
         self.on_event: Callable[[], None] | None = None
         self.interrupted = False
         # Bodies of deliveries that came in and were taken out, in bytes: each counted by one side only.
@@ -71,7 +73,8 @@ class Inbox:
         if self._announced:
             return
         self._announced = True
-        self.waiter.wake()
+        if self.waiting:
+            self.waiter.wake()
         listener = self.on_event
         if listener is not None:
             try:

@@ -1,4 +1,4 @@
-"""The part of `Channel` that publishes: returns, confirms, transactions.
+"""The part of `Channel` that publishes: returns and confirms.
 
 A message that needs nothing but to be appended to its queues goes the short way, as in `Broker.publish`, with whatever
 properties it has. Imported by `channel`.
@@ -9,7 +9,6 @@ from typing import Final
 from msglog.broker.channel.base import ChannelBase
 from msglog.broker.channel.confirms import Confirms
 from msglog.broker.channel.events import Returned
-from msglog.broker.channel.settling import add_settlements, write
 from msglog.broker.channel.transactions import ChannelTransaction
 from msglog.broker.consumer import check_timeout
 from msglog.broker.message import check_body, check_routing_key
@@ -28,7 +27,7 @@ _NO_PROPERTIES: Final = Properties()
 
 
 class Publishing(ChannelBase):
-    """`basic_publish`, `confirm_select`, `wait_for_confirms`, `tx_*`."""
+    """`basic_publish`, `confirm_select`, `wait_for_confirms`."""
 
     _last_properties: Properties | None = None
     _last_route: Route | None = None
@@ -173,6 +172,24 @@ class Publishing(ChannelBase):
         code = error.reply_code or 0
         session.inbox.put(Returned(code, error.reply_text, exchange, routing_key, properties, body))
 
+    def _transaction(self) -> ChannelTransaction:
+        transaction = self._session.transaction
+        if transaction is None:
+            raise PreconditionFailedError("channel is not transactional")
+        return transaction
+
+    def _put_off(self, publication: Publication, *, mandatory: bool) -> None:
+        """Check what can be checked now, and keep a publication for the commit."""
+        vhost = self._vhost
+        exchange, routing_key, body, properties = publication
+        with vhost.lock:
+            vhost.check_exchange_to_publish(exchange)
+        expiration_ms(properties.expiration)
+        meta = Meta(exchange, routing_key, properties)
+        routing_keys(meta)
+        vhost.check_size(len(pack_meta(exchange, routing_key, properties)) + len(body))
+        self._transaction().publications.append((publication, mandatory))
+
     # Confirms
 
     def confirm_select(self) -> None:
@@ -217,77 +234,6 @@ class Publishing(ChannelBase):
         confirms = self._session.confirms
         if confirms is not None:
             confirms.synced(self._vhost.engine.published)
-
-    # Transactions
-
-    def tx_select(self) -> None:
-        """Put off what is published and settled on this channel until `tx_commit`. Calling again does nothing.
-
-        Raises `PreconditionFailedError` in confirm mode.
-        """
-        with self._use:
-            session = self._session
-            if session.confirms is not None:
-                raise PreconditionFailedError("cannot switch from confirm to tx mode")
-            if session.transaction is None:
-                session.transaction = ChannelTransaction()
-
-    def _transaction(self) -> ChannelTransaction:
-        transaction = self._session.transaction
-        if transaction is None:
-            raise PreconditionFailedError("channel is not transactional")
-        return transaction
-
-    def _put_off(self, publication: Publication, *, mandatory: bool) -> None:
-        """Check what can be checked now, and keep a publication for the commit."""
-        vhost = self._vhost
-        exchange, routing_key, body, properties = publication
-        with vhost.lock:
-            vhost.check_exchange_to_publish(exchange)
-        expiration_ms(properties.expiration)
-        meta = Meta(exchange, routing_key, properties)
-        routing_keys(meta)
-        vhost.check_size(len(pack_meta(exchange, routing_key, properties)) + len(body))
-        self._transaction().publications.append((publication, mandatory))
-
-    def tx_commit(self) -> None:
-        """Publish and settle all that was put off, in one commit: all of it happens, or nothing.
-
-        Returns once it is durable as the store's `sync` promises, if something persistent was published. Mandatory
-        messages that no queue gets come as `Returned`. Raises `PreconditionFailedError` without `tx_select`,
-        `ExchangeNotFoundError` when an exchange was deleted meanwhile, `TransactionTooLargeError`, `DiskFullError`, and
-        `StoreFailedError` (outcome unknown).
-        """
-        with self._use:
-            vhost, session = self._vhost, self._session
-            transaction = self._transaction()
-            returned: list[tuple[Publication, UnroutableError]] = []
-            settlements = [settlement for _, settlement in transaction.settlements]
-            with vhost.lock:
-                session.check_open()
-                batch = vhost.batch()
-                for publication, mandatory in transaction.publications:
-                    try:
-                        vhost.add_similar(batch, publication, mandatory=mandatory)
-                    except UnroutableError as error:
-                        returned.append((publication, error))
-                number = write(vhost, batch, add_settlements(vhost, batch, settlements))
-                transaction.clear()
-                session.forget(settlements)
-                for publication, unroutable in returned:
-                    self._return(publication, unroutable)
-                vhost.attend()
-            vhost.wait_and_attend(number)
-
-    def tx_rollback(self) -> None:
-        """Forget what was published and settled since the last commit; the deliveries can be settled again.
-
-        Raises `PreconditionFailedError` without `tx_select`.
-        """
-        with self._use:
-            transaction = self._transaction()
-            with self._vhost.lock:
-                self._session.restore(transaction.clear())
 
 
 def _is_plain(properties: Properties) -> bool:

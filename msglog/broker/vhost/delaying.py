@@ -59,7 +59,8 @@ class OpenBucket:
         self.read_to = max(self.read_to, reader.offset)
         released = self.bucket.released
         pairs = zip(fresh[::2], fresh[1::2], strict=True)
-        self.due = sorted([*self.due, *(pair for pair in pairs if pair > released)])
+        # An interrupted `add` may have left one of them already.
+        self.due = sorted({*self.due, *(pair for pair in pairs if pair > released)})
 
     def add(self, due_ms: int, offset: int) -> None:
         """Take in one that was published just now, if all before it are known."""
@@ -101,6 +102,7 @@ class Delaying(Publishing):
         stream = self.engine.streams[bucket.stream_id]
         due_ms = max(due_ms, bucket.released[0] + 1)  # a clock that went back must not put it among the released
         packed: bytes = msgpack.packb([ids, meta])
+        self._watch_at(due_ms)  # first of all: what is stored is released, whatever strikes afterwards
         with self.engine.lock:
             commit = self.engine.begin()
             offset = commit.append(stream, encode_body((body,), due_ms, key=packed))
@@ -108,7 +110,6 @@ class Delaying(Publishing):
         opened = self._open_buckets.get(bucket.stream_id)
         if opened is not None:
             opened.add(due_ms, offset)
-        self._watch_due()
         return number
 
     def _bucket_for(self, due_ms: int) -> Bucket:
@@ -136,8 +137,11 @@ class Delaying(Publishing):
             if opened is not None:
                 at = opened.due[0][0] if opened.due else bucket.first_due_ms + bucket.width_ms
             due_ms = at if due_ms is None else min(due_ms, at)
-        if due_ms is None or self.closed:
-            return
+        if due_ms is not None and not self.closed:
+            self._watch_at(due_ms)
+
+    def _watch_at(self, due_ms: int) -> None:
+        """Have the timers look at this time of the wall clock, if not earlier. Under the lock."""
         due_ms = self.core.clock.monotonic_ms() + max(0, due_ms - self.now_ms())
         timer = self._delay_timer
         if timer is not None and timer.callback is not None:
@@ -231,11 +235,16 @@ class Delaying(Publishing):
             return self.give_back(queue, lane, holder, stored)
         keeper = Holder()
         keeper.unsettled = 1
-        cursor.unsettled[offset] = keeper
-        holder.unsettled -= 1
-        self.news[queue] = None  # there may be room for another one now
         due_ms = self.core.clock.monotonic_ms() + delay_ms
+        # First of all: whatever strikes from here on, the message comes back.
         self.core.timers.schedule(due_ms, lambda: self._end_delay(queue, lane, keeper, stored))
+        try:
+            cursor.unsettled[offset] = keeper
+            holder.unsettled -= 1
+        except BaseException:
+            holder.miscounted = True
+            raise
+        self.news[queue] = None  # there may be room for another one now
         return True
 
     def _end_delay(self, queue: Queue, lane: Lane, keeper: Holder, stored: Stored) -> None:

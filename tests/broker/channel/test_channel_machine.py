@@ -30,6 +30,7 @@ class ChannelMachine(RuleBasedStateMachine):
         self.channels = [self.broker.channel() for _ in range(2)]
         self.models = [Model() for _ in range(2)]
         self.ready = set()
+        self.places = {}  # in the order of arrival
         self.returned = set()
         self.published = 0
         self.gone = set()
@@ -46,8 +47,12 @@ class ChannelMachine(RuleBasedStateMachine):
         if model.transactional:
             model.publishing.append(self.published)
         else:
-            self.ready.add(self.published)
+            self.arrive(self.published)
         self.published += 1
+
+    def arrive(self, number):
+        self.places[number] = len(self.places)
+        self.ready.add(number)
 
     @rule(which=CHANNELS)
     def get(self, which):
@@ -57,8 +62,7 @@ class ChannelMachine(RuleBasedStateMachine):
             return
         model, number = self.models[which], int(got.body)
         if not self.quorum:
-            returned = self.ready & self.returned
-            assert number == min(self.ready) or number == min(returned)
+            assert number == min(self.ready, key=self.places.get)
         assert got.redelivered == (number in self.returned)
         model.tag += 1
         assert got.delivery_tag == model.tag
@@ -112,7 +116,8 @@ class ChannelMachine(RuleBasedStateMachine):
         if commit:
             self.channels[which].tx_commit()
             self.apply(model.settling)
-            self.ready.update(model.publishing)
+            for number in model.publishing:
+                self.arrive(number)
         else:
             self.channels[which].tx_rollback()
             model.held.update({tag: number for tag, number, _ in model.settling})

@@ -168,9 +168,8 @@ def test_an_exclusive_consumer_is_alone(ch, other, broker, q):
     text = "ACCESS_REFUSED - queue 'q' in vhost '/' in exclusive use"
     with closing(other, 403, text):
         other.basic_consume(q)
-    with broker.channel() as third:
-        with closing(third, 403, text):
-            third.basic_get(q)
+    with broker.channel() as third, closing(third, 403, text):
+        third.basic_get(q)
     ch.basic_cancel(tag)
     with broker.channel() as third:
         assert third.basic_consume(q)

@@ -220,14 +220,14 @@ def test_an_exclusive_queue_is_for_all_channels_of_its_connection_and_no_other(s
             "original declaration."
         )
         for call in (
-            lambda: stranger.queue_declare("q", exclusive=True),
-            lambda: stranger.queue_declare("q", passive=True),
-            lambda: stranger.basic_get("q"),
-            lambda: stranger.basic_consume("q"),
-            lambda: stranger.queue_delete("q"),
+            lambda ch: ch.queue_declare("q", exclusive=True),
+            lambda ch: ch.queue_declare("q", passive=True),
+            lambda ch: ch.basic_get("q"),
+            lambda ch: ch.basic_consume("q"),
+            lambda ch: ch.queue_delete("q"),
         ):
             with closing(stranger, 405, text):
-                call()
+                call(stranger)
             stranger = theirs.channel()
         mine.close()
         assert theirs.queues() == []

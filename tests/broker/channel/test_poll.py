@@ -1,13 +1,12 @@
 """How `poll` waits, and how it is woken."""
 
-import gc
 import time
 
 import pytest
 
 import msglog
 from msglog import Closed, CorruptionError, InvalidOptionError, Properties
-from support.brokers import Call, take, wait_until
+from support.brokers import Call, forget, take, wait_until
 from support.channels import bodies, publish_all
 
 
@@ -18,11 +17,13 @@ def q(ch):
     return name
 
 
-def test_without_events_it_returns_at_once(ch, q):
+@pytest.mark.usefixtures("q")
+def test_without_events_it_returns_at_once(ch):
     assert ch.poll() == []
 
 
-def test_it_waits_as_long_as_it_was_asked_to(ch, q):
+@pytest.mark.usefixtures("q")
+def test_it_waits_as_long_as_it_was_asked_to(ch):
     begin = time.monotonic()
     assert ch.poll(0.05) == []
     assert time.monotonic() - begin >= 0.05
@@ -54,7 +55,8 @@ def test_a_deleted_queue_wakes_it(broker, ch, q):
     assert call.result() == [msglog.Cancelled(tag)]
 
 
-def test_wake_ends_one_wait(ch, q):
+@pytest.mark.usefixtures("q")
+def test_wake_ends_one_wait(ch):
     call = Call(lambda: ch.poll(None)).until_asleep()
     ch.wake()
     assert call.result() == []
@@ -91,7 +93,7 @@ def test_closing_ends_the_wait(clock, end):
 
 def test_one_thread_at_a_time(ch, q):
     call = Call(lambda: ch.poll(None)).until_asleep()
-    for use in (lambda: ch.basic_ack(1), lambda: ch.poll(), lambda: ch.basic_publish("", q, b"")):
+    for use in (lambda: ch.basic_ack(1), ch.poll, lambda: ch.basic_publish("", q, b"")):
         with pytest.raises(RuntimeError, match="one thread at a time"):
             use()
     ch.wake()
@@ -277,14 +279,13 @@ def test_an_unclosed_channel_warns_and_its_messages_go_back(broker):
     broker.declare_queue("q")
     broker.send("q", b"1")
     broker.send("q", b"2")
-    channel = broker.channel()
-    channel.basic_consume("q")
-    channel.queue_declare("other")
-    channel.basic_publish("", "other", b"3")
-    channel.basic_get("other")
+    channels = [broker.channel()]
+    channels[0].basic_consume("q")
+    channels[0].queue_declare("other")
+    channels[0].basic_publish("", "other", b"3")
+    channels[0].basic_get("other")
     with pytest.warns(ResourceWarning, match="unclosed <msglog.Channel 1 "):
-        del channel
-        gc.collect()
+        forget(channels)
     assert take(broker, "q") == [b"1", b"2"]
     assert take(broker, "other") == [b"3"]
     assert [queue.consumer_count for queue in broker.queues()] == [0, 0]

@@ -34,21 +34,24 @@ def test_all_consumers_share_the_limit_of_the_channel(ch, queues):
     assert len(bodies(ch)) == 3
 
 
-def test_the_limit_of_a_channel_is_its_own(ch, other, queues):
+@pytest.mark.usefixtures("queues")
+def test_the_limit_of_a_channel_is_its_own(ch, other):
     ch.basic_qos(0, 1, global_qos=True)
     ch.basic_consume("a")
     other.basic_consume("a")
     assert (bodies(ch), bodies(other)) == ([b"a0"], [b"a1", b"a2", b"a3", b"a4", b"a5"])
 
 
-def test_a_limit_is_for_consumers_that_start_after_it(ch, queues):
+@pytest.mark.usefixtures("queues")
+def test_a_limit_is_for_consumers_that_start_after_it(ch):
     ch.basic_consume("a")
     ch.basic_qos(prefetch_count=1)
     ch.basic_consume("b")
     assert bodies(ch) == [b"a0", b"a1", b"a2", b"a3", b"a4", b"a5", b"b0"]
 
 
-def test_the_limit_of_the_channel_is_for_all_consumers_at_once(ch, queues):
+@pytest.mark.usefixtures("queues")
+def test_the_limit_of_the_channel_is_for_all_consumers_at_once(ch):
     ch.basic_qos(0, 2, global_qos=True)
     ch.basic_consume("a")
     assert bodies(ch) == [b"a0", b"a1"]
@@ -58,7 +61,8 @@ def test_the_limit_of_the_channel_is_for_all_consumers_at_once(ch, queues):
     assert bodies(ch) == [b"a4", b"a5"]
 
 
-def test_both_limits_hold(ch, queues):
+@pytest.mark.usefixtures("queues")
+def test_both_limits_hold(ch):
     ch.basic_qos(0, 3, global_qos=True)
     ch.basic_qos(0, 2)
     ch.basic_consume("a")
@@ -81,7 +85,8 @@ def test_queues_take_turns_under_a_shared_limit(ch, queues):
     assert got == [b"a0", b"b0", b"a1", b"b1", b"a2", b"b2", b"a3", b"b3", b"a4", b"b4", b"a5", b"b5"]
 
 
-def test_get_knows_no_limit(ch, queues):
+@pytest.mark.usefixtures("queues")
+def test_get_knows_no_limit(ch):
     ch.basic_qos(0, 1, global_qos=True)
     ch.basic_qos(0, 1)
     assert len(get_all(ch, "a")) == 6
@@ -89,7 +94,8 @@ def test_get_knows_no_limit(ch, queues):
     assert bodies(ch) == [b"b0"]
 
 
-def test_consumers_without_ack_know_no_limit(ch, queues):
+@pytest.mark.usefixtures("queues")
+def test_consumers_without_ack_know_no_limit(ch):
     ch.basic_qos(0, 1)
     ch.basic_qos(0, 1, global_qos=True)
     ch.basic_consume("a", no_ack=True)
@@ -97,8 +103,9 @@ def test_consumers_without_ack_know_no_limit(ch, queues):
     assert len(bodies(ch)) == 12
 
 
+@pytest.mark.usefixtures("queues")
 @pytest.mark.parametrize("settle", ["ack", "nack", "reject", "recover"])
-def test_every_way_of_settling_makes_room(ch, broker, queues, settle):
+def test_every_way_of_settling_makes_room(ch, broker, settle):
     ch.basic_qos(0, 2)
     ch.basic_consume("a")
     assert bodies(ch) == [b"a0", b"a1"]
@@ -115,7 +122,8 @@ def test_every_way_of_settling_makes_room(ch, broker, queues, settle):
     assert ready(broker, "a") == (4 if settle == "recover" else 2)
 
 
-def test_what_a_cancelled_consumer_has_still_counts_for_the_channel(ch, queues):
+@pytest.mark.usefixtures("queues")
+def test_what_a_cancelled_consumer_has_still_counts_for_the_channel(ch):
     ch.basic_qos(0, 2, global_qos=True)
     tag = ch.basic_consume("a")
     ch.basic_cancel(tag)
@@ -125,7 +133,8 @@ def test_what_a_cancelled_consumer_has_still_counts_for_the_channel(ch, queues):
     assert bodies(ch) == [b"b0"]
 
 
-def test_a_deleted_queue_makes_room_when_its_deliveries_are_settled(ch, queues):
+@pytest.mark.usefixtures("queues")
+def test_a_deleted_queue_makes_room_when_its_deliveries_are_settled(ch):
     ch.basic_qos(0, 2, global_qos=True)
     ch.basic_consume("a")
     ch.basic_consume("b")

@@ -19,21 +19,24 @@ def five(ch, q):
     assert [event.delivery_tag for event in get_all(ch, q)] == [1, 2, 3, 4, 5]
 
 
-def test_ack(broker, ch, q, five):
+@pytest.mark.usefixtures("five")
+def test_ack(broker, ch, q):
     for tag in range(1, 6):
         ch.basic_ack(tag)
     ch.basic_recover()
     assert ready(broker, q) == 0
 
 
-def test_ack_of_several_leaves_out_what_was_settled_before(broker, ch, q, five):
+@pytest.mark.usefixtures("five")
+def test_ack_of_several_leaves_out_what_was_settled_before(broker, ch, q):
     ch.basic_ack(2)
     ch.basic_ack(4, multiple=True)
     ch.basic_nack(0, multiple=True)
     assert take(broker, q) == [b"5"]
 
 
-def test_nack_of_all_restores_the_order(broker, ch, q, five):
+@pytest.mark.usefixtures("five")
+def test_nack_of_all_restores_the_order(broker, ch, q):
     ch.basic_nack(0, multiple=True)
     again = take_deliveries(broker, q)
     assert [(one.body, one.redelivered, one.delivery_count) for one in again] == [
@@ -101,6 +104,7 @@ def test_ack_of_many_is_one_commit(broker, ch, q):
     assert broker.store.metrics()["commits"] == before + 1
 
 
+@pytest.mark.usefixtures("five")
 @pytest.mark.parametrize(
     ("settle", "tag"),
     [
@@ -115,7 +119,7 @@ def test_ack_of_many_is_one_commit(broker, ch, q):
         (lambda ch: [ch.basic_recover(), ch.basic_ack(1)], 1),
     ],
 )
-def test_an_unknown_tag_closes_the_channel_and_gives_the_rest_back(broker, ch, q, five, settle, tag):
+def test_an_unknown_tag_closes_the_channel_and_gives_the_rest_back(broker, ch, q, settle, tag):
     with closing(ch, 406, f"PRECONDITION_FAILED - unknown delivery tag {tag}"):
         settle(ch)
     assert isinstance(ch.error, msglog.UnknownDeliveryTagError)

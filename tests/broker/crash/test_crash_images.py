@@ -1,7 +1,7 @@
 """Loss of power, and death of the process, after every single file operation of brokers at work.
 
-Whatever the disk may hold then, the broker that is opened on it shows a prefix of the commit history that keeps what was
-promised: no message lost that was not settled, none in two places, copies and batches whole, delivery counts kept.
+Whatever the disk may hold then, the broker that is opened on it shows a prefix of the commit history that keeps what
+was promised: no message lost that was not settled, none in two places, copies and batches whole, delivery counts kept.
 """
 
 from unittest import mock

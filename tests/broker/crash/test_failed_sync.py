@@ -1,7 +1,7 @@
 """A failed sync below a broker: it takes nothing more, settles nothing more, and is whole again once reopened.
 
-The kernel may call pages clean that never reached the disk. So reopening, over the same page cache, writes anew whatever
-was not durable: a loss of power after that keeps all of it.
+The kernel may call pages clean that never reached the disk. So reopening, over the same page cache, writes anew
+whatever was not durable: a loss of power after that keeps all of it.
 """
 
 import warnings

@@ -1,8 +1,8 @@
 """An exception at every place in a broker's calls where a signal handler may raise one.
 
-Whatever is interrupted, no lock is leaked, the broker goes on working without any help, and the call was done as a whole
-or not at all: every message is in one place, consumers count what they have in hand, and what was in nobody's hand for
-long comes back when its consumer is closed.
+Whatever is interrupted, no lock is leaked, the broker goes on working without any help, and the call was done as a
+whole or not at all: every message is in one place, consumers count what they have in hand, and what a call had in hand
+comes back when its consumer is closed.
 """
 
 import gc
@@ -47,6 +47,7 @@ def _tree(sync) -> tuple[Image, Paper]:
     session.declare("poison", limit=1, dead=DEAD)
     session.declare("ranked", levels=3)
     session.declare_exchange("all", "fanout")
+    session.declare_exchange("some", "direct")
     for name in ("q", "empty", "dlq", "probe"):
         session.bind(name, "all")
     session.send("q", 5)
@@ -139,7 +140,7 @@ def _let_time_pass(session: BrokerSession) -> None:
 
 def _define(session: BrokerSession) -> None:
     session.declare("new", levels=2)
-    session.bind("new", "all")
+    session.bind("new", "some", "key")
     session.set_policy("few", "q", 1)
 
 

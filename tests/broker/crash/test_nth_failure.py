@@ -1,8 +1,8 @@
 """Every call to the file system below a broker fails in turn, once or for ever.
 
-Errors are typed. What was refused is not there, neither wholly nor in part; what is uncertain is there as a whole or not
-at all. A broker whose store goes on works without help afterwards, one whose store has failed is right when it is opened
-again; and a loss of power then keeps all promises.
+Errors are typed. What was refused is not there, neither wholly nor in part; what is uncertain is there as a whole or
+not at all. A broker whose store goes on works without help afterwards, one whose store has failed is right when it is
+opened again; and a loss of power then keeps all promises.
 """
 
 import warnings
