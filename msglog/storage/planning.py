@@ -74,6 +74,20 @@ class Writer:
             self._engine.begin()
             return self.append_planned(records, timestamp_ms, section, event)
 
+    def append_copies(self, streams: Sequence[Stream], value: bytes, key: bytes, timestamp_ms: int) -> list[int]:
+        """Append the same record to some streams in one commit, and return the offset that each gave it.
+
+        Takes the lock, and never waits for a sync. Raises what `Commit.write` raises.
+        """
+        with self._engine.lock:
+            self._engine.begin()
+            return self._copies_planned(streams, value, key, timestamp_ms)
+
+    def _copies_planned(self, streams: Sequence[Stream], value: bytes, key: bytes, timestamp_ms: int) -> list[int]:
+        offsets = [stream.next_offset for stream in streams]
+        self.append_planned([(stream, value, key) for stream in streams], timestamp_ms, "", None)
+        return offsets
+
     def append_settle(self, cursor: "Settles", first: int, end: int, timestamp_ms: int) -> int:
         """Write the event that `[first, end)` of a cursor is settled and apply it; return the commit's number.
 

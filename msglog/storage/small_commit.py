@@ -154,6 +154,48 @@ class SmallCommits(Writer):
             built.append((stream, segment, position, end, offset + 1, total + len(value), frame))
         return built
 
+    def append_copies(self, streams: Sequence[Stream], value: bytes, key: bytes, timestamp_ms: int) -> list[int]:
+        """Append the same record to some streams in one commit, and return the offset that each gave it.
+
+        The number of the commit is one more than that of the one before; see `append_all`.
+        """
+        engine = self._engine
+        with engine.lock:
+            if engine.obstacle is not None:
+                engine.clear_obstacle()
+            if timestamp_ms != self._stamp:
+                self.pack_stamps(timestamp_ms)
+            number, stamps = engine.commit_number + 1, self._stamps
+            life = LIFE_OF_ONE.pack(engine.life, len(streams))
+            body = _PACK_CRC(len(key)) + key + value
+            size, value_size = len(body), len(value)
+            frame_size = HEADER_SIZE + size
+            offsets: list[int] = []
+            built: list[_Built] = []
+            watched: list[Stream] = []
+            for stream in streams:
+                segment = stream.active
+                position = segment.position
+                end = position + frame_size
+                if end > segment.limit and not self.make_way(stream, segment, position, end):
+                    return self._copies_planned(streams, value, key, timestamp_ms)
+                offset = stream.next_offset
+                total = stream.value_bytes
+                rest = _PACK_ONE(PACKED_KEYED, size, PACKED_ONE_RECORD, offset, stamps, number, life, total) + body
+                frame = _PACK_CRC(crc32c(rest, segment.crc_seed)) + rest
+                offsets.append(offset)
+                built.append((stream, segment, position, end, offset + 1, total + value_size, frame))
+                if stream.waiters:
+                    watched.append(stream)
+            # From here on only forward.
+            engine.obstacle = commit = SmallCommit(number, built, timestamp_ms, "", [])
+            commit.redo(engine)
+            engine.obstacle = engine.failure
+            for stream in watched:
+                for waiter in tuple(stream.waiters):
+                    waiter.wake()
+        return offsets
+
     def append_settle(self, cursor: Settles, first: int, end: int, timestamp_ms: int) -> int:
         """Write the event that `[first, end)` of a cursor is settled and apply it: the hot path of acknowledging."""
         engine = self._engine

@@ -264,7 +264,7 @@ class JournalWriter(Writer):
 
     def append(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None = None) -> int:
         """Append one record and wait for its sync."""
-        number, offset = self._append_one(stream, value, timestamp_ms, key)
+        number, offset = self._append_one(stream, value, timestamp_ms, key, waited_for=True)
         self.wait(number)
         return offset
 
@@ -274,11 +274,22 @@ class JournalWriter(Writer):
         """Append one record to each of some streams in one commit, with an event; a single one by hand."""
         if event is None and len(records) == 1:
             stream, value, key = records[0]
-            return self._append_one(stream, value, timestamp_ms, key)[0]
+            return self._append_one(stream, value, timestamp_ms, key, waited_for=False)[0]
         return super().append_all(records, timestamp_ms, section, event)
 
-    def _append_one(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None) -> tuple[int, int]:
-        """Append one record, like the direct way an entry written out by hand; return its commit and its offset."""
+    def append_copies(self, streams: Sequence[Stream], value: bytes, key: bytes, timestamp_ms: int) -> list[int]:
+        """Append the same record to some streams in one commit; to a single one by hand."""
+        if len(streams) == 1:
+            return [self._append_one(streams[0], value, timestamp_ms, key, waited_for=False)[1]]
+        return super().append_copies(streams, value, key, timestamp_ms)
+
+    def _append_one(
+        self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None, *, waited_for: bool
+    ) -> tuple[int, int]:
+        """Append one record, like the direct way an entry written out by hand; return its commit and its offset.
+
+        `waited_for`: somebody waits for its sync, and so writes its entry before.
+        """
         engine = self._engine
         with engine.lock:
             if engine.obstacle is not None:
@@ -296,6 +307,8 @@ class JournalWriter(Writer):
                 engine.obstacle = single
                 self.redo_single(single)
                 engine.obstacle = engine.failure
+                if not waited_for:
+                    self._write_out()
                 self._request_checkpoint(number)
         return number, offset
 

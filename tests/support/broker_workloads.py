@@ -28,10 +28,10 @@ def settling(session: BrokerSession) -> None:
     session.reject("q", 1)
     session.get("dlq", 2)
     session.ack("dlq", 1)
-    session.send("q", persistent=False)
-    session.flush()
+    session.send("q", 3, persistent=False)
     session.get("q")
     session.ack("q")
+    session.send("q", 2, persistent=False)
 
 
 def spreading(session: BrokerSession) -> None:
@@ -175,12 +175,12 @@ def draining(session: BrokerSession) -> None:
         session.ack("q", place)
     for _ in range(3):
         session.ack("q")
-    session.advance(1)
+    session.advance(200)
     for _ in range(3):
         session.send("q", size=300)
         session.get("q")
         session.ack("q", 1)
-    session.advance(1)
+    session.advance(200)
     session.reject("q")
     session.send("q", 2, size=1500)
     session.get("q", 2)
@@ -191,7 +191,7 @@ def draining(session: BrokerSession) -> None:
     for _ in range(2):
         session.get("q")
         session.ack("q")
-        session.advance(1)
+        session.advance(200)
     session.send("q", size=3000)
     session.close()
     session.open()

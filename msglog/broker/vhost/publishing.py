@@ -5,7 +5,6 @@ routing changes. Everything else is added to a `Batch`: so several publications,
 one commit. Imported by `delaying`.
 """
 
-from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from msglog.broker.batch import Batch
@@ -49,13 +48,14 @@ class Route:
     whose messages are handed out as soon as they come.
     """
 
-    __slots__ = ("lanes", "limit", "meta", "only", "pushed", "version")
+    __slots__ = ("lanes", "limit", "meta", "only", "pushed", "streams", "version")
 
     def __init__(
         self, version: int, lanes: tuple[Lane, ...], meta: bytes, limit: int, pushed: tuple[Queue, ...]
     ) -> None:
         self.version = version
         self.lanes = lanes
+        self.streams = [lane.stream for lane in lanes]
         self.only = lanes[0] if len(lanes) == 1 else None
         self.meta = meta
         self.limit = limit
@@ -110,20 +110,19 @@ class Publishing(Handing):
         Durable as `sync` says when it returns.
         """
         with self.lock:
-            number = self._append(route.lanes, route.meta, body, now_ms)
+            number = self._append(route, route.meta, body, now_ms)
         if self.journaled:
             self.engine.wait(number)
         if route.pushed or route.version != self.model.version:
             self.look_after(route)
         return len(route.lanes)
 
-    def _append(self, lanes: Sequence[Lane], meta: bytes, body: bytes, now_ms: int) -> int:
-        bases = [lane.stream.next_offset for lane in lanes]
-        number = self.engine.writer.append_all([(lane.stream, body, meta) for lane in lanes], now_ms)
-        for lane, base in zip(lanes, bases, strict=True):
-            if lane.buffered == base:
-                lane.appended((base, now_ms, meta, body))
-        return number
+    def _append(self, route: Route, meta: bytes, body: bytes, now_ms: int) -> int:
+        offsets = self.engine.writer.append_copies(route.streams, body, meta, now_ms)
+        for lane, offset in zip(route.lanes, offsets, strict=True):
+            if lane.buffered == offset:
+                lane.appended((offset, now_ms, meta, body))
+        return self.engine.commit_number
 
     def append_plain(self, route: Route, meta: bytes, body: bytes) -> int | None:
         """Append a message with metadata of its own to the queues of a route; None when the route no longer holds.
@@ -135,7 +134,7 @@ class Publishing(Handing):
                 return None
             lane = route.only
             if lane is None or self.journaled:  # with a journal, appending to one stream waits for the sync
-                number = self._append(route.lanes, meta, body, self.now_ms())
+                number = self._append(route, meta, body, self.now_ms())
             else:
                 now_ms = self.now_ms()
                 offset = self.engine.append(lane.stream, body, now_ms, meta)
