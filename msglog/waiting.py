@@ -10,7 +10,7 @@ import itertools
 import logging
 import weakref
 from collections.abc import Callable
-from threading import Condition, Lock, Thread
+from threading import TIMEOUT_MAX, Condition, Lock, Thread
 from time import monotonic
 from typing import Protocol
 
@@ -19,6 +19,8 @@ from msglog.clock import Clock, ManualClock
 __all__ = ["Timer", "Timers", "Waiter", "Wakeable", "deadline_after"]
 
 logger = logging.getLogger("msglog.timers")
+
+_FEWEST_TO_PRUNE = 64
 
 
 class Wakeable(Protocol):
@@ -49,7 +51,7 @@ class Waiter:
 
     def wait(self, timeout: float | None) -> bool:
         """Sleep until woken, at most `timeout` seconds (None: for ever). Return whether it was woken."""
-        return self._lock.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
+        return self._lock.acquire(timeout=-1 if timeout is None else min(max(0.0, timeout), TIMEOUT_MAX))
 
 
 def deadline_after(timeout: float | None) -> float | None:
@@ -84,6 +86,7 @@ class Timers:
         self._changed = Condition(Lock())
         self._thread: Thread | None = None
         self._closed = False
+        self._prune_at = _FEWEST_TO_PRUNE
         if isinstance(clock, ManualClock):
             clock.attach(self)
 
@@ -94,6 +97,8 @@ class Timers:
             if self._closed:
                 timer.cancel()
                 return timer
+            if len(self._heap) >= self._prune_at:
+                self._prune()
             heapq.heappush(self._heap, (due_ms, next(self._order), timer))
             if not self._clock.manual:
                 self._start_thread()
@@ -137,6 +142,12 @@ class Timers:
             timer = heapq.heappop(self._heap)[2]
             callback, timer.callback = timer.callback, None
             return callback
+
+    def _prune(self) -> None:
+        """Drop what was cancelled, wherever it is, so that it does not pile up until it would have been due."""
+        self._heap = [entry for entry in self._heap if entry[2].callback is not None]
+        heapq.heapify(self._heap)
+        self._prune_at = max(_FEWEST_TO_PRUNE, 2 * len(self._heap))
 
     def _drop_cancelled(self) -> None:
         while self._heap and self._heap[0][2].callback is None:

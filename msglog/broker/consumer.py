@@ -29,9 +29,13 @@ def check_timeout(timeout: object) -> float | None:
         return None
     if isinstance(timeout, bool) or not isinstance(timeout, int | float):
         raise wrong_type("timeout", timeout, allowed)
-    if not 0 <= timeout < float("inf"):
+    try:
+        seconds = float(timeout)
+    except OverflowError:
+        raise refused("timeout", timeout, allowed) from None
+    if not 0 <= seconds < float("inf"):
         raise refused("timeout", timeout, allowed)
-    return float(timeout)
+    return seconds
 
 
 class Taking:
@@ -75,13 +79,13 @@ class Taking:
         vhost = self.vhost
         deadline = deadline_after(timeout)
         wait = Wait(self.subscriber, Waiter())
-        with vhost.lock:
-            self.check(queue)
-            self.subscriber.waits.append(wait)
-            queue.join_line(wait)
-            vhost.news[queue] = None
-            vhost.attend()
         try:
+            with vhost.lock:
+                self.check(queue)
+                self.subscriber.waits.append(wait)
+                queue.join_line(wait)
+                vhost.news[queue] = None
+                vhost.attend()
             while wait.taken is None and not self.stopped and timeout != 0:
                 seconds = None if deadline is None else deadline - monotonic()
                 if seconds is not None and seconds <= 0:
@@ -196,12 +200,16 @@ class QueueConsumer:
             return
         self._closed = True
         self.stop()
-        vhost = self._vhost
-        with vhost.lock:
-            if not vhost.closed and not self._subscriber.queue.deleted:
-                vhost.release(self._subscriber)
-                vhost.attend()
-            self._subscriber.cancelled = True
+        vhost, subscriber = self._vhost, self._subscriber
+        try:
+            with vhost.lock:
+                if not vhost.closed and not subscriber.queue.deleted:
+                    vhost.release(subscriber)
+                    vhost.attend()
+                subscriber.cancelled = True
+        except BaseException:  # an interrupt, or a full disk: whoever comes next gives back what is left
+            vhost.abandon(lambda: vhost.release(subscriber), subscriber.queue.line)
+            raise
 
     def __enter__(self) -> Self:
         if self._closed:
@@ -217,7 +225,9 @@ class QueueConsumer:
         if getattr(self, "_closed", True) or self._vhost.closed or self._vhost.core.is_foreign():
             return
         warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
-        self._vhost.abandon(self._subscriber)
+        subscriber = self._subscriber
+        vhost = self._vhost
+        vhost.abandon(lambda: vhost.release(subscriber), subscriber.queue.line)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"unsettled={self._subscriber.unsettled}"

@@ -5,6 +5,7 @@ Imported by `broker`.
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
+from threading import get_ident
 from time import monotonic
 from typing import Any
 
@@ -18,6 +19,7 @@ from msglog.broker.queue import Queue
 from msglog.broker.subscriber import Subscriber
 from msglog.broker.subscription import DeliveryCallback, QueueSubscription
 from msglog.broker.vhost import Publication
+from msglog.broker.vhost.removing import bounded
 from msglog.checks import MAX_INT64, check_flag, check_integer, wrong_type
 from msglog.errors import InvalidOptionError, RequestTimeoutError
 from msglog.retry import Retry
@@ -26,7 +28,6 @@ from msglog.waiting import Waiter
 _DEFAULT_RETRY = Retry()
 _MOST_PREFETCH = (1 << 16) - 1
 _MOST_PRIORITY = (1 << 31) - 1
-_STEP = 1000
 
 
 class Consuming(BrokerHandle):
@@ -59,7 +60,12 @@ class Consuming(BrokerHandle):
             getter = self._getter(queue)
         if no_ack:
             getter = Terms(vhost, Subscriber(queue, no_ack=True, registered=False), _DEFAULT_RETRY)
-        taken = Taking(vhost, getter.subscriber).take(timeout)
+        waiting = self._connection.waiting
+        waiting[id(getter), get_ident()] = getter.subscriber  # so that closing the broker ends the call
+        try:
+            taken = Taking(vhost, getter.subscriber).take(timeout)
+        finally:
+            waiting.pop((id(getter), get_ident()), None)
         return None if taken is None else Delivery(getter, None, *taken)
 
     def _getter(self, queue: Queue) -> Terms:
@@ -67,6 +73,9 @@ class Consuming(BrokerHandle):
         getters = self._connection.getters
         getter = getters.get(queue.name)
         if getter is None or getter.queue is not queue:
+            if len(getters) & (len(getters) - 1) == 0:  # now and then: those of queues that were deleted
+                for name in [name for name, known in getters.items() if known.queue.deleted]:
+                    del getters[name]
             subscriber = Subscriber(queue, registered=False)
             getter = getters[queue.name] = Terms(self._vhost, subscriber, _DEFAULT_RETRY)
         return getter
@@ -180,6 +189,8 @@ class Consuming(BrokerHandle):
 
         with vhost.lock:
             address = vhost.replies.open(take)
+            vhost.waiters.add(waiter)
+        self._connection.waiters.add(waiter)
         try:
             own = combined(properties, headers, None, None).replace(reply_to=address)
             self.publish(exchange, routing_key, body, properties=own, mandatory=True)  # type: ignore[attr-defined]  # the other part's
@@ -191,7 +202,9 @@ class Consuming(BrokerHandle):
                 waiter.wait(seconds)
                 self._check_open()
         finally:
+            self._connection.waiters.discard(waiter)
             with vhost.lock:
+                vhost.waiters.discard(waiter)
                 vhost.replies.close(address)
         return Message.published(answers[0], vhost.now_ms())
 
@@ -228,7 +241,7 @@ class Consuming(BrokerHandle):
             target = source if to is None else vhost.queue(to, self._connection)
         count = number = 0
         settled = settled_messages(vhost, source, since, until)
-        while chunk := list(islice(settled, _STEP)):
+        while chunk := list(bounded(settled)):
             with vhost.lock:
                 batch = vhost.batch()
                 for stored in chunk:

@@ -10,10 +10,12 @@ from typing import Any, Unpack
 from weakref import WeakSet
 
 from msglog.broker.delivery import Terms
+from msglog.broker.subscriber import Subscriber
 from msglog.broker.vhost import VirtualHost
 from msglog.clock import SystemClock
 from msglog.errors import ClosedError, MsglogError
 from msglog.store import Closeable, Store, StoreFace, StoreOptions
+from msglog.waiting import Waiter
 
 
 class Connection:
@@ -24,6 +26,9 @@ class Connection:
 
     def __init__(self) -> None:
         self.getters: dict[str, Terms] = {}
+        # Whose calls of `get` wait now, and calls that wait for something else: they end with the connection.
+        self.waiting: dict[tuple[int, int], Subscriber] = {}
+        self.waiters: set[Waiter] = set()
         # The insides of its open channels, by number: an error that ends the connection ends them all.
         self.channels: dict[int, Any] = {}
 
@@ -44,6 +49,7 @@ class BrokerHandle(StoreFace):
         self._append = self._engine.append
         self._now_ms = self._core.clock.now_ms
         self._system_time = isinstance(self._core.clock, SystemClock)
+        self._store.attach_consumer(self)
         # Consumers and subscriptions made through this handle: they end with it.
         self._children: WeakSet[Closeable] = WeakSet()
 
@@ -68,18 +74,29 @@ class BrokerHandle(StoreFace):
         # Subscriptions first: a consumer closed under one would make its callbacks fail.
         for child in sorted(self._children, key=lambda one: not hasattr(one, "join")):
             child.close()
+        for waiter in tuple(self._connection.waiters):
+            waiter.wake()
         with vhost.lock:
+            for subscriber in tuple(self._connection.waiting.values()):
+                subscriber.cancelled_by_queue()
             if vhost.closed or self._engine.readonly or self._engine.closed:
                 return
             try:
-                for getter in getters.values():
-                    if not getter.queue.deleted:
-                        vhost.release(getter.subscriber)
-                vhost.remove_transient(self._connection)
+                _release(vhost, self._connection, getters)
                 vhost.attend()
             except MsglogError as error:
                 # The store takes no more: what is in hand comes back with the next opening.
                 warnings.warn(f"closing {self!r}: {error}", RuntimeWarning, stacklevel=3)
+
+    def __del__(self) -> None:
+        # One that owns its store is closed with it. What a borrower has left goes back.
+        if getattr(self, "_closed", True) or self._owns_store or self._vhost.closed or self._core.is_foreign():
+            return
+        vhost, connection = self._vhost, self._connection
+        in_hand = any(getter.subscriber.unsettled for getter in tuple(connection.getters.values()))
+        if in_hand or any(queue.owner is connection for queue in tuple(vhost.queues.values())):
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+            vhost.abandon(lambda: _release(vhost, connection, connection.getters))
 
     def _check_open(self) -> None:
         # The most frequent check of all, so without the properties.
@@ -105,3 +122,11 @@ class BrokerHandle(StoreFace):
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{len(self._vhost.queues)} queues"
         return f"<msglog.{type(self).__name__} {self._store.path!r} {state}>"
+
+
+def _release(vhost: VirtualHost, connection: Connection, getters: dict[str, Terms]) -> None:
+    """Give back what a connection got and did not settle, and delete its exclusive queues. Under the lock."""
+    for getter in getters.values():
+        if not getter.queue.deleted:
+            vhost.release(getter.subscriber)
+    vhost.remove_transient(connection)

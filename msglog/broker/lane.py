@@ -12,6 +12,7 @@ from itertools import repeat
 from typing import Final, NamedTuple
 
 from msglog.cursors import Cursor
+from msglog.errors import MsglogError, StoreFailedError
 from msglog.storage import Frame, Reader, Stream
 
 # What was published last stays in memory, so that a consumer that keeps up never reads it back.
@@ -129,6 +130,17 @@ class Lane:
             return lowest
         return order[0]
 
+    def _returned_in_order(self) -> list[int]:
+        """Return all that is returned in the order of delivery: before the store was opened, then as it came back."""
+        order = dict.fromkeys(offset for offset in self.return_order or () if offset in self.cursor.returned)
+        before = [
+            offset
+            for first, end in self.cursor.returned
+            for offset in range(first, end)
+            if offset not in order and offset < self.stream.end
+        ]
+        return [*before, *order]
+
     def _fill(self, offset: int) -> Stored | None:
         """Read the frame that holds `offset` into the empty buffer."""
         reader = self._reader
@@ -136,15 +148,26 @@ class Lane:
             reader = self._reader = self.stream.reader(offset)
         elif reader.offset != offset:
             reader.seek(offset)
-        frame = reader.read()
+        frame = self._next_frame(reader)
         if frame is None:
             return None
-        self.buffer.extend(messages_of(frame, offset))
+        found = deque(messages_of(frame, offset))
+        # A new one: a publisher may be adding to the old one at this moment.
+        self.buffer = found
         self.buffered = frame.next_offset
-        if self.buffer[0][0] != offset:
+        if not found or found[0][0] != offset:
             # Rewriting removes what is settled, and nothing is settled at or beyond `next`.
             raise AssertionError(f"{self.stream!r} has no offset {offset}")
-        return self.buffer[0]
+        return found[0]
+
+    def _next_frame(self, reader: Reader) -> Frame | None:
+        try:
+            return reader.read()
+        except OSError as error:
+            if isinstance(error, MsglogError):
+                raise
+            what = f"cannot read messages of {self.stream.slug!r}: {error}"
+            raise StoreFailedError(what, path=error.filename, outcome="not_applied") from error
 
     def read(self, offset: int) -> Stored:
         """Return one message, wherever it is; neighbours are found in the frame that was read last."""
@@ -154,7 +177,7 @@ class Lane:
             if reader is None:
                 reader = self._returned_reader = self.stream.reader(offset)
             reader.seek(offset)
-            frame = self._frame = reader.read()
+            frame = self._frame = self._next_frame(reader)
         if frame is not None:
             place = offset - frame.base_offset
             if not isinstance(frame.offsets, range):
@@ -219,12 +242,24 @@ class Lane:
         self._frame = None
         self._before = None
 
+    def forget_bytes(self) -> None:
+        """Drop the count of bytes: it is not kept while nobody asks."""
+        self._before = None
+
+    @property
+    def counts_bytes(self) -> bool:
+        """Whether the bytes that wait are counted, so that asking reads nothing."""
+        return self._before is not None
+
     def ready_bytes(self) -> int:
-        """Return the bytes of the bodies that wait to be delivered."""
+        """Return the bytes of the bodies that wait to be delivered. All messages can be seen when it counts anew."""
         if self._before is None:
             self._before = self._bytes_before(self.cursor.next)
+            # Not from running totals: those of a rewritten segment still count what was taken out of it.
             self.returned_bytes = sum(
-                self._bytes_before(end) - self._bytes_before(first) for first, end in self.cursor.returned
+                len(stored.body)
+                for first, end in self.cursor.returned
+                for stored in read_range(self.stream, first, end)
             )
         return self.stream.value_bytes - self._before + self.returned_bytes
 
@@ -242,9 +277,13 @@ class Lane:
         """Yield what waits to be delivered, in order, without taking it."""
         end = self.stream.end
         cursor = self.cursor
-        ranges = [*cursor.returned, (cursor.next, end)]
-        for first, stop in ranges:
-            yield from read_range(self.stream, first, min(stop, end))
+        if self.return_order is None:
+            for first, stop in list(cursor.returned):
+                yield from read_range(self.stream, first, min(stop, end))
+        else:
+            for offset in self._returned_in_order():
+                yield self.read(offset)
+        yield from read_range(self.stream, cursor.next, end)
 
     def __repr__(self) -> str:
         return f"<Lane {self.priority} of {self.stream.slug!r} ready={self.ready()}>"

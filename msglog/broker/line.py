@@ -4,11 +4,8 @@ Highest priority first, and within one priority in turn: who was served goes to 
 used under the broker's lock, but for `wake`. Imported by `queue` and `dispatching`.
 """
 
-from collections import deque
 from collections.abc import Iterator
 from typing import Protocol
-
-from sortedcontainers import SortedDict
 
 from msglog.broker.subscriber import Subscriber, Taken
 
@@ -43,56 +40,47 @@ class Line:
     """Takers in the order in which they are served.
 
     `front` is who may take the next message: what a publisher wakes without a lock. It is looked for anew whenever
-    somebody joins, leaves, or may have become able to take more.
+    somebody joins, leaves, or may have become able to take more. The tuple of takers is replaced, never changed: so an
+    interrupt leaves the line before a change or after it.
     """
 
-    __slots__ = ("_alone", "_levels", "front")
+    __slots__ = ("_takers", "front")
 
     def __init__(self) -> None:
-        # By falling priority; levels without takers are removed.
-        self._levels: SortedDict[int, deque[Taker]] = SortedDict()
-        # Who stands in line without others: most lines are no longer.
-        self._alone: Taker | None = None
+        self._takers: tuple[Taker, ...] = ()
         self.front: Taker | None = None
 
     def join(self, taker: Taker) -> None:
-        """Go to the end of one's level."""
-        level = self._levels.get(-taker.priority)
-        if level is None:
-            level = self._levels[-taker.priority] = deque()
-        level.append(taker)
+        """Go behind those of one's priority and of higher ones."""
+        others = tuple(other for other in self._takers if other is not taker)
+        place = len(others)
+        while place and others[place - 1].priority < taker.priority:
+            place -= 1
+        self._takers = (*others[:place], taker, *others[place:])
         taker.in_line = True
-        self._alone = taker if len(self) == 1 else None
         self.look()
 
     def pass_on(self, taker: Taker) -> None:
         """Go to the end of one's level, having been served."""
-        if self._alone is None:
-            level = self._levels[-taker.priority]
-            level.remove(taker)
-            level.append(taker)
+        if len(self._takers) > 1:
+            self.join(taker)
 
     def leave(self, taker: Taker) -> bool:
         """Leave the line; return whether one was in it."""
-        if not taker.in_line:
-            return False
+        was_there = taker in self._takers
+        self._takers = tuple(other for other in self._takers if other is not taker)
         taker.in_line = False
-        level = self._levels[-taker.priority]
-        level.remove(taker)
-        if not level:
-            del self._levels[-taker.priority]
-        self._alone = next(iter(self)) if len(self) == 1 else None
         self.look()
-        return True
+        return was_there
 
     def look(self) -> Taker | None:
         """Find out who is served next, None when nobody may take a message."""
-        alone = self._alone
-        if alone is None:
-            self.front = next((taker for taker in self if taker.may_take()), None)
-        else:
-            self.front = alone if alone.may_take() else None
-        return self.front
+        for taker in self._takers:
+            if taker.may_take():
+                self.front = taker
+                return taker
+        self.front = None
+        return None
 
     def wake(self) -> None:
         """Wake who is served next. Takes no lock: this is what a stream calls when it has grown."""
@@ -101,11 +89,10 @@ class Line:
             front.wake()
 
     def __iter__(self) -> Iterator[Taker]:
-        for level in self._levels.values():
-            yield from level
+        return iter(self._takers)
 
     def __bool__(self) -> bool:
-        return bool(self._levels)
+        return bool(self._takers)
 
     def __len__(self) -> int:
-        return sum(len(level) for level in self._levels.values())
+        return len(self._takers)

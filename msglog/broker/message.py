@@ -9,6 +9,8 @@ from typing import Any, Self
 
 from msglog.broker.lane import Stored
 from msglog.broker.properties import Properties
+from msglog.broker.rules import option_checks
+from msglog.broker.rules.field_table import SURELY_SHORT
 from msglog.broker.rules.message_codec import Meta, check_headers, unpack_meta
 from msglog.broker.vhost import Publication
 from msglog.checks import check_flag, check_integer, wrong_payload, wrong_type
@@ -112,14 +114,9 @@ def check_body(body: object) -> bytes:
 
 def check_routing_key(routing_key: object) -> str:
     """Return a routing key: a str of at most 255 bytes. Raises `InvalidTypeError` or `InvalidOptionError`."""
-    if not isinstance(routing_key, str):
-        raise wrong_type("routing_key", routing_key, "a str")
-    if len(routing_key) > _SURELY_SHORT:
-        Properties(message_id=routing_key)  # the same rule holds for all short strings
-    return routing_key
-
-
-_SURELY_SHORT = 63
+    if routing_key.__class__ is str and len(routing_key) <= SURELY_SHORT and routing_key.isascii():
+        return routing_key
+    return option_checks.check_routing_key("routing_key", routing_key)
 
 
 def combined(

@@ -165,6 +165,7 @@ class BrokerModel:
             self.topology.add_exchange(name, kind)
 
     def _add_exchange(self, name: str, packed: Any) -> None:
+        self._forget_orphan(name)
         if name in self.exchanges:
             return
         options = unpack_exchange_options(packed)
@@ -178,7 +179,12 @@ class BrokerModel:
         policy = best_policy(self.policies.values(), name, "exchange")
         self.topology.set_alternate(name, effective_alternate(options, policy))
 
+    def _forget_orphan(self, name: str) -> None:
+        """What was deleted, or declared anew, after it lost its last binding is no orphan any more."""
+        self.orphans = [orphan for orphan in self.orphans if orphan != name]
+
     def _remove_exchange(self, name: str) -> None:
+        self._forget_orphan(name)
         if self.exchanges.pop(name, None) is not None:
             self.orphans += self.topology.remove_exchange(name)
             self.version += 1

@@ -141,6 +141,8 @@ class Publishing(BrokerHandle):
         vhost = self._vhost_to_write()
         check_flag("mandatory", mandatory)
         _check_exchange(exchange)
+        if not isinstance(messages, Iterable):
+            raise wrong_type("messages", messages, "an iterable of pairs of routing key and body, or of Messages")
         publications = [self._publication(exchange, message, persistent=persistent) for message in messages]
         if not publications:
             return 0
@@ -160,8 +162,9 @@ class Publishing(BrokerHandle):
 
     def _find_route(self, exchange: str, routing_key: str) -> Route | None:
         """Return the short way for a message, None when it has to go the long one."""
-        if self._closed or not isinstance(exchange, str) or not isinstance(routing_key, str):
+        if self._closed or not isinstance(exchange, str):
             return None
+        check_routing_key(routing_key)
         vhost = self._vhost
         with vhost.lock:
             return vhost.route(exchange, routing_key)

@@ -84,6 +84,8 @@ class Queue:
         """Take over the one policy that applies, None for none."""
         self.policy = policy
         self.effective = effective_queue_options(self.options, policy)
+        for lane in self.lanes:
+            lane.forget_bytes()
         self.look_plain()
 
     def look_plain(self) -> None:
@@ -137,10 +139,6 @@ class Queue:
     def ready(self) -> int:
         """Return how many messages wait to be delivered."""
         return sum(lane.ready() for lane in self.lanes)
-
-    def ready_bytes(self) -> int:
-        """Return the bytes of their bodies."""
-        return sum(lane.ready_bytes() for lane in self.lanes)
 
     def unsettled(self) -> int:
         """Return how many messages were delivered and not settled."""

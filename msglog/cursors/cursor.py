@@ -42,9 +42,10 @@ class Cursor(Generic[Holder]):
         """What is to be delivered again before `next`."""
         returned = self._returned
         if returned is None:
-            returned = self._returned = OffsetRanges(self.done.gaps(self.settled, self.next))
+            returned = OffsetRanges(self.done.gaps(self.settled, self.next))
             for offset in self.unsettled:
                 returned.remove(offset, offset + 1)
+            self._returned = returned  # last: an interrupt must not leave what is in somebody's hand among them
         return returned
 
     def ready(self, end: int) -> int:

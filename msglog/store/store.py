@@ -7,7 +7,7 @@ was made through it: closing it ends its subscriptions, then its consumers, then
 import contextlib
 import os
 import warnings
-from threading import Lock
+from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 from weakref import WeakSet
@@ -80,7 +80,7 @@ class Store:
         )
         if clock is not None:
             check_clock(clock)
-        self._lock = Lock()
+        self._lock = RLock()  # a face that is made under it attaches itself
         self._closed = False
         self._faces: dict[str, Face] = {}
         self._subscriptions: WeakSet[Closeable] = WeakSet()

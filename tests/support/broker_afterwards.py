@@ -8,7 +8,7 @@ import msglog
 from support.broker_session import BrokerSession, see, view_of
 from support.disk import Disk
 from support.faulty_filesystem import FaultyFileSystem
-from support.paper import FAR_MS, Paper, Seen, View
+from support.paper import FAR_MS, Paper, View
 
 PROBE = b"probe"
 
@@ -28,7 +28,7 @@ def leaked_locks(session: BrokerSession) -> list[str]:
 
 
 def _check_counts(session: BrokerSession) -> None:
-    """Every consumer counts what it has in hand, or knows that it must; every queue counts the bytes that wait in it."""
+    """Every consumer counts what it has in hand, or knows that it must; every queue counts its waiting bytes."""
     broker = session.broker
     for queue in broker._vhost.queues.values():
         holders: Counter[Any] = Counter()
@@ -43,12 +43,12 @@ def _check_counts(session: BrokerSession) -> None:
 
 
 def _plain(view: View) -> list[Any]:
-    """Return what of a view does not depend on who had what in hand: bodies and deaths, and all definitions."""
-
-    def bare(queues: dict[str, list[Seen]]) -> dict[str, list[Any]]:
-        return {name: sorted((one[0], one[3]) for one in seen) for name, seen in queues.items()}
-
-    return [bare(view.queues), bare(view.later), view.exchanges, view.bindings, view.policies]
+    """Return what of a view does not depend on who had what in hand, nor on when: bodies, deaths, definitions."""
+    bare = {
+        name: sorted((one[0], one[3]) for one in [*seen, *view.later.get(name, ())])
+        for name, seen in view.queues.items()
+    }
+    return [bare, view.exchanges, view.bindings, view.policies]
 
 
 def _probed(paper: Paper) -> Paper:

@@ -142,7 +142,7 @@ class BrokerSession:
         self.claiming = True
         self.made = 0
         self._broker: msglog.Broker | None = None
-        self._tag = tag
+        self.tag = tag
         # When each call began, and the clock at its end.
         self.times: list[tuple[int, int]] = [(0, self.clock.now_ms())]
 
@@ -288,7 +288,7 @@ class BrokerSession:
     def body(self, size: int = 12) -> bytes:
         """Return a body unlike all others."""
         self.made += 1
-        return f"{self._tag}{self.made}:".encode().ljust(size, b"v")
+        return f"{self.tag}{self.made}:".encode().ljust(size, b"v")
 
     def publish(self, exchange: str, key: str, *, size: int = 12, persistent: bool = True, **options: Any) -> None:
         """Publish one message; the options are those of `Paper.publish`."""
@@ -371,10 +371,12 @@ class BrokerSession:
         self.check_open(self.paper)
 
     def check_open(self, paper: Paper) -> None:
-        """Raise `AssertionError` where the open broker differs from a paper, in what can be seen without taking it."""
-        found = {one.name: one.message_count for one in self.broker.queues()}
-        wanted = {name: len(queue.ready) for name, queue in paper.queues.items()}
-        assert found == wanted, f"{found} wait instead of {wanted}"
+        """Raise `AssertionError` where the open broker differs from a paper, in what can be seen without taking it.
+
+        What an error has put off is done when somebody looks at the queue: so all are looked at twice.
+        """
+        for name in paper.queues:
+            self.broker.peek(name)
         for name, queue in paper.queues.items():
             found_bodies = [message.body for message in self.broker.peek(name, 1 << 20)]
             letters = [queue.letters[place] for place in queue.ready]
@@ -384,6 +386,9 @@ class BrokerSession:
                 found_bodies.sort()
                 bodies.sort()
             assert found_bodies == bodies, name
+        found = {one.name: one.message_count for one in self.broker.queues()}
+        wanted = {name: len(queue.ready) for name, queue in paper.queues.items()}
+        assert found == wanted, f"{found} wait instead of {wanted}"
 
     # Parts
 

@@ -176,22 +176,22 @@ def draining(session: BrokerSession) -> None:
     for _ in range(3):
         session.ack("q")
     session.advance(200)
-    for _ in range(3):
+    for _ in range(5):
         session.send("q", size=300)
         session.get("q")
-        session.ack("q", 1)
+        session.ack("q", -1)
     session.advance(200)
     session.reject("q")
+    session.ack("q")
     session.send("q", 2, size=1500)
     session.get("q", 2)
     session.ack("q", 1)
     session.flush()
     session.kill()
     session.open()
-    for _ in range(2):
-        session.get("q")
-        session.ack("q")
-        session.advance(200)
+    session.get("q")
+    session.ack("q")
+    session.advance(200)
     session.send("q", size=3000)
     session.close()
     session.open()

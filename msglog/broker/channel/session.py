@@ -9,6 +9,7 @@ import logging
 import os
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
+from functools import partial
 from types import TracebackType
 from typing import NoReturn
 
@@ -232,7 +233,7 @@ class Session:
         if self.transaction is not None:
             holders.update(dict.fromkeys(one.subscriber for _, one in tuple(self.transaction.settlements)))
         for holder in holders:
-            self.vhost.abandon(holder)
+            self.vhost.abandon(partial(self.vhost.release, holder), holder.queue.line)
 
 
 class Guard(OneThread):

@@ -7,7 +7,7 @@ broker's values and rules; imports `errors` and `checks` only.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from types import UnionType
 from typing import Any, Final, cast
@@ -33,6 +33,7 @@ _NAMES: Final = frozenset({str})
 _ALLOWED: Final = "None, bool, int, float, Decimal, str, bytes, datetime, a list or a dict"
 
 _DATETIME: Final = 1
+_MICROSECOND: Final = timedelta(microseconds=1)
 _DECIMAL: Final = 2
 
 
@@ -204,7 +205,12 @@ def _refusal(path: str, allowed: str, given: object) -> InvalidOptionError:
 
 def _pack_special(value: object) -> msgpack.ExtType:
     if isinstance(value, datetime):
-        return msgpack.ExtType(_DATETIME, value.isoformat().encode())
+        text = value.replace(tzinfo=None).isoformat()
+        offset = value.utcoffset()
+        if offset is not None:
+            # On its own: `fromisoformat` takes an offset of less than a second for none.
+            text += f" {offset // _MICROSECOND}"
+        return msgpack.ExtType(_DATETIME, text.encode())
     if isinstance(value, Decimal):
         return msgpack.ExtType(_DECIMAL, str(value).encode())
     raise OverflowError("an int too large")  # What was not checked is flat, and of its types only an int gets here.
@@ -212,4 +218,7 @@ def _pack_special(value: object) -> msgpack.ExtType:
 
 def _unpack_special(code: int, data: bytes) -> datetime | Decimal:
     text = data.decode()
-    return datetime.fromisoformat(text) if code == _DATETIME else Decimal(text)
+    if code != _DATETIME:
+        return Decimal(text)
+    time, _, offset = text.partition(" ")
+    return datetime.fromisoformat(time).replace(tzinfo=timezone(int(offset) * _MICROSECOND) if offset else None)

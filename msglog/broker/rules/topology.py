@@ -144,6 +144,11 @@ class Topology:
             self._forget_incoming(binding)
         return gone
 
+    def has_binding(self, binding: Binding) -> bool:
+        """Tell whether there is this binding."""
+        source = self._exchanges.get(binding.source)
+        return source is not None and binding in source.bindings
+
     def bindings(self) -> list[Binding]:
         """Return all bindings but the implicit ones, by their source exchange, each in the order they were made."""
         return [binding for exchange in self._exchanges.values() for binding in exchange.bindings]

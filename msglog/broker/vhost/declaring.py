@@ -121,6 +121,8 @@ class Declaring(Housekeeping):
             taker.subscriber.cancelled = True
             taker.wake()
         queue.consumers.clear()
+        for lane in queue.lanes:
+            lane.cursor.unsettled.clear()  # what is in hand can no longer be settled
         self.news.pop(queue, None)
 
     def purge_queue(self, queue: Queue) -> tuple[int, int]:
@@ -135,9 +137,12 @@ class Declaring(Housekeeping):
         if expires_ms is None:
             return
         queue.last_used_ms = self.core.clock.monotonic_ms()
+        due_ms = queue.last_used_ms + expires_ms
         timer = queue.expires_timer
+        if timer is not None and timer.due_ms > due_ms:  # a policy made it shorter
+            timer.cancel()
         if timer is None or timer.callback is None:
-            queue.expires_timer = self._watch_unused(queue, queue.last_used_ms + expires_ms)
+            queue.expires_timer = self._watch_unused(queue, due_ms)
 
     def _watch_unused(self, queue: Queue, due_ms: int) -> Timer:
         return self.core.timers.schedule(due_ms, lambda: self._expire_unused(queue))
@@ -236,7 +241,11 @@ class Declaring(Housekeeping):
         """Delete the auto-delete exchanges that lost their last binding."""
         number = 0
         while self.model.orphans:
-            number = self._remove_exchange(self.model.orphans.pop())
+            name = self.model.orphans[-1]
+            if name in self.model.exchanges:
+                number = self._remove_exchange(name)
+            else:
+                self.model.orphans.pop()
         return number
 
     # Bindings
@@ -267,14 +276,14 @@ class Declaring(Housekeeping):
     def bind(self, binding: Binding) -> int:
         """Add a binding; one that is there stays. Under the lock."""
         check_binding(self.model.exchanges[binding.source].type, binding.routing_key, binding.arguments)
-        if binding in self.model.topology.bindings_from(binding.source):
+        if self.model.topology.has_binding(binding):
             return 0
         number = self.record(["bind", *pack_binding(binding)])
         return number if self._is_durable(binding) else 0
 
     def unbind(self, binding: Binding) -> int:
         """Remove a binding; a missing one is no error. Under the lock."""
-        if binding not in self.model.topology.bindings_from(binding.source):
+        if not self.model.topology.has_binding(binding):
             return 0
         durable = self._is_durable(binding)
         number = max(self.record(["unbind", *pack_binding(binding)]), self._delete_orphans())
@@ -308,6 +317,8 @@ class Declaring(Housekeeping):
 
     def set_policy(self, policy: Policy) -> int:
         """Put a policy in force, for what is there already, too. Under the lock."""
+        # First of all: if an interrupt strikes once it is in force, whoever comes next looks after the queues.
+        self.news.update((queue, None) for queue in self.queues.values())
         return self._policies_changed(self.record(["policy", pack_policy(policy)]))
 
     def delete_policy(self, name: str) -> int:

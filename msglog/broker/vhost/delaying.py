@@ -10,7 +10,7 @@ A delay of `nack` is kept in memory only: the message stays where it is, in nobo
 
 import logging
 from array import array
-from bisect import bisect_right, insort
+from bisect import insort
 from typing import Final
 
 import msgpack
@@ -23,7 +23,8 @@ from msglog.broker.rules.dead_letters import routing_keys, without_bcc
 from msglog.broker.rules.expiration import expiration_ms
 from msglog.broker.rules.message_codec import Meta, pack_meta, unpack_meta
 from msglog.broker.vhost.publishing import Publication, Published, Publishing, unroutable
-from msglog.errors import ClosedError, MsglogError
+from msglog.broker.vhost.removing import STEP_BYTES, STEP_MESSAGES
+from msglog.errors import ClosedError, CorruptionError, MsglogError
 from msglog.storage import Stream, encode_body
 from msglog.waiting import Timer
 
@@ -34,33 +35,44 @@ _HOUR_MS: Final = 60 * _MINUTE_MS
 _DAY_MS: Final = 24 * _HOUR_MS
 # How far ahead a message may be due for its bucket to have this width.
 _WIDTHS: Final = ((2 * _HOUR_MS, _MINUTE_MS), (4 * _DAY_MS, _HOUR_MS))
-_STEP: Final = 500
 
 
 class OpenBucket:
     """A bucket whose span has begun: what lies in it. `due` holds pairs of due time and offset, in order."""
 
-    __slots__ = ("bucket", "due", "read_to", "stream")
+    __slots__ = ("bucket", "damaged", "due", "read_to", "stream")
 
     def __init__(self, bucket: Bucket, stream: Stream) -> None:
         self.bucket = bucket
         self.stream = stream
         self.due: list[tuple[int, int]] = []
         self.read_to = 0
+        # Something of it cannot be read: it is left alone until the store is opened again.
+        self.damaged = False
 
     def catch_up(self) -> None:
-        """Read the due times of what was added since."""
+        """Read the due times of what was added since, up to the first damage."""
         reader = self.stream.reader(self.read_to)
         fresh = array("q")
-        while (frame := reader.read()) is not None:
-            stamps = frame.timestamps
-            for place, offset in enumerate(frame.offsets):
-                fresh.extend((stamps if isinstance(stamps, int) else stamps[place], offset))
+        try:
+            while (frame := reader.read()) is not None:
+                stamps = frame.timestamps
+                for place, offset in enumerate(frame.offsets):
+                    fresh.extend((stamps if isinstance(stamps, int) else stamps[place], offset))
+        except CorruptionError as error:
+            self.damaged = True
+            logger.warning("delayed messages cannot be read, and are left where they are: %s", error)
         self.read_to = max(self.read_to, reader.offset)
         released = self.bucket.released
         pairs = zip(fresh[::2], fresh[1::2], strict=True)
         # An interrupted `add` may have left one of them already.
         self.due = sorted({*self.due, *(pair for pair in pairs if pair > released)})
+
+    def forget_released(self) -> None:
+        """Drop what was released in a commit that an exception followed."""
+        released = self.bucket.released
+        if self.due and self.due[0] <= released:
+            self.due = [pair for pair in self.due if pair > released]
 
     def add(self, due_ms: int, offset: int) -> None:
         """Take in one that was published just now, if all before it are known."""
@@ -135,6 +147,8 @@ class Delaying(Publishing):
             opened = self._open_buckets.get(bucket.stream_id)
             at = bucket.first_due_ms
             if opened is not None:
+                if opened.damaged and not opened.due:
+                    continue
                 at = opened.due[0][0] if opened.due else bucket.first_due_ms + bucket.width_ms
             due_ms = at if due_ms is None else min(due_ms, at)
         if due_ms is not None and not self.closed:
@@ -176,35 +190,60 @@ class Delaying(Publishing):
 
     def _release_buckets(self) -> None:
         now_ms = self.now_ms()
-        for bucket in sorted(self.model.buckets.values(), key=lambda one: one.first_due_ms):
-            if bucket.first_due_ms > now_ms:
-                continue
-            stream = self.engine.streams[bucket.stream_id]
-            opened = self._open_buckets.get(bucket.stream_id)
-            if opened is None:
-                opened = self._open_buckets[bucket.stream_id] = OpenBucket(bucket, stream)
-            if stream.end < stream.next_offset:
-                with self.engine.lock:
-                    self.engine.writer.drain_locked()
-            if opened.read_to < stream.next_offset:
-                opened.catch_up()
-            while opened.due and opened.due[0][0] <= now_ms:
-                self._release(opened, now_ms)
-            if not opened.due and bucket.first_due_ms + bucket.width_ms <= now_ms:
-                self._remove_bucket(bucket, stream)
+        for bucket in tuple(self.model.buckets.values()):
+            if bucket.first_due_ms <= now_ms:
+                self._open_bucket(bucket)
+        while (first := self._first_due(now_ms)) is not None:
+            self._release(*first)
+        for opened in tuple(self._open_buckets.values()):
+            bucket = opened.bucket
+            read = opened.read_to >= opened.stream.next_offset
+            if read and not opened.due and bucket.first_due_ms + bucket.width_ms <= now_ms:
+                self._remove_bucket(bucket, opened.stream)
 
-    def _release(self, opened: OpenBucket, now_ms: int) -> None:
-        """Put some messages that are due into their queues."""
+    def _open_bucket(self, bucket: Bucket) -> None:
+        """Have all due times of a bucket in memory."""
+        stream = self.engine.streams[bucket.stream_id]
+        opened = self._open_buckets.get(bucket.stream_id)
+        if opened is None:
+            opened = self._open_buckets[bucket.stream_id] = OpenBucket(bucket, stream)
+        if stream.end < stream.next_offset:
+            with self.engine.lock:
+                self.engine.writer.drain_locked()
+        if opened.read_to < stream.next_offset and not opened.damaged:
+            opened.catch_up()
+        opened.forget_released()
+
+    def _first_due(self, now_ms: int) -> tuple[OpenBucket, int] | None:
+        """Return the bucket whose message is due first, and up to when no other one has any."""
+        waiting = sorted(
+            (opened.due[0], stream_id)
+            for stream_id, opened in self._open_buckets.items()
+            if opened.due and opened.due[0][0] <= now_ms
+        )
+        if not waiting:
+            return None
+        until_ms = waiting[1][0][0] if len(waiting) > 1 else now_ms
+        return self._open_buckets[waiting[0][1]], until_ms
+
+    def _release(self, opened: OpenBucket, until_ms: int) -> None:
+        """Put some messages that are due by then into their queues."""
         batch = self.batch()
-        count = min(_STEP, bisect_right(opened.due, (now_ms, 1 << 62)))
-        for _, offset in opened.due[:count]:
-            self._release_one(batch, opened.stream, offset)
+        count = size = 0
+        while count < STEP_MESSAGES and size <= STEP_BYTES and count < len(opened.due):
+            due_ms, offset = opened.due[count]
+            if due_ms > until_ms:
+                break
+            size += self._release_one(batch, opened.stream, offset)
+            count += 1
         due_ms, offset = opened.due[count - 1]
         batch.record(BrokerModel.section, ["released", opened.bucket.stream_id, due_ms, offset])
-        self.commit(batch)
+        self.write(batch)
         del opened.due[:count]
+        if not self.journaled:
+            self.attend()
 
-    def _release_one(self, batch: Batch, stream: Stream, offset: int) -> None:
+    def _release_one(self, batch: Batch, stream: Stream, offset: int) -> int:
         frame = stream.reader(offset).read()
         if frame is None:
             raise AssertionError(f"{stream!r} has no offset {offset}")
@@ -215,6 +254,7 @@ class Delaying(Publishing):
             queue = self.model.queue_ids.get(queue_id)
             if queue is not None:
                 self.enqueue(batch, queue, meta, stored.body, properties)
+        return len(stored.body) * len(ids)
 
     def _remove_bucket(self, bucket: Bucket, stream: Stream) -> None:
         batch = self.batch()

@@ -31,38 +31,42 @@ class Handing(Removing):
 
     def take(self, queue: Queue, subscriber: Subscriber) -> Taken | None:
         """Hand out the next message that can be seen, None when there is none. Under the lock."""
+        expiring = queue.may_expire or queue.effective.message_ttl_ms is not None
+        if expiring and self._head_expired(queue):
+            self.drop_expired(queue)
+        head = queue.head()
         limit = queue.effective.delivery_limit
-        while True:
-            if (queue.may_expire or queue.effective.message_ttl_ms is not None) and self._head_expired(queue):
-                self.drop_expired(queue)
+        while limit is not None and head is not None and head[0].cursor.deliveries.get(head[1][0], 0) > limit:
+            # It killed the process that had it, once too often.
+            self.remove(queue, [head], "delivery_limit")
             head = queue.head()
-            if head is None:
-                return None
-            lane, stored = head
-            offset = stored[0]
-            cursor = lane.cursor
-            deliveries = cursor.deliveries.get(offset, 0)
-            if limit is not None and deliveries > limit:
-                # It killed the process that had it, once too often.
-                self.remove(queue, [head], "delivery_limit")
-                continue
-            redelivered = offset < cursor.next
-            if redelivered and not deliveries:
-                deliveries = 1  # it was in somebody's hand before the store was opened
-            if subscriber.no_ack:
-                lane.leave(offset, len(stored[3]))
-                self._settle_offset(lane, offset)
-                return Taken(lane, stored, redelivered, deliveries)
-            try:
-                lane.take(offset, subscriber, len(stored[3]))
-                if limit is not None:
-                    self._note_delivery(lane, stored, deliveries + 1)
-                elif deliveries:
-                    cursor.deliveries[offset] = deliveries
-                return Taken(lane, stored, redelivered, deliveries)
-            except BaseException:
-                self.undo_take(lane, subscriber, offset)
-                raise
+        if head is None:
+            return None
+        if expiring:
+            self.news[queue] = None  # another message comes to the head, and has a time of its own
+        return self._hand_out(queue, subscriber, *head)
+
+    def _hand_out(self, queue: Queue, subscriber: Subscriber, lane: Lane, stored: Stored) -> Taken:
+        offset = stored[0]
+        cursor = lane.cursor
+        deliveries = cursor.deliveries.get(offset, 0)
+        redelivered = offset < cursor.next
+        if redelivered and not deliveries:
+            deliveries = 1  # it was in somebody's hand before the store was opened
+        if subscriber.no_ack:
+            lane.leave(offset, len(stored[3]))
+            self._settle_offset(lane, offset)
+            return Taken(lane, stored, redelivered, deliveries)
+        try:
+            lane.take(offset, subscriber, len(stored[3]))
+            if queue.effective.delivery_limit is not None:
+                self._note_delivery(lane, stored, deliveries + 1)
+            elif deliveries:
+                cursor.deliveries[offset] = deliveries
+            return Taken(lane, stored, redelivered, deliveries)
+        except BaseException:
+            self.undo_take(lane, subscriber, offset)
+            raise
 
     def take_plain(self, queue: Queue, subscriber: Subscriber) -> tuple[Lane, Stored] | None:
         """Hand out the next message of a queue where nothing else is to be thought of, None in every other case.
@@ -106,10 +110,10 @@ class Handing(Removing):
         head = queue.head()
         if head is None:
             return False
-        now_ms = self.now_ms()
         expiry_ms = self.expiry_of(queue, head[1])
-        # With a time to live of 0 somebody may have it in the millisecond in which it came.
-        return expiry_ms is not None and (expiry_ms < now_ms or (expiry_ms == now_ms > head[1].timestamp_ms))
+        if expiry_ms == head[1].timestamp_ms and queue.line.front is not None:
+            return False  # with a time to live of 0 it came because somebody waits: they have it, however late it is
+        return expiry_ms is not None and expiry_ms <= self.now_ms()
 
     def _note_delivery(self, lane: Lane, stored: Stored, times: int) -> None:
         """Write down that a message is handed out, before it is seen: so one that kills its process is counted."""
@@ -139,10 +143,6 @@ class Handing(Removing):
         self.append_settle(cursor, offset, offset + 1, self.now_ms())
         if offset >= lane.trim_check:
             self.tidy(lane)
-
-    def tidy(self, lane: Lane) -> None:
-        """Give up what a lane no longer needs; see `housekeeping`."""
-        raise NotImplementedError
 
     def reject(self, queue: Queue, lane: Lane, holder: Holder, stored: Stored, reason: Reason = "rejected") -> bool:
         """Settle one delivery with a dead letter; return False when the holder does not have it any more."""
@@ -292,8 +292,7 @@ class Handing(Removing):
     def _release_abandoned(self) -> None:
         self.has_abandoned = False
         while not self.abandoned.empty():
-            subscriber = self.abandoned.get_nowait()
-            self.release(subscriber)
+            self.abandoned.get_nowait()()
 
     def release(self, subscriber: Subscriber) -> None:
         """End a consumer: what it has in hand goes back to its queue."""

@@ -4,7 +4,7 @@ Each step is one commit of bounded size: what is removed is settled in the same 
 published, so it is never lost and never there twice. Imported by `handing`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, takewhile
 from typing import Final
 
@@ -16,8 +16,9 @@ from msglog.broker.rules.expiration import expiration_ms
 from msglog.broker.rules.message_codec import pack_meta
 from msglog.broker.vhost.state import VhostState
 
-# Messages that one commit removes at the most.
-_STEP: Final = 1000
+# What one commit moves at the most: so many messages, and not many more bytes than these.
+STEP_MESSAGES: Final = 1000
+STEP_BYTES: Final = 8 << 20
 
 
 class Removing(VhostState):
@@ -38,6 +39,17 @@ class Removing(VhostState):
             for lane, _ in found:
                 lane.forget_buffer()  # the counts of bytes are found anew
             raise
+        for lane in {lane for lane, _ in found}:
+            self.look_for_space(lane)
+
+    def look_for_space(self, lane: Lane) -> None:
+        """Give up what a lane no longer needs, if it is time to look. Under the lock."""
+        if lane.cursor.next >= lane.trim_check:
+            self.tidy(lane)
+
+    def tidy(self, lane: Lane) -> None:
+        """Give up what a lane no longer needs; see `housekeeping`."""
+        raise NotImplementedError
 
     def dead_letter(self, batch: Batch, queue: Queue, stored: Stored, reason: Reason) -> None:
         """Add the dead letter of a message to a commit, if its queue has an exchange for them."""
@@ -78,7 +90,15 @@ class Removing(VhostState):
         messages, size = batch.added_to(queue.lanes)
         if options.max_length is not None and queue.ready() + messages >= options.max_length + self.awaited(queue):
             return True
-        return options.max_length_bytes is not None and queue.ready_bytes() + size >= options.max_length_bytes
+        return options.max_length_bytes is not None and self.ready_bytes(queue) + size >= options.max_length_bytes
+
+    def ready_bytes(self, queue: Queue) -> int:
+        """Return the bytes of the bodies that wait in a queue."""
+        if queue.has_unseen() and not all(lane.counts_bytes for lane in queue.lanes):
+            # Counting anew reads the stream, and what is not synced cannot be read. Once for each queue with a limit.
+            with self.engine.lock:
+                self.engine.writer.drain_locked()
+        return sum(lane.ready_bytes() for lane in queue.lanes)
 
     @staticmethod
     def awaited(queue: Queue) -> int:
@@ -102,18 +122,20 @@ class Removing(VhostState):
         options = queue.effective
         most, most_bytes = options.max_length, options.max_length_bytes
         too_many = 0 if most is None else queue.ready() - most
-        if too_many <= 0 and (most_bytes is None or queue.ready_bytes() <= most_bytes):
+        if too_many <= 0 and (most_bytes is None or self.ready_bytes(queue) <= most_bytes):
             return []
-        too_large = 0 if most_bytes is None else queue.ready_bytes() - most_bytes
+        too_large = 0 if most_bytes is None else self.ready_bytes(queue) - most_bytes
         excess: list[tuple[Lane, Stored]] = []
         if too_many <= 1 and most_bytes is None:  # as after each publish: the head is in memory
             head = queue.head()
             return [head] if head is not None else []
-        for lane, stored in islice(_waiting(queue), _STEP):
-            if too_many <= 0 and too_large <= 0:
+        size = 0
+        for lane, stored in islice(_waiting(queue), STEP_MESSAGES):
+            if (too_many <= 0 and too_large <= 0) or size > STEP_BYTES:
                 break
             too_many -= 1
             too_large -= len(stored.body)
+            size += len(stored.body)
             excess.append((lane, stored))
         return excess
 
@@ -154,7 +176,7 @@ class Removing(VhostState):
         while (head := queue.head()) is not None and self.is_expired(queue, head[1], now_ms):
             lane = head[0]
             expired = takewhile(lambda stored: self.is_expired(queue, stored, now_ms), lane.waiting())
-            self.remove(queue, [(lane, stored) for stored in islice(expired, _STEP)], "expired")
+            self.remove(queue, [(lane, stored) for stored in bounded(expired)], "expired")
             dropped = True
         return dropped
 
@@ -177,7 +199,18 @@ class Removing(VhostState):
         batch.write()
         for lane in queue.lanes:
             lane.forget_buffer()
+            self.look_for_space(lane)
         return count
+
+
+def bounded(messages: Iterable[Stored]) -> Iterator[Stored]:
+    """Yield messages until there are enough for one commit; one at least, if there is any."""
+    size = 0
+    for stored in islice(messages, STEP_MESSAGES):
+        yield stored
+        size += len(stored.body)
+        if size > STEP_BYTES:
+            return
 
 
 def _waiting(queue: Queue) -> Iterable[tuple[Lane, Stored]]:

@@ -9,10 +9,11 @@ out, removes what expired or is too much. Imported by the other parts.
 from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Lock
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from msglog.broker.batch import Batch
 from msglog.broker.lane import Holder, Lane, Stored
+from msglog.broker.line import Line
 from msglog.broker.model import BrokerModel
 from msglog.broker.queue import Queue
 from msglog.broker.rules.message_codec import Meta, unpack_meta
@@ -22,9 +23,7 @@ from msglog.errors import ReadOnlyError, RecordTooLargeError
 from msglog.storage import Engine
 from msglog.storage.layout import slug_of
 from msglog.store import StoreCore
-
-if TYPE_CHECKING:
-    from msglog.broker.subscriber import Subscriber
+from msglog.waiting import Waiter
 
 
 class VhostState:
@@ -47,15 +46,19 @@ class VhostState:
         self.closed = False
         # Queues that somebody must look after before the lock is let go.
         self.news: dict[Queue, None] = {}
-        # Subscribers whose consumers were collected unclosed. A finalizer may run anywhere: it only leaves a note.
-        self.abandoned: SimpleQueue[Subscriber] = SimpleQueue()
+        # Calls that wait for something else than messages, and are to hear of the end.
+        self.waiters: set[Waiter] = set()
+        # What is to be done for consumers and connections that were collected unclosed. A finalizer may run anywhere:
+        # it only leaves a note.
+        self.abandoned: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self.has_abandoned = False
 
-    def abandon(self, subscriber: "Subscriber") -> None:
-        """Note that a consumer was collected unclosed. Takes no lock: a finalizer may run anywhere."""
-        self.abandoned.put(subscriber)
+    def abandon(self, release: Callable[[], object], line: Line | None = None) -> None:
+        """Note what is to be done, under the lock, for something that was collected unclosed. Takes no lock."""
+        self.abandoned.put(release)
         self.has_abandoned = True
-        subscriber.queue.line.wake()  # so that somebody acts on it
+        if line is not None:
+            line.wake()  # so that somebody acts on it
 
     def check_writable(self) -> None:
         """Raise `ClosedError` or `ReadOnlyError` where nothing may be changed."""

@@ -62,6 +62,11 @@ class VirtualHost(Declaring):
             if self.closed:
                 return
             self.closed = True
+            for waiter in tuple(self.waiters):
+                waiter.wake()
+            for queue in self.queues.values():
+                for taker in queue.line:
+                    taker.wake()
             if self.engine.readonly or self.engine.closed:
                 return
             batch = self.batch()

@@ -25,7 +25,7 @@ from support.recovery import MODES
 from support.scale import scaled
 from support.telling import tell
 
-STRIKES = 24
+STRIKES = 10
 ROOM = 1 << 16
 ROOMY = {"DRAFT_COMMITS": 1 << 20, "FIRST_ALLOCATION": ROOM, "_FEWEST_OPEN": 64, "_MOST_OPEN": 64}
 """Limits with which small commits go the short way."""

@@ -19,7 +19,7 @@ from support.scale import scaled
 from support.telling import tell
 
 POWER_CUTS = 1
-STRIDE = 7
+STRIDE = 13
 """In a normal run, one of so many calls fails; in a longer one, all."""
 
 
