@@ -140,6 +140,10 @@ class Queue:
         """Return how many messages wait to be delivered."""
         return sum(lane.ready() for lane in self.lanes)
 
+    def ready_bytes(self) -> int:
+        """Return the bytes of their bodies."""
+        return sum(lane.ready_bytes() for lane in self.lanes)
+
     def unsettled(self) -> int:
         """Return how many messages were delivered and not settled."""
         return sum(len(lane.cursor.unsettled) for lane in self.lanes)

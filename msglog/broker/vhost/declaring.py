@@ -138,11 +138,11 @@ class Declaring(Housekeeping):
             return
         queue.last_used_ms = self.core.clock.monotonic_ms()
         due_ms = queue.last_used_ms + expires_ms
-        timer = queue.expires_timer
-        if timer is not None and timer.due_ms > due_ms:  # a policy made it shorter
-            timer.cancel()
-        if timer is None or timer.callback is None:
+        before = queue.expires_timer
+        if before is None or before.callback is None or before.due_ms > due_ms:  # later: a policy made it shorter
             queue.expires_timer = self._watch_unused(queue, due_ms)
+            if before is not None:
+                before.cancel()
 
     def _watch_unused(self, queue: Queue, due_ms: int) -> Timer:
         return self.core.timers.schedule(due_ms, lambda: self._expire_unused(queue))

@@ -24,8 +24,9 @@ from msglog.broker.rules.expiration import expiration_ms
 from msglog.broker.rules.message_codec import Meta, pack_meta, unpack_meta
 from msglog.broker.vhost.publishing import Publication, Published, Publishing, unroutable
 from msglog.broker.vhost.removing import STEP_BYTES, STEP_MESSAGES
-from msglog.errors import ClosedError, CorruptionError, MsglogError
+from msglog.errors import ClosedError, CorruptionError, MsglogError, TransactionTooLargeError
 from msglog.storage import Stream, encode_body
+from msglog.storage.options import MAX_COMMIT_BYTES
 from msglog.waiting import Timer
 
 logger = logging.getLogger("msglog.broker")
@@ -33,6 +34,8 @@ logger = logging.getLogger("msglog.broker")
 _MINUTE_MS: Final = 60_000
 _HOUR_MS: Final = 60 * _MINUTE_MS
 _DAY_MS: Final = 24 * _HOUR_MS
+# What is released with one message, and what goes with it at the most, fit in one commit.
+_MOST_RELEASED: Final = MAX_COMMIT_BYTES // 2
 # How far ahead a message may be due for its bucket to have this width.
 _WIDTHS: Final = ((2 * _HOUR_MS, _MINUTE_MS), (4 * _DAY_MS, _HOUR_MS))
 
@@ -104,10 +107,21 @@ class Delaying(Publishing):
                 return Published(0)
             meta = pack_meta(exchange, routing_key, without_bcc(properties))
             self.check_size(len(meta) + len(body))
+            self._check_release(len(ids) * (len(meta) + len(body)))
             number = self._store_delayed(self.now_ms() + delay_ms, ids, meta, body)
         if wait:
             self.engine.wait(number)
         return Published(len(ids))
+
+    @staticmethod
+    def _check_release(size: int) -> None:
+        """Raise `TransactionTooLargeError` for what could not go to all its queues in one commit once it is due."""
+        if size > _MOST_RELEASED:
+            raise TransactionTooLargeError(
+                f"the copies for all queues have {size} bytes, at most {_MOST_RELEASED} fit",
+                size=size,
+                limit=_MOST_RELEASED,
+            )
 
     def _store_delayed(self, due_ms: int, ids: list[int], meta: bytes, body: bytes) -> int:
         bucket = self._bucket_for(due_ms)
@@ -157,12 +171,11 @@ class Delaying(Publishing):
     def _watch_at(self, due_ms: int) -> None:
         """Have the timers look at this time of the wall clock, if not earlier. Under the lock."""
         due_ms = self.core.clock.monotonic_ms() + max(0, due_ms - self.now_ms())
-        timer = self._delay_timer
-        if timer is not None and timer.callback is not None:
-            if timer.due_ms <= due_ms:
-                return
-            timer.cancel()
-        self._delay_timer = self.core.timers.schedule(due_ms, self._release_due)
+        before = self._delay_timer
+        if before is None or before.callback is None or before.due_ms > due_ms:
+            self._delay_timer = self.core.timers.schedule(due_ms, self._release_due)
+            if before is not None:
+                before.cancel()
 
     def release_overdue(self) -> None:
         """After opening: release what became due meanwhile, and watch the rest. Under the lock."""

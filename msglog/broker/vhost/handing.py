@@ -309,12 +309,11 @@ class Handing(Removing):
         if expiry_ms is None:
             return
         due_ms = self.core.clock.monotonic_ms() + max(0, expiry_ms - self.now_ms())
-        timer = queue.expiry_timer
-        if timer is not None and timer.callback is not None and timer.due_ms <= due_ms:
-            return
-        if timer is not None:
-            timer.cancel()
-        queue.expiry_timer = self.core.timers.schedule(due_ms, lambda: self._expire(queue))
+        before = queue.expiry_timer
+        if before is None or before.callback is None or before.due_ms > due_ms:
+            queue.expiry_timer = self.core.timers.schedule(due_ms, lambda: self._expire(queue))
+            if before is not None:
+                before.cancel()
 
     def _expire(self, queue: Queue) -> None:
         try:

@@ -67,6 +67,7 @@ class Publishing(Handing):
 
     routes: dict[tuple[str, str], Route]
     replies: Replies
+    _routes_version = 0
 
     # The short way
 
@@ -77,8 +78,9 @@ class Publishing(Handing):
         if found is None or found.version != self.model.version:
             found = self._find_route(exchange, routing_key)
             if found is not None:
-                if len(routes) >= _MOST_ROUTES:
-                    routes.clear()
+                if len(routes) >= _MOST_ROUTES or self._routes_version != self.model.version:
+                    routes.clear()  # they hold the queues that they lead to
+                self._routes_version = self.model.version
                 routes[exchange, routing_key] = found
         return found
 

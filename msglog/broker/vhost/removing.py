@@ -15,6 +15,7 @@ from msglog.broker.rules.dead_letters import Reason, dead_letter, is_cycle
 from msglog.broker.rules.expiration import expiration_ms
 from msglog.broker.rules.message_codec import pack_meta
 from msglog.broker.vhost.state import VhostState
+from msglog.errors import TransactionTooLargeError
 
 # What one commit moves at the most: so many messages, and not many more bytes than these.
 STEP_MESSAGES: Final = 1000
@@ -25,7 +26,20 @@ class Removing(VhostState):
     """Expiry, length limits, dead letters, purging."""
 
     def remove(self, queue: Queue, found: Sequence[tuple[Lane, Stored]], reason: Reason) -> None:
-        """Settle messages that wait or are in somebody's hand and publish their dead letters, in one commit."""
+        """Settle messages that wait or are in somebody's hand and publish their dead letters.
+
+        In one commit; in several, each whole, when copies for many queues make that too large.
+        """
+        try:
+            self._remove_together(queue, found, reason)
+        except TransactionTooLargeError:
+            if len(found) == 1:
+                raise
+            half = len(found) // 2
+            self.remove(queue, found[:half], reason)
+            self.remove(queue, found[half:], reason)
+
+    def _remove_together(self, queue: Queue, found: Sequence[tuple[Lane, Stored]], reason: Reason) -> None:
         batch = self.batch()
         for lane, stored in found:
             self.dead_letter(batch, queue, stored, reason)
@@ -98,7 +112,7 @@ class Removing(VhostState):
             # Counting anew reads the stream, and what is not synced cannot be read. Once for each queue with a limit.
             with self.engine.lock:
                 self.engine.writer.drain_locked()
-        return sum(lane.ready_bytes() for lane in queue.lanes)
+        return queue.ready_bytes()
 
     @staticmethod
     def awaited(queue: Queue) -> int:
