@@ -15,13 +15,15 @@ from msglog.storage import Engine, Stream, encode_body
 class Batch:
     """What one commit is to contain. Dropping it leaves nothing behind."""
 
-    __slots__ = ("_engine", "_entries", "_events", "_now_ms", "removed", "replies")
+    __slots__ = ("_engine", "_entries", "_events", "_now_ms", "expiring", "removed", "replies")
 
     def __init__(self, engine: Engine, now_ms: int) -> None:
         self._engine = engine
         self._now_ms = now_ms
         self._entries: dict[Lane, list[tuple[bytes, bytes]]] = {}
         self._events: list[tuple[str, list[Any]]] = []
+        # Ids of queues that get their first message with an expiration.
+        self.expiring: set[int] = set()
         # Streams that go with the commit.
         self.removed: list[Stream] = []
         # Publications to direct reply-to addresses: they are sent once the commit is written.

@@ -54,7 +54,8 @@ class QueueSubscription:
         self._consumer = consumer
         self._callback = callback
         self._watchers: set[Waiter] = set()
-        self._running = 0
+        # One item for each worker that has not ended; a pop is atomic, so one of them is the last.
+        self._at_work = [None] * workers
         self._threads = [
             _WorkerThread(target=self._run, name="msglog-subscription", daemon=True) for _ in range(workers)
         ]
@@ -71,6 +72,9 @@ class QueueSubscription:
             # The end of a thread: nobody above would hear of it. What was in hand went back.
             logger.exception("a worker of a subscription failed and ends")
         finally:
+            self._at_work.pop()
+            if not self._at_work:
+                self._consumer.close()  # nobody takes from it any more
             self._tell_watchers()
 
     def _handle(self, delivery: Delivery) -> None:

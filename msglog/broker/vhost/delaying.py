@@ -22,6 +22,7 @@ from msglog.broker.queue import Queue
 from msglog.broker.rules.dead_letters import routing_keys, without_bcc
 from msglog.broker.rules.expiration import expiration_ms
 from msglog.broker.rules.message_codec import Meta, pack_meta, unpack_meta
+from msglog.broker.vhost.handing import RETRY_MS
 from msglog.broker.vhost.publishing import Publication, Published, Publishing, unroutable
 from msglog.broker.vhost.removing import STEP_BYTES, STEP_MESSAGES
 from msglog.errors import ClosedError, CorruptionError, MsglogError, TransactionTooLargeError
@@ -198,7 +199,7 @@ class Delaying(Publishing):
             with self.lock:
                 if not self.closed:
                     self._delay_timer = self.core.timers.schedule(
-                        self.core.clock.monotonic_ms() + 1000, self._release_due
+                        self.core.clock.monotonic_ms() + RETRY_MS, self._release_due
                     )
 
     def _release_buckets(self) -> None:
@@ -305,5 +306,9 @@ class Delaying(Publishing):
             with self.lock:
                 if not self.closed and not queue.deleted and self.give_back(queue, lane, keeper, stored):
                     self.attend()
+        except ClosedError:
+            return
         except MsglogError as error:
-            logger.warning("a message of queue %r comes back with the next opening: %s", queue.name, error)
+            logger.warning("a message of queue %r comes back later: %s", queue.name, error)
+            due_ms = self.core.clock.monotonic_ms() + RETRY_MS
+            self.core.timers.schedule(due_ms, lambda: self._end_delay(queue, lane, keeper, stored))

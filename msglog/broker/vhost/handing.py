@@ -22,6 +22,8 @@ from msglog.errors import ClosedError, MsglogError
 logger = logging.getLogger("msglog.broker")
 
 SECTION: Final = CursorModel.section
+# When work that failed, on a full disk perhaps, is tried again.
+RETRY_MS: Final = 1000
 
 
 class Handing(Removing):
@@ -211,6 +213,7 @@ class Handing(Removing):
             except MsglogError as error:
                 # Whoever published or settled is not to blame, and what they did is done.
                 logger.warning("queue %r was not looked after: %s", queue.name, error)
+                self._look_again_later(queue)
             if self.journaled and (queue.line or not queue.plain) and queue.has_unseen():
                 if queue.pushed_to and queue.line.front is not None:
                     queue.line.front.subscriber.note_unseen()
@@ -314,6 +317,11 @@ class Handing(Removing):
             queue.expiry_timer = self.core.timers.schedule(due_ms, lambda: self._expire(queue))
             if before is not None:
                 before.cancel()
+
+    def _look_again_later(self, queue: Queue) -> None:
+        if not self.closed and self.engine.failure is None:
+            due_ms = self.core.clock.monotonic_ms() + RETRY_MS
+            queue.expiry_timer = self.core.timers.schedule(due_ms, lambda: self._expire(queue))
 
     def _expire(self, queue: Queue) -> None:
         try:

@@ -258,7 +258,8 @@ class Publishing(Handing):
         if self.expires_at_once(queue, properties.expiration):
             self.dead_letter(batch, queue, Stored(-1, self.now_ms(), meta, body), "expired")
             return True
-        if properties.expiration is not None and not queue.may_expire:
+        if properties.expiration is not None and not queue.may_expire and queue.id not in batch.expiring:
+            batch.expiring.add(queue.id)
             batch.record(BrokerModel.section, ["expiring", queue.id])
         batch.add(self.lane_for(queue, properties.priority), meta, body)
         self.news[queue] = None
