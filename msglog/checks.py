@@ -12,6 +12,8 @@ from msglog.errors import InvalidOptionError, InvalidTypeError
 
 MAX_INT64: Final = (1 << 63) - 1
 
+MAX_TIMEOUT_SECONDS: Final = 1e9
+
 _SHOWN_LENGTH: Final = 60
 
 
@@ -33,6 +35,18 @@ def check_flag(option: str, given: object) -> bool:
     if not isinstance(given, bool):
         raise wrong_type(option, given, "True or False")
     return given
+
+
+def check_timeout(given: object) -> float | None:
+    """Return a timeout in seconds, None for ever. Raises `InvalidTypeError` or `InvalidOptionError`."""
+    allowed = f"None, or seconds from 0 to {MAX_TIMEOUT_SECONDS:.0f}"
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise wrong_type("timeout", given, allowed)
+    if not 0 <= given <= MAX_TIMEOUT_SECONDS:
+        raise refused("timeout", given, allowed)
+    return float(given)
 
 
 def check_choice(option: str, given: object, choices: Sequence[str]) -> None:

@@ -17,25 +17,9 @@ from msglog.broker.delivery import Delivery, OnError, Terms
 from msglog.broker.queue import Queue
 from msglog.broker.subscriber import Subscriber, Taken, Wait
 from msglog.broker.vhost import VirtualHost
-from msglog.checks import refused, wrong_type
+from msglog.checks import check_timeout
 from msglog.errors import ClosedError, ConsumerCancelledError
 from msglog.waiting import Waiter, deadline_after
-
-
-def check_timeout(timeout: object) -> float | None:
-    """Return a timeout: None, or seconds of at least 0. Raises `InvalidTypeError` or `InvalidOptionError`."""
-    allowed = "None or a number of seconds of at least 0"
-    if timeout is None:
-        return None
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
-        raise wrong_type("timeout", timeout, allowed)
-    try:
-        seconds = float(timeout)
-    except OverflowError:
-        raise refused("timeout", timeout, allowed) from None
-    if not 0 <= seconds < float("inf"):
-        raise refused("timeout", timeout, allowed)
-    return seconds
 
 
 class Taking:
@@ -112,6 +96,7 @@ class Taking:
     def _leave(self, queue: Queue, wait: Wait, *, keep: bool) -> None:
         """Leave the line; a message that was put into the hand of a call that failed goes back."""
         vhost = self.vhost
+        wait.over = True
         with vhost.lock:
             if wait in self.subscriber.waits:
                 self.subscriber.waits.remove(wait)
@@ -149,6 +134,11 @@ class QueueConsumer:
     def queue(self) -> str:
         """The name of the queue."""
         return self._subscriber.queue.name
+
+    @property
+    def subscriber(self) -> Subscriber:
+        """The inside of the consumer; not public."""
+        return self._subscriber
 
     @property
     def closed(self) -> bool:

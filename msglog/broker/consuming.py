@@ -9,7 +9,7 @@ from threading import get_ident
 from time import monotonic
 from typing import Any
 
-from msglog.broker.consumer import QueueConsumer, Taking, check_timeout
+from msglog.broker.consumer import QueueConsumer, Taking
 from msglog.broker.delivery import Delivery, OnError, Terms
 from msglog.broker.handle import BrokerHandle
 from msglog.broker.history import settled_messages
@@ -20,7 +20,7 @@ from msglog.broker.subscriber import Subscriber
 from msglog.broker.subscription import DeliveryCallback, QueueSubscription
 from msglog.broker.vhost import Publication
 from msglog.broker.vhost.removing import bounded
-from msglog.checks import MAX_INT64, check_flag, check_integer, wrong_type
+from msglog.checks import MAX_INT64, check_flag, check_integer, check_timeout, wrong_type
 from msglog.errors import InvalidOptionError, RequestTimeoutError
 from msglog.retry import Retry
 from msglog.waiting import Waiter
@@ -53,8 +53,8 @@ class Consuming(BrokerHandle):
     def _get(self, name: str, timeout: float | None, *, no_ack: bool) -> Delivery | None:
         """Take a message the long way: every check, and waiting."""
         vhost = self._vhost_to_write()
-        queue = vhost.queue(name, self._connection)
         with vhost.lock:
+            queue = vhost.queue(name, self._connection)
             vhost.check_may_consume(queue, getting=True)
             vhost.touch(queue)
             getter = self._getter(queue)
@@ -63,6 +63,7 @@ class Consuming(BrokerHandle):
         waiting = self._connection.waiting
         waiting[id(getter), get_ident()] = getter.subscriber  # so that closing the broker ends the call
         try:
+            self._check_open()
             taken = Taking(vhost, getter.subscriber).take(timeout)
         finally:
             waiting.pop((id(getter), get_ident()), None)
@@ -87,7 +88,8 @@ class Consuming(BrokerHandle):
         """
         check_integer("limit", limit, 0)
         vhost = self._vhost_to_read()
-        found = vhost.queue(queue, self._connection)
+        with vhost.lock:
+            found = vhost.queue(queue, self._connection)
         if vhost.journaled and found.has_unseen():
             self._engine.wait(self._engine.commit_number)
         with vhost.lock:
@@ -152,9 +154,7 @@ class Consuming(BrokerHandle):
         """
         consumer = self.consume(queue, prefetch_count=0, on_error=on_error)
         try:
-            subscription = QueueSubscription(
-                self._vhost, self._vhost.queue(queue, self._connection), consumer, callback, workers
-            )
+            subscription = QueueSubscription(self._vhost, consumer, callback, workers)
         except BaseException:
             consumer.close()
             raise

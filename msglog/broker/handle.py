@@ -76,6 +76,7 @@ class BrokerHandle(StoreFace):
             child.close()
         for waiter in tuple(self._connection.waiters):
             waiter.wake()
+        failure: MsglogError | None = None
         with vhost.lock:
             for subscriber in tuple(self._connection.waiting.values()):
                 subscriber.cancelled_by_queue()
@@ -85,8 +86,10 @@ class BrokerHandle(StoreFace):
                 _release(vhost, self._connection, getters)
                 vhost.attend()
             except MsglogError as error:
-                # The store takes no more: what is in hand comes back with the next opening.
-                warnings.warn(f"closing {self!r}: {error}", RuntimeWarning, stacklevel=3)
+                failure = error
+        if failure is not None:
+            # The store takes no more: what is in hand comes back with the next opening.
+            warnings.warn(f"closing {self!r}: {failure}", RuntimeWarning, stacklevel=3)
 
     def __del__(self) -> None:
         # One that owns its store is closed with it. What a borrower has left goes back.

@@ -86,13 +86,15 @@ class Subscriber(Holder):
 class Wait:
     """A call that waits for a message: a place in the queue's line, and a hand held out."""
 
-    __slots__ = ("in_line", "subscriber", "taken", "waiter")
+    __slots__ = ("in_line", "over", "subscriber", "taken", "waiter")
 
     def __init__(self, subscriber: Subscriber, waiter: Waiter) -> None:
         self.in_line = False
         self.subscriber = subscriber
         self.waiter = waiter
         self.taken: Taken | None = None
+        # The call has ended: whatever an interrupt leaves of it in line takes nothing.
+        self.over = False
 
     @property
     def priority(self) -> int:
@@ -101,7 +103,7 @@ class Wait:
 
     def may_take(self) -> bool:
         """Whether a message may be put into the hand."""
-        return self.taken is None and self.subscriber.has_room()
+        return self.taken is None and not self.over and self.subscriber.has_room()
 
     def receive(self, taken: Taken) -> None:
         """Take a message in hand and wake the call."""

@@ -11,11 +11,10 @@ from time import monotonic
 from types import TracebackType
 from typing import Final, Self
 
-from msglog.broker.consumer import QueueConsumer, check_timeout
+from msglog.broker.consumer import QueueConsumer
 from msglog.broker.delivery import Delivery, OnError
-from msglog.broker.queue import Queue
 from msglog.broker.vhost import VirtualHost
-from msglog.checks import check_integer, wrong_type
+from msglog.checks import check_integer, check_timeout, wrong_type
 from msglog.errors import ClosedError, ConsumerCancelledError, SettlementError
 from msglog.waiting import Waiter, deadline_after
 
@@ -43,14 +42,12 @@ class QueueSubscription:
     it or not.
     """
 
-    def __init__(
-        self, vhost: VirtualHost, queue: Queue, consumer: QueueConsumer, callback: DeliveryCallback, workers: int
-    ) -> None:
+    def __init__(self, vhost: VirtualHost, consumer: QueueConsumer, callback: DeliveryCallback, workers: int) -> None:
         if not callable(callback):
             raise wrong_type("callback", callback, "a callable that takes a delivery")
         check_integer("workers", workers, 1, MAX_WORKERS)
         self._vhost = vhost
-        self._queue = queue
+        self._queue = consumer.subscriber.queue
         self._consumer = consumer
         self._callback = callback
         self._watchers: set[Waiter] = set()

@@ -8,10 +8,10 @@ from time import monotonic
 from types import TracebackType
 from typing import Final, Literal, Self
 
-from msglog.checks import check_choice, check_flag, check_integer, refused
+from msglog.checks import check_choice, check_flag, check_integer, check_timeout, refused
 from msglog.errors import GroupError, MsglogError, ReadOnlyError
 from msglog.log.assignment import ManualSource
-from msglog.log.consumer_arguments import check_callback, check_offsets, check_partition, check_timeout
+from msglog.log.consumer_arguments import check_callback, check_offsets, check_partition
 from msglog.log.consumer_base import Callback
 from msglog.log.consumer_positions import Positioning
 from msglog.log.pace import NEVER

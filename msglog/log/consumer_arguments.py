@@ -4,25 +4,12 @@ Imported by the parts of the consumer and by the subscription.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
-from msglog.checks import check_integer, refused, wrong_type
+from msglog.checks import check_integer, wrong_type
 from msglog.types import Record, TopicPartition
 
-MAX_TIMEOUT_SECONDS: Final = 1e9
 """The longest time to wait, about 30 years: what comes after is for ever, which None stands for."""
-
-
-def check_timeout(given: object) -> float | None:
-    """Return a timeout in seconds, None for ever. Raises `InvalidTypeError` or `InvalidOptionError`."""
-    allowed = f"None, or seconds from 0 to {MAX_TIMEOUT_SECONDS:.0f}"
-    if given is None:
-        return None
-    if isinstance(given, bool) or not isinstance(given, int | float):
-        raise wrong_type("timeout", given, allowed)
-    if not 0 <= given <= MAX_TIMEOUT_SECONDS:
-        raise refused("timeout", given, allowed)
-    return float(given)
 
 
 def check_callback(option: str, given: Any) -> Callable[..., None] | None:

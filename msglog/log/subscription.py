@@ -13,11 +13,10 @@ from time import monotonic
 from types import TracebackType
 from typing import Final, Self, cast
 
-from msglog.checks import check_integer, wrong_type
+from msglog.checks import check_integer, check_timeout, wrong_type
 from msglog.log.assignment import TopicSelection
 from msglog.log.bell import Bell
 from msglog.log.consumer import Consumer
-from msglog.log.consumer_arguments import check_timeout
 from msglog.log.coordination import Coordination
 from msglog.log.model import LogModel
 from msglog.log.subscription_worker import RecordCallback, Worker, is_worker

@@ -54,25 +54,29 @@ class Reader:
 
         Raises `CorruptionError` on damage, again and again until `seek` goes beyond its `next_offset`.
         """
-        while self.offset < self._stream.end:
-            segment = self._segment
-            if segment is None:
-                segment = self._locate()
+        try:
+            while self.offset < self._stream.end:
+                segment = self._segment
                 if segment is None:
-                    return None
-            position = self._position
-            if position >= segment.stored_position:
-                if not self._next_segment(segment):
-                    return None
-                continue
-            frame = self._frame_at(segment, position)
-            if frame is None:
-                continue
-            if frame.next_offset > self.offset:
-                if frame.base_offset >= self._stream.end:
-                    return None
-                self.offset = frame.next_offset
-                return frame
+                    segment = self._locate()
+                    if segment is None:
+                        return None
+                position = self._position
+                if position >= segment.stored_position:
+                    if not self._next_segment(segment):
+                        return None
+                    continue
+                frame = self._frame_at(segment, position)
+                if frame is None:
+                    continue
+                if frame.next_offset > self.offset:
+                    if frame.base_offset >= self._stream.end:
+                        return None
+                    self.offset = frame.next_offset
+                    return frame
+        except BaseException:
+            self._segment = None  # struck in between, the place in the map may be beyond `offset`
+            raise
         return None
 
     def _next_segment(self, segment: Segment) -> bool:

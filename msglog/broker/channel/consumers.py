@@ -60,12 +60,14 @@ class ChannelConsumer(Subscriber):
         limit = session.limit
         if self.miscounted:
             self.recount()
+        if self._unbounded and session.inbox.is_far_ahead():
+            session.inbox.held_up = True
+            return False
         return (
             not self.cancelled
             and (self.unsettled < self.prefetch or not self.prefetch)
             and (not limit or self.no_ack or session.pushed < limit)
             and (queue.active is None or queue.active is self)
-            and not (self._unbounded and session.inbox.is_far_ahead())
         )
 
     def receive(self, taken: Taken) -> None:

@@ -12,14 +12,13 @@ from msglog.broker.channel.base import ChannelBase
 from msglog.broker.channel.consumers import ChannelConsumer, ReplyConsumer
 from msglog.broker.channel.events import ChannelEvent, GetOk
 from msglog.broker.channel.inbox import with_delivery_count
-from msglog.broker.consumer import check_timeout
 from msglog.broker.queue import Queue
 from msglog.broker.replies import REPLY_TO
 from msglog.broker.rules.field_table import check_headers, field_type
 from msglog.broker.rules.message_codec import unpack_meta
 from msglog.broker.rules.names import described
 from msglog.broker.subscriber import Subscriber, Taken
-from msglog.checks import check_flag, check_integer, wrong_type
+from msglog.checks import check_flag, check_integer, check_timeout, wrong_type
 from msglog.errors import NotAllowedError, NotSupportedError, PreconditionFailedError
 from msglog.waiting import deadline_after
 
@@ -230,22 +229,38 @@ class Consuming(ChannelBase):
     def _take(self, most: int | None) -> list[ChannelEvent]:
         session = self._session
         inbox = session.inbox
-        was_far_ahead = inbox.is_far_ahead()
         events = inbox.take(most)
-        if was_far_ahead and not inbox.is_far_ahead() and not session.closed:
-            vhost = self._vhost
-            with vhost.lock:
-                session.rejoin(session.consumers.values())
-                vhost.attend()
-        if inbox.entries and inbox.on_event is not None:
+        if inbox.held_up:
+            self._serve_held_up()
+        if inbox.on_event is not None and (inbox.entries or self._has_to_look()):
             inbox.announce()
         return events
+
+    def _serve_held_up(self) -> None:
+        """Let consumers that got no more for what lay in the inbox have more, once there is room."""
+        session, vhost = self._session, self._vhost
+        inbox = session.inbox
+        if session.closed or inbox.is_far_ahead():
+            return
+        with vhost.lock:
+            inbox.held_up = False
+            session.rejoin(session.consumers.values())
+            vhost.attend()
+
+    def _has_to_look(self) -> bool:
+        """Whether there is something for `_look` to bring about, of which the listener has been told already."""
+        session = self._session
+        confirms = session.confirms
+        waits = confirms is not None and confirms.is_waiting()
+        return not session.closed and (waits or any(one.look for one in tuple(session.consumers.values())))
 
     def _look(self) -> None:
         """Bring about what nobody else will: syncs that are waited for, and a look at queues that have grown."""
         session, vhost = self._session, self._vhost
         if session.closed:
             return
+        if session.inbox.held_up:
+            self._serve_held_up()
         confirms = session.confirms
         if confirms is not None and confirms.is_waiting():
             self._sync(confirms.awaited())

@@ -48,7 +48,17 @@ def with_delivery_count(properties: Properties, count: int) -> Properties:
 class Inbox:
     """Entries in order: deliveries not yet made events (plain tuples), lists of confirms, and events."""
 
-    __slots__ = ("_announced", "bytes_in", "bytes_out", "entries", "interrupted", "on_event", "waiter", "waiting")
+    __slots__ = (
+        "_announced",
+        "bytes_in",
+        "bytes_out",
+        "entries",
+        "held_up",
+        "interrupted",
+        "on_event",
+        "waiter",
+        "waiting",
+    )
 
     def __init__(self) -> None:
         self.entries: deque[Any] = deque()
@@ -60,6 +70,8 @@ class Inbox:
         # Bodies of deliveries that came in and were taken out, in bytes: each counted by one side only.
         self.bytes_in = 0
         self.bytes_out = 0
+        # A consumer without a limit got no more for what lies here: it joins its line again when there is room.
+        self.held_up = False
         self._announced = False
 
     def put(self, entry: Any) -> None:
@@ -99,8 +111,9 @@ class Inbox:
         """Take out up to `most` events, in order."""
         entries = self.entries
         events: list[ChannelEvent] = []
-        room = len(entries) if most is None else most
-        while entries and room > len(events):
+        rounds = len(entries)  # what is put in meanwhile is for the next time
+        while entries and (rounds > 0 if most is None else len(events) < most):
+            rounds -= 1
             try:
                 entry = entries.popleft()
             except IndexError:
@@ -111,7 +124,7 @@ class Inbox:
                 events.append(deliver(entry))
             elif kind is list:
                 # Confirms that came together; what has no room stays in front.
-                allowed = len(entry) if most is None else room - len(events)
+                allowed = len(entry) if most is None else most - len(events)
                 events += entry[:allowed]
                 del entry[:allowed]
                 if entry:

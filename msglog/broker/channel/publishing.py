@@ -10,7 +10,6 @@ from msglog.broker.channel.base import ChannelBase
 from msglog.broker.channel.confirms import Confirms
 from msglog.broker.channel.events import Returned
 from msglog.broker.channel.transactions import ChannelTransaction
-from msglog.broker.consumer import check_timeout
 from msglog.broker.message import check_body, check_routing_key
 from msglog.broker.properties import Properties
 from msglog.broker.replies import REPLY_TO
@@ -19,7 +18,7 @@ from msglog.broker.rules.expiration import expiration_ms
 from msglog.broker.rules.message_codec import Meta, pack_meta
 from msglog.broker.vhost import Publication
 from msglog.broker.vhost.publishing import Route
-from msglog.checks import check_flag, wrong_type
+from msglog.checks import check_flag, check_timeout, wrong_type
 from msglog.errors import NotSupportedError, PreconditionFailedError, UnroutableError
 
 _PERSISTENT_MODE: Final = 2
@@ -70,6 +69,7 @@ class Publishing(ChannelBase):
                 and immediate is False
                 and (mandatory is False or mandatory is True)
                 and type(body) is bytes
+                and type(routing_key) is str
                 and (properties is None or (type(properties) is Properties and _is_plain(properties)))
             ):
                 number = self._publish_plain(exchange, routing_key, body, properties)

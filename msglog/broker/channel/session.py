@@ -162,7 +162,8 @@ class Session:
     def close(self, error: MsglogError | None = None, *, tell: bool = False) -> None:
         """End it: consumers go, the transaction is undone, what is unsettled goes back. From any thread.
 
-        `tell`: the error was another channel's, so the thread that polls this one hears of it.
+        After an error what came before it can still be polled, except for deliveries that went back. `tell`: the error
+        was another channel's, so the thread that polls this one hears of it.
         """
         vhost = self.vhost
         if vhost.core.is_foreign():
@@ -181,7 +182,7 @@ class Session:
                 except MsglogError as refusal:
                     # The store takes no more: what is in hand comes back with the next opening.
                     logger.warning("closing channel %d of %s: %s", self.number, vhost.core.path, refusal)
-            self.inbox.drop(lambda entry: not tell or (type(entry) is tuple and not entry[0].no_ack))
+            self.inbox.drop(lambda entry: error is None or (type(entry) is tuple and not entry[0].no_ack))
             if tell and error is not None:
                 self.inbox.put(Closed(error))
         self.inbox.announce()

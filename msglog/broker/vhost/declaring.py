@@ -27,6 +27,7 @@ from msglog.broker.rules.names import (
     queue_locked,
     queue_not_found,
 )
+from msglog.broker.rules.option_checks import check_routing_key
 from msglog.broker.rules.policies import Policy, pack_policy
 from msglog.broker.subscriber import Subscriber
 from msglog.broker.vhost.housekeeping import Housekeeping
@@ -42,12 +43,14 @@ class Declaring(Housekeeping):
     # Queues
 
     def queue(self, name: object, owner: object | None = None) -> Queue:
-        """Return a queue. `owner` is the connection that asks: an exclusive queue is only its own one's.
+        """Return a queue. Under the lock.
 
-        Raises `QueueNotFoundError`, `ResourceLockedError`, and `InvalidTypeError` for anything but a str.
+        `owner` is the connection that asks: an exclusive queue is only its own one's. Raises `QueueNotFoundError`, `ResourceLockedError`, and `InvalidTypeError` for anything but a str.
         """
         if not isinstance(name, str):
             raise wrong_type("queue", name, "the name of a queue")
+        if self.has_abandoned:
+            self.attend()  # who was collected unclosed is gone for whoever asks
         queue = self.queues.get(name)
         if queue is None:
             raise queue_not_found(name)
@@ -260,8 +263,7 @@ class Declaring(Housekeeping):
         owner: object,
     ) -> Binding:
         """Return a binding whose two ends exist. Under the lock. Raises as the two ends' lookups do."""
-        if not isinstance(routing_key, str):
-            raise wrong_type("routing_key", routing_key, "a str")
+        key = check_routing_key("routing_key", routing_key)
         if not check_exchange_name(source) or (kind == "exchange" and not check_exchange_name(destination)):
             raise default_exchange_refused()
         table = {} if arguments is None else check_headers(arguments, "arguments")
@@ -271,7 +273,7 @@ class Declaring(Housekeeping):
             raise exchange_not_found(destination)
         if source not in self.model.exchanges:
             raise exchange_not_found(source)
-        return Binding(source, destination, kind, routing_key, table)
+        return Binding(source, destination, kind, key, table)
 
     def bind(self, binding: Binding) -> int:
         """Add a binding; one that is there stays. Under the lock."""

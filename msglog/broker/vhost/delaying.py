@@ -44,7 +44,7 @@ _WIDTHS: Final = ((2 * _HOUR_MS, _MINUTE_MS), (4 * _DAY_MS, _HOUR_MS))
 class OpenBucket:
     """A bucket whose span has begun: what lies in it. `due` holds pairs of due time and offset, in order."""
 
-    __slots__ = ("bucket", "damaged", "due", "read_to", "stream")
+    __slots__ = ("bucket", "damage", "due", "read_to", "stream")
 
     def __init__(self, bucket: Bucket, stream: Stream) -> None:
         self.bucket = bucket
@@ -52,7 +52,7 @@ class OpenBucket:
         self.due: list[tuple[int, int]] = []
         self.read_to = 0
         # Something of it cannot be read: it is left alone until the store is opened again.
-        self.damaged = False
+        self.damage: CorruptionError | None = None
 
     def catch_up(self) -> None:
         """Read the due times of what was added since, up to the first damage."""
@@ -64,8 +64,7 @@ class OpenBucket:
                 for place, offset in enumerate(frame.offsets):
                     fresh.extend((stamps if isinstance(stamps, int) else stamps[place], offset))
         except CorruptionError as error:
-            self.damaged = True
-            logger.warning("delayed messages cannot be read, and are left where they are: %s", error)
+            self.damage = error
         self.read_to = max(self.read_to, reader.offset)
         released = self.bucket.released
         pairs = zip(fresh[::2], fresh[1::2], strict=True)
@@ -162,7 +161,7 @@ class Delaying(Publishing):
             opened = self._open_buckets.get(bucket.stream_id)
             at = bucket.first_due_ms
             if opened is not None:
-                if opened.damaged and not opened.due:
+                if opened.damage is not None and not opened.due:
                     continue
                 at = opened.due[0][0] if opened.due else bucket.first_due_ms + bucket.width_ms
             due_ms = at if due_ms is None else min(due_ms, at)
@@ -224,8 +223,10 @@ class Delaying(Publishing):
         if stream.end < stream.next_offset:
             with self.engine.lock:
                 self.engine.writer.drain_locked()
-        if opened.read_to < stream.next_offset and not opened.damaged:
+        if opened.read_to < stream.next_offset and opened.damage is None:
             opened.catch_up()
+            if opened.damage is not None:
+                self.warn("delayed messages are left where they are: %s", opened.damage)
         opened.forget_released()
 
     def _first_due(self, now_ms: int) -> tuple[OpenBucket, int] | None:

@@ -33,6 +33,8 @@ class Handing(Removing):
 
     def take(self, queue: Queue, subscriber: Subscriber) -> Taken | None:
         """Hand out the next message that can be seen, None when there is none. Under the lock."""
+        if not subscriber.no_ack and (plain := self._take_next(queue, subscriber)) is not None:
+            return Taken(*plain, redelivered=False, deliveries=0)
         expiring = queue.may_expire or queue.effective.message_ttl_ms is not None
         if expiring and self._head_expired(queue):
             self.drop_expired(queue)
@@ -75,8 +77,13 @@ class Handing(Removing):
 
         Under the lock. Nothing was returned, nothing expires, no delivery is counted, nobody waits in line.
         """
+        if queue.line.front is not None or self.has_abandoned or self.closed:
+            return None
+        return self._take_next(queue, subscriber)
+
+    def _take_next(self, queue: Queue, subscriber: Subscriber) -> tuple[Lane, Stored] | None:
         lane = queue.simple
-        if lane is None or queue.line.front is not None or self.has_abandoned or self.closed:
+        if lane is None:
             return None
         cursor = lane.cursor
         offset = cursor.next
@@ -212,7 +219,7 @@ class Handing(Removing):
                 self.drop_excess(queue)
             except MsglogError as error:
                 # Whoever published or settled is not to blame, and what they did is done.
-                logger.warning("queue %r was not looked after: %s", queue.name, error)
+                self.warn("queue %r was not looked after: %s", queue.name, error)
                 self._look_again_later(queue)
             if self.journaled and (queue.line or not queue.plain) and queue.has_unseen():
                 if queue.pushed_to and queue.line.front is not None:

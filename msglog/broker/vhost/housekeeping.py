@@ -44,7 +44,7 @@ class Housekeeping(Delaying):
                 self._trim(lane)
                 self._plan_rewrite(lane)
         except MsglogError as error:
-            logger.warning("space of queue %r was not given back: %s", queue.name, error)
+            self.warn("space of queue %r was not given back: %s", queue.name, error)
 
     def _queue_of(self, lane: Lane) -> Queue | None:
         return next((queue for queue in self.queues.values() if lane in queue.lanes), None)

@@ -6,7 +6,9 @@ changes a queue puts it on `news`; before the lock is let go `attend` (in `handi
 out, removes what expired or is too much. Imported by the other parts.
 """
 
+import logging
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 from threading import Lock
 from typing import Any, cast
@@ -24,6 +26,8 @@ from msglog.storage import Engine
 from msglog.storage.layout import slug_of
 from msglog.store import StoreCore
 from msglog.waiting import Waiter
+
+logger = logging.getLogger("msglog.broker")
 
 
 class VhostState:
@@ -59,6 +63,10 @@ class VhostState:
         self.has_abandoned = True
         if line is not None:
             line.wake()  # so that somebody acts on it
+
+    def warn(self, message: str, *args: object) -> None:
+        """Log a warning under the lock: by the timers, since a handler may be a user's, and use the broker."""
+        self.core.timers.schedule(self.core.clock.monotonic_ms(), partial(logger.warning, message, *args))
 
     def check_writable(self) -> None:
         """Raise `ClosedError` or `ReadOnlyError` where nothing may be changed."""

@@ -7,11 +7,10 @@ from time import monotonic
 from types import TracebackType
 from typing import Final, Literal, Self, cast
 
-from msglog.checks import check_choice, check_integer, wrong_type
+from msglog.checks import check_choice, check_integer, check_timeout, wrong_type
 from msglog.errors import ClosedError, ReadOnlyError
 from msglog.log.assignment import TopicSelection
 from msglog.log.consumer import MAX_RECORDS
-from msglog.log.consumer_arguments import check_timeout
 from msglog.log.model import LogModel
 from msglog.log.rules.names import check_group_name
 from msglog.log.share.group import Batch, ShareMember

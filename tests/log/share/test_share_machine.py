@@ -194,3 +194,5 @@ class ShareMachine(RuleBasedStateMachine):
 
 ShareMachine.TestCase.settings = settings(max_examples=40)  # stores on disk that are opened again and again
 TestShareGroup = ShareMachine.TestCase
+# A member that was dropped is collected when nothing shows it any more, a traceback of the search included.
+TestShareGroup.pytestmark = [pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")]
