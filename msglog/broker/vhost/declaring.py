@@ -45,7 +45,8 @@ class Declaring(Housekeeping):
     def queue(self, name: object, owner: object | None = None) -> Queue:
         """Return a queue. Under the lock.
 
-        `owner` is the connection that asks: an exclusive queue is only its own one's. Raises `QueueNotFoundError`, `ResourceLockedError`, and `InvalidTypeError` for anything but a str.
+        `owner` is the connection that asks: an exclusive queue is only its own one's. Raises `QueueNotFoundError`,
+        `ResourceLockedError`, and `InvalidTypeError` for anything but a str.
         """
         if not isinstance(name, str):
             raise wrong_type("queue", name, "the name of a queue")
