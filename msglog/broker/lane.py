@@ -8,7 +8,7 @@ or by what was published last: never by the backlog. Imported by the rest of the
 
 from collections import deque
 from collections.abc import Iterator
-from itertools import repeat
+from itertools import islice, repeat
 from typing import Final, NamedTuple
 
 from msglog.cursors import Cursor
@@ -290,9 +290,9 @@ class Lane:
 
 
 def messages_of(frame: Frame, offset: int) -> Iterator[Stored]:
-    """Yield the messages of a frame from `offset` on."""
+    """Return the messages of a frame from `offset` on."""
     stamps = frame.timestamps
-    found = zip(
+    columns = zip(
         frame.offsets,
         repeat(stamps) if isinstance(stamps, int) else stamps,
         frame.keys or repeat(b""),
@@ -302,9 +302,8 @@ def messages_of(frame: Frame, offset: int) -> Iterator[Stored]:
     skipped = 0
     if frame.base_offset < offset:
         skipped = sum(1 for at in frame.offsets if at < offset)
-    for place, (at, stamp, key, value) in enumerate(found):
-        if place >= skipped:
-            yield Stored(at, stamp, key or b"", value or b"")
+    # Made without a step of Python for each: reading ahead costs less than handing out.
+    return islice(map(_new_stored, repeat(Stored), columns), skipped, None)
 
 
 def read_range(stream: Stream, first: int, end: int) -> Iterator[Stored]:

@@ -80,7 +80,8 @@ class Acknowledging(ChannelBase):
             if session.transaction is None:
                 self._settle_found(found, outcome)
             else:
-                session.transaction.settlements += [(one, self._taken_out(one, outcome)) for one in found]
+                for one in found:
+                    session.transaction.settlements.append((one, self._taken_out(one, outcome)))
 
     def _taken_out(self, tag: int, outcome: Outcome) -> Settlement:
         return Settlement(*self._session.unsettled.pop(tag), outcome)
@@ -88,10 +89,12 @@ class Acknowledging(ChannelBase):
     def _settle_found(self, tags: list[int], outcome: Outcome) -> None:
         """Settle deliveries now. Under the lock."""
         session = self._session
-        settlements = [(tag, self._taken_out(tag, outcome)) for tag in tags]
-        if outcome != "ack":
-            session.forget_unseen(tags)
+        settlements: list[tuple[int, Settlement]] = []
         try:
+            for tag in tags:
+                settlements.append((tag, self._taken_out(tag, outcome)))  # noqa: PERF401 an interrupt keeps what it got to
+            if outcome != "ack":
+                session.forget_unseen(tags)
             session.settle([settlement for _, settlement in settlements])
         except BaseException:
             session.restore([(tag, one) for tag, one in settlements if one.is_in_hand()])

@@ -172,16 +172,20 @@ class Session:
         with vhost.lock:
             if self.closed:
                 return
-            self.closed = True
-            self.error = error
-            self.connection.channels.pop(self.number, None)
-            self.close_replies()
-            if not (vhost.closed or vhost.engine.closed):
-                try:
-                    self._release()
-                except MsglogError as refusal:
-                    # The store takes no more: what is in hand comes back with the next opening.
-                    logger.warning("closing channel %d of %s: %s", self.number, vhost.core.path, refusal)
+            holders = self._holders()
+            try:
+                self.closed = True
+                self.error = error
+                self.connection.channels.pop(self.number, None)
+                self.close_replies()
+                if not (vhost.closed or vhost.engine.closed):
+                    self._release(holders)
+            except MsglogError as refusal:
+                # The store takes no more: what is in hand comes back with the next opening.
+                logger.warning("closing channel %d of %s: %s", self.number, vhost.core.path, refusal)
+            except BaseException:
+                self._leave_to_others(holders)  # an interrupt: closing again would find it closed
+                raise
             self.inbox.drop(lambda entry: error is None or (type(entry) is tuple and not entry[0].no_ack))
             if tell and error is not None:
                 self.inbox.put(Closed(error))
@@ -200,10 +204,19 @@ class Session:
             self.vhost.replies.close(self.reply_consumer.address)
             self.reply_consumer = None
 
-    def _release(self) -> None:
+    def _holders(self) -> list[Subscriber]:
+        """Return whoever may have something of this channel in hand, or a place at a queue."""
+        found: dict[Subscriber, None] = dict.fromkeys(tuple(self.consumers.values()))
+        found.update(dict.fromkeys(subscriber for subscriber, _ in tuple(self.unsettled.values())))
+        if self.transaction is not None:
+            found.update(dict.fromkeys(one.subscriber for _, one in tuple(self.transaction.settlements)))
+        # What an interrupt kept from getting its tag.
+        found.update(dict.fromkeys(getter for getter in tuple(self._getters.values()) if getter.unsettled))
+        return list(found)
+
+    def _release(self, holders: Iterable[Subscriber]) -> None:
         vhost = self.vhost
         self.leave_lines()
-        consumers = tuple(self.consumers.values())
         self.consumers.clear()
         if self.transaction is not None:
             self.restore(self.transaction.clear())
@@ -213,10 +226,24 @@ class Session:
         for subscriber, taken in unsettled:
             if not subscriber.queue.deleted:
                 vhost.give_back(subscriber.queue, taken.lane, subscriber, taken.stored)
-        for consumer in consumers:
-            if not consumer.queue.deleted:
-                vhost.release(consumer)
+        for holder in holders:
+            self._let_go(holder)
         vhost.attend()
+
+    def _let_go(self, holder: Subscriber) -> None:
+        """Give back what a holder still has, and its place at the queue. Under the lock."""
+        queue = holder.queue
+        if queue.deleted:
+            return
+        if holder in queue.consumers:
+            self.vhost.release(holder)
+        else:
+            self.vhost.give_back_all(holder)
+
+    def _leave_to_others(self, holders: Iterable[Subscriber]) -> None:
+        """Have whoever looks after the queues next let go of them. Takes no lock."""
+        for holder in holders:
+            self.vhost.abandon(partial(self._let_go, holder), holder.queue.line)
 
     def restore(self, settlements: Iterable[tuple[int, Settlement]]) -> None:
         """Put deliveries back among the unsettled, each in its place."""
@@ -229,12 +256,7 @@ class Session:
         self.closed = True
         self.connection.channels.pop(self.number, None)
         self.close_replies()
-        holders: dict[Subscriber, None] = dict.fromkeys(tuple(self.consumers.values()))
-        holders.update(dict.fromkeys(subscriber for subscriber, _ in tuple(self.unsettled.values())))
-        if self.transaction is not None:
-            holders.update(dict.fromkeys(one.subscriber for _, one in tuple(self.transaction.settlements)))
-        for holder in holders:
-            self.vhost.abandon(partial(self.vhost.release, holder), holder.queue.line)
+        self._leave_to_others(self._holders())
 
 
 class Guard(OneThread):

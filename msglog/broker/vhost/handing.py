@@ -91,8 +91,11 @@ class Handing(Removing):
             cursor.settled != offset and cursor.settled + cursor.done.count + len(cursor.unsettled) != offset
         ):
             return None
-        buffer = lane.buffer
-        stored = buffer.popleft() if buffer else None
+        buffer, stored = lane.buffer, None
+        while buffer:
+            stored = buffer.popleft()
+            if stored[0] >= offset:  # what was handed out from the front is still there
+                break
         if stored is None or stored[0] != offset:
             stored = lane.head()
             if stored is None or stored[0] != offset:
