@@ -87,6 +87,8 @@ class Timers:
         self._thread: Thread | None = None
         self._closed = False
         self._prune_at = _FEWEST_TO_PRUNE
+        # The work that is being done, with its time.
+        self._taken: tuple[int, Callable[[], None]] | None = None
         if isinstance(clock, ManualClock):
             clock.attach(self)
 
@@ -108,6 +110,7 @@ class Timers:
 
     def next_due_ms(self) -> int | None:
         """Return when the earliest live timer is due, None without any."""
+        self._put_back()
         with self._changed:
             self._drop_cancelled()
             return self._heap[0][0] if self._heap else None
@@ -116,14 +119,20 @@ class Timers:
         """Run what is due at `now_ms` (None: now), earliest first."""
         if now_ms is None:
             now_ms = self._clock.monotonic_ms()
+        self._put_back()
         while (callback := self._take_due(now_ms)) is not None:
             try:
                 callback()
             except Exception:
                 logger.exception("a timer's work failed")
-            except BaseException:  # an interrupt, where the thread is the user's: the work is still due
-                self.schedule(now_ms, callback)
-                raise
+            self._taken = None
+
+    def _put_back(self) -> None:
+        """Have done what an interrupt left undone, in a thread of the user's that drives a manual clock."""
+        taken = self._taken
+        if taken is not None:
+            self.schedule(*taken)
+            self._taken = None
 
     def close(self) -> None:
         """Forget all timers and end the thread."""
@@ -139,8 +148,12 @@ class Timers:
             self._drop_cancelled()
             if not self._heap or self._heap[0][0] > now_ms:
                 return None
-            timer = heapq.heappop(self._heap)[2]
-            callback, timer.callback = timer.callback, None
+            due_ms, _, timer = self._heap[0]
+            callback = timer.callback
+            if callback is not None:
+                self._taken = (due_ms, callback)
+            timer.callback = None
+            heapq.heappop(self._heap)
             return callback
 
     def _prune(self) -> None:

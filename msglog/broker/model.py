@@ -16,7 +16,8 @@
     "delete-bucket"    stream                                 it is gone
 
 What is settled stands in the cursors' section. Invariants: changes only in `load` and `apply`, under the store lock;
-the dict `queues` stays the same object; applying an event twice in a row does what once does. Imported by the rest of
+the dict `queues` stays the same object; applying an event twice in a row does what once does, also when an interrupt
+struck in the middle of the first time: so what tells that an event was applied changes last. Imported by the rest of
 the broker.
 """
 
@@ -115,7 +116,9 @@ class BrokerModel:
                 self._note_expiring(queue_id)
             for priority, stream_id, cursor_id, retired in lanes:
                 self._add_lane(queue_id, priority, stream_id, cursor_id)
-                self.queue_ids[queue_id].lanes[-1].retired_at = [(end, at) for end, at in retired]
+                for lane in self.queue_ids[queue_id].lanes:
+                    if lane.cursor.id == cursor_id:
+                        lane.retired_at = [(end, at) for end, at in retired]
         for binding in snapshot["bindings"]:
             self._bind(*binding)
         for stream_id, first, width, released in snapshot["buckets"]:
@@ -145,7 +148,7 @@ class BrokerModel:
                     queue.may_expire,
                     [
                         [lane.priority, lane.stream.id, lane.cursor.id, [list(one) for one in lane.retired_at]]
-                        for lane in reversed(queue.lanes)  # so that each one loaded is the first of its queue
+                        for lane in queue.lanes
                     ],
                 ]
                 for queue in self.queues.values()
@@ -169,13 +172,12 @@ class BrokerModel:
         if name in self.exchanges:
             return
         options = unpack_exchange_options(packed)
-        self.exchanges[name] = options
         self.topology.add_exchange(name, options.type, auto_delete=options.auto_delete, arguments=options.arguments)
-        self._set_alternate(name)
+        self._set_alternate(name, options)
         self.version += 1
+        self.exchanges[name] = options
 
-    def _set_alternate(self, name: str) -> None:
-        options = self.exchanges[name]
+    def _set_alternate(self, name: str, options: ExchangeOptions) -> None:
         policy = best_policy(self.policies.values(), name, "exchange")
         self.topology.set_alternate(name, effective_alternate(options, policy))
 
@@ -185,9 +187,10 @@ class BrokerModel:
 
     def _remove_exchange(self, name: str) -> None:
         self._forget_orphan(name)
-        if self.exchanges.pop(name, None) is not None:
+        if name in self.exchanges:
             self.orphans += self.topology.remove_exchange(name)
             self.version += 1
+            self.exchanges.pop(name, None)
 
     def _bind(self, source: str, destination: str, kind: Kind, routing_key: str, table: bytes) -> None:
         self.topology.bind(Binding(source, destination, kind, routing_key, unpack_table(table)))
@@ -200,14 +203,15 @@ class BrokerModel:
     # Queues
 
     def _add_queue(self, queue_id: int, name: str, packed: Any) -> None:
+        self.next_queue_id = max(self.next_queue_id, queue_id + 1)
         if queue_id in self.queue_ids:
             return
         queue = Queue(queue_id, name, unpack_queue_options(packed))
-        self.queues[name] = self.queue_ids[queue_id] = queue
         self._apply_policy(queue)
         self.topology.add_queue(name)
-        self.next_queue_id = max(self.next_queue_id, queue_id + 1)
         self.version += 1
+        self.queues[name] = queue
+        self.queue_ids[queue_id] = queue
 
     def _add_lane(self, queue_id: int, priority: int, stream_id: int, cursor_id: int) -> None:
         engine = self._engine
@@ -223,15 +227,17 @@ class BrokerModel:
         queue.look_plain()
 
     def _remove_queue(self, queue_id: int) -> None:
-        queue = self.queue_ids.pop(queue_id, None)
+        queue = self.queue_ids.get(queue_id)
         if queue is None:
             return
         queue.deleted = True
         queue.look_plain()
         queue.plain = False
-        del self.queues[queue.name]
-        self.orphans += self.topology.remove_queue(queue.name)
-        self.version += 1
+        if self.queues.get(queue.name) is queue:
+            self.orphans += self.topology.remove_queue(queue.name)
+            self.version += 1
+            self.queues.pop(queue.name, None)
+        self.queue_ids.pop(queue_id, None)
 
     def _note_retired(self, cursor_id: int, end: int, now_ms: int) -> None:
         for queue in self.queues.values():
@@ -253,8 +259,8 @@ class BrokerModel:
     def _apply_policies(self) -> None:
         for queue in self.queues.values():
             self._apply_policy(queue)
-        for name in self.exchanges:
-            self._set_alternate(name)
+        for name, options in self.exchanges.items():
+            self._set_alternate(name, options)
         self.version += 1
 
     def _apply_policy(self, queue: Queue) -> None:

@@ -112,16 +112,14 @@ class Queue:
 
     def add_lane(self, stream: Stream, cursor: Cursor[Holder], priority: int, segment_bytes: int) -> None:
         """Add the lane of a priority; one that is there stays."""
-        if any(lane.priority == priority for lane in self.lanes):
-            return
         history_ms = self.effective.history_ms
         # History is given up by whole segments, so they must end by age, too.
         stream.configure(min(segment_bytes, QUEUE_SEGMENT_BYTES), history_ms or None)
-        lane = Lane(stream, cursor, priority)
-        if self.options.queue_type == "quorum":
-            lane.return_order = deque()  # RabbitMQ 4: what comes back is served first, in the order of return
-        self.lanes.append(lane)
-        self.lanes.sort(key=lambda lane: -lane.priority)
+        if all(lane.priority != priority for lane in self.lanes):
+            lane = Lane(stream, cursor, priority)
+            if self.options.queue_type == "quorum":
+                lane.return_order = deque()  # RabbitMQ 4: what comes back is served first, in the order of return
+            self.lanes = sorted([*self.lanes, lane], key=lambda one: -one.priority)
         self.only = self.lanes[0] if self.options.max_priority is None else None
         if self.line:
             stream.waiters.add(self.line)

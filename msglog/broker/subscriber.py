@@ -69,9 +69,9 @@ class Subscriber(Holder):
 
     def recount(self) -> None:
         """Find out anew how many deliveries it has in hand."""
-        self.miscounted = False
         lanes = self.queue.lanes
         self.unsettled = sum(holder is self for lane in lanes for holder in lane.cursor.unsettled.values())
+        self.miscounted = False  # last: an interrupt before leaves it to be counted
 
     def note_unseen(self) -> None:
         """Hear that a message waits for a sync before it can be handed out; a channel may lead that sync itself."""

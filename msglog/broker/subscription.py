@@ -79,13 +79,12 @@ class QueueSubscription:
             with delivery:
                 self._callback(delivery)
         except SettlementError as error:
-            logger.warning("a message of queue %r went back while it was worked on: %s", self._queue.name, error)
-        except ClosedError:
-            raise
+            logger.warning("a message of queue %r could not be settled: %s", self._queue.name, error)
         except Exception as error:
+            if self._vhost.closed or self._consumer.closed:
+                raise  # the end, and not the callback's fault
             attempt = delivery.delivery_count + 1
-            logger.warning("attempt %d at a message of queue %r failed: %r", attempt, self._queue.name, type(error))
-            logger.debug("the failure", exc_info=error)
+            logger.warning("attempt %d at a message of queue %r failed", attempt, self._queue.name, exc_info=error)
         finally:
             self._tell_watchers()
 

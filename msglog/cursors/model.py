@@ -51,9 +51,9 @@ class CursorModel:
         return {"next_id": self.next_id, "cursors": [cursor.pack() for cursor in self.cursors.values()]}
 
     def _open(self, cursor_id: int, start: int) -> None:
+        self.next_id = max(self.next_id, cursor_id + 1)
         if cursor_id not in self.cursors:
             self.cursors[cursor_id] = Cursor(cursor_id, start)
-            self.next_id = max(self.next_id, cursor_id + 1)
 
     def _close(self, cursor_id: int) -> None:
         self.cursors.pop(cursor_id, None)

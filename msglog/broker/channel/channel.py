@@ -53,7 +53,8 @@ class Channel(Definitions, Transacting, Consuming, Acknowledging):
         """Called without arguments when there is something for `poll` to find, once until the next `poll`.
 
         From whichever thread brought it about, and with the broker locked: it must be quick and only pass on the news,
-        as `loop.call_soon_threadsafe` does. It may come for nothing. What it raises is logged.
+        as `loop.call_soon_threadsafe` does. It may come for nothing. What it raises is logged. A listener that refers
+        to the channel keeps it from being collected while it has consumers: close it.
         """
         return self._session.inbox.on_event
 

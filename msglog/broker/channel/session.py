@@ -211,7 +211,7 @@ class Session:
         if self.transaction is not None:
             found.update(dict.fromkeys(one.subscriber for _, one in tuple(self.transaction.settlements)))
         # What an interrupt kept from getting its tag.
-        found.update(dict.fromkeys(getter for getter in tuple(self._getters.values()) if getter.unsettled))
+        found.update(dict.fromkeys(one for one in tuple(self._getters.values()) if one.unsettled or one.miscounted))
         return list(found)
 
     def _release(self, holders: Iterable[Subscriber]) -> None:
@@ -235,6 +235,8 @@ class Session:
         queue = holder.queue
         if queue.deleted:
             return
+        if holder.miscounted:
+            holder.recount()
         if holder in queue.consumers:
             self.vhost.release(holder)
         else:

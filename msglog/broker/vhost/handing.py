@@ -194,7 +194,7 @@ class Handing(Removing):
         """Return everything a subscriber has in hand to its queue; return how many messages that were."""
         queue = subscriber.queue
         returned = 0
-        if not subscriber.unsettled or queue.deleted:
+        if queue.deleted or not (subscriber.unsettled or subscriber.miscounted):
             return 0
         for lane in queue.lanes:
             held = [offset for offset, holder in lane.cursor.unsettled.items() if holder is subscriber]
