@@ -83,7 +83,9 @@ class Timers:
         self._clock = clock
         self._heap: list[tuple[int, int, Timer]] = []
         self._order = itertools.count()
-        self._changed = Condition(Lock())
+        # Entered as a plain lock: a condition's own entering is Python, in which an interrupt can leak it.
+        self._lock = Lock()
+        self._changed = Condition(self._lock)
         self._thread: Thread | None = None
         self._closed = False
         self._prune_at = _FEWEST_TO_PRUNE
@@ -95,7 +97,7 @@ class Timers:
     def schedule(self, due_ms: int, callback: Callable[[], None]) -> Timer:
         """Run `callback` when the clock's monotonic time reaches `due_ms`."""
         timer = Timer(due_ms, callback)
-        with self._changed:
+        with self._lock:
             if self._closed:
                 timer.cancel()
                 return timer
@@ -111,7 +113,7 @@ class Timers:
     def next_due_ms(self) -> int | None:
         """Return when the earliest live timer is due, None without any."""
         self._put_back()
-        with self._changed:
+        with self._lock:
             self._drop_cancelled()
             return self._heap[0][0] if self._heap else None
 
@@ -136,7 +138,7 @@ class Timers:
 
     def close(self) -> None:
         """Forget all timers and end the thread."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._heap.clear()
             self._changed.notify_all()
@@ -144,7 +146,7 @@ class Timers:
             self._clock.detach(self)
 
     def _take_due(self, now_ms: int) -> Callable[[], None] | None:
-        with self._changed:
+        with self._lock:
             self._drop_cancelled()
             if not self._heap or self._heap[0][0] > now_ms:
                 return None
@@ -173,7 +175,7 @@ class Timers:
 
     def wait_for_work(self) -> bool:
         """Sleep until a timer may be due; return whether to go on."""
-        with self._changed:
+        with self._lock:
             self._drop_cancelled()
             if self._closed:
                 return False

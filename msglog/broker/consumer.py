@@ -171,8 +171,9 @@ class QueueConsumer:
     def iter(self, timeout: float | None = None) -> Iterator[Delivery]:
         """Yield messages until none has come for `timeout` seconds; 0 takes what is there, None goes on for ever."""
         check_timeout(timeout)
-        while (delivery := self.get(timeout)) is not None:
-            yield delivery
+        if self._closed:
+            raise ClosedError("the consumer was closed")
+        return iter(lambda: self.get(timeout), None)
 
     def __iter__(self) -> Iterator[Delivery]:
         return self.iter(None)

@@ -1,7 +1,7 @@
 """The line of those who would take a queue's next message: the order in which consumers are served.
 
 Highest priority first, and within one priority in turn: who was served goes to the back. Pure: no clock, no threads;
-used under the broker's lock, but for `wake`. Imported by `queue` and `dispatching`.
+used under the broker's lock, but for `wake`. Imported by `queue` and `handing`.
 """
 
 from collections.abc import Iterator

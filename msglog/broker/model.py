@@ -110,21 +110,23 @@ class BrokerModel:
             self.policies[policy.name] = policy
         for name, options in snapshot["exchanges"]:
             self._add_exchange(name, options)
-        for queue_id, name, options, may_expire, lanes in snapshot["queues"]:
-            self._add_queue(queue_id, name, options)
-            if may_expire:
-                self._note_expiring(queue_id)
-            for priority, stream_id, cursor_id, retired in lanes:
-                self._add_lane(queue_id, priority, stream_id, cursor_id)
-                for lane in self.queue_ids[queue_id].lanes:
-                    if lane.cursor.id == cursor_id:
-                        lane.retired_at = [(end, at) for end, at in retired]
+        for packed in snapshot["queues"]:
+            self._load_queue(*packed)
         for binding in snapshot["bindings"]:
             self._bind(*binding)
         for stream_id, first, width, released in snapshot["buckets"]:
             self._add_bucket(stream_id, first, width)
             self._note_released(stream_id, *released)
         self.next_queue_id = snapshot["next_queue_id"]
+
+    def _load_queue(self, queue_id: int, name: str, options: Any, may_expire: bool, lanes: list[Any]) -> None:  # noqa: FBT001 as packed
+        self._add_queue(queue_id, name, options)
+        for priority, stream_id, cursor_id, retired in lanes:
+            self._add_lane(queue_id, priority, stream_id, cursor_id)
+            for end, at in retired:
+                self._note_retired(cursor_id, end, at)
+        if may_expire:
+            self._note_expiring(queue_id)
 
     def apply(self, event: list[Any]) -> None:
         """Apply one event."""

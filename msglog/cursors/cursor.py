@@ -23,7 +23,7 @@ Holder = TypeVar("Holder")
 class Cursor(Generic[Holder]):
     """`unsettled` maps each offset in somebody's hand to what the owner keeps of it."""
 
-    __slots__ = ("_returned", "deliveries", "done", "id", "next", "noted_next", "settled", "unsettled")
+    __slots__ = ("_returned", "counted", "deliveries", "done", "id", "next", "noted_next", "settled", "unsettled")
 
     def __init__(self, cursor_id: int, start: int = 0) -> None:
         self.id = cursor_id
@@ -34,6 +34,8 @@ class Cursor(Generic[Holder]):
         self.unsettled: dict[int, Holder] = {}
         # How often an offset was handed out so far, where somebody wants to know. Not for each offset.
         self.deliveries: dict[int, int] = {}
+        # Whether events tell of deliveries; elsewhere they are counted for as long as the process lives.
+        self.counted = False
         # None: to be found out from the others, as after a start.
         self._returned: OffsetRanges | None = None
 
@@ -104,8 +106,8 @@ class Cursor(Generic[Holder]):
             # Only at replay: what was handed out and not settled comes back.
             self.next = next_offset
             self._returned = None
-        if end > self.noted_next or next_offset > self.noted_next:
-            self.noted_next = max(end, next_offset)
+        # The event says how far delivery had come, for a living cursor as it is now.
+        self.noted_next = max(self.noted_next, end, next_offset or self.next)
         done.remove(0, settled)  # left there by an interrupt between the last two steps
         first = max(first, settled)
         if first >= end:
@@ -145,7 +147,8 @@ class Cursor(Generic[Holder]):
         if next_offset > self.next:
             self.next = next_offset
             self._returned = None
-        self.noted_next = max(self.noted_next, next_offset)
+        self.noted_next = max(self.noted_next, next_offset or self.next)
+        self.counted = True
         if offset >= self.settled and offset not in self.done:
             self.deliveries[offset] = deliveries
 
@@ -154,8 +157,9 @@ class Cursor(Generic[Holder]):
         return self.done.gaps(self.settled, end)
 
     def pack(self) -> list[Any]:
-        """Return what survives the process."""
-        return [self.id, self.settled, self.next, [list(one) for one in self.done], list(self.deliveries.items())]
+        """Return what survives the process: what events say, and nothing that is known only by chance."""
+        deliveries = list(self.deliveries.items()) if self.counted else []
+        return [self.id, self.settled, self.noted_next, [list(one) for one in self.done], deliveries]
 
     @classmethod
     def unpack(cls, packed: list[Any]) -> "Cursor[Holder]":
@@ -164,6 +168,7 @@ class Cursor(Generic[Holder]):
         cursor.next = cursor.noted_next = packed[2]
         cursor.done = OffsetRanges((first, end) for first, end in packed[3])
         cursor.deliveries = dict(packed[4])
+        cursor.counted = bool(packed[4])
         return cursor
 
     def __repr__(self) -> str:
