@@ -107,7 +107,7 @@ class Cursor(Generic[Holder]):
             self.next = next_offset
             self._returned = None
         # The event says how far delivery had come, for a living cursor as it is now.
-        self.noted_next = max(self.noted_next, end, next_offset or self.next)
+        self.noted_next = max(self.noted_next, next_offset or self.next, end if first < end else 0)
         done.remove(0, settled)  # left there by an interrupt between the last two steps
         first = max(first, settled)
         if first >= end:
