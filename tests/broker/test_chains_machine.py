@@ -69,8 +69,8 @@ class ChainsMachine(RuleBasedStateMachine):
 
     @rule(name=NAMES, delay_ms=st.integers(1, 30))
     def send_later(self, name, delay_ms):
-        # What is due in the same millisecond is released in one commit, and what is too much goes after it. On paper one
-        # follows the other, so dead letters stand in another place: only one message is due at a time here.
+        # What is due in the same millisecond is released in one commit, and what is too much goes after it. On paper
+        # one follows the other, so dead letters stand elsewhere: only one message is due at a time here.
         paper = self.session.paper
         taken = {due_ms for due_ms, *_ in paper.delayed}
         while paper.now_ms + delay_ms in taken:
