@@ -82,10 +82,6 @@ class Cursor(Generic[Holder]):
         """Have it found out anew what is returned: an exception may have struck in the middle of a change."""
         self._returned = None
 
-    def skip(self, first: int, end: int) -> None:
-        """Leave out offsets at `next` that the stream does not have: compaction removed them."""
-        self.settle(first, end)
-
     def settle(self, first: int, end: int, next_offset: int = 0) -> None:
         """Note that `[first, end)` is done with, whatever state it was in; `next_offset`: how far delivery had come.
 

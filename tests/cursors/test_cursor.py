@@ -85,7 +85,7 @@ class CursorMachine(RuleBasedStateMachine):
     def skip(self, count):
         first, end = self.next, min(self.end, self.next + count)
         self.write("settle", first, end, end)
-        self.cursor.skip(first, end)
+        self.cursor.settle(first, end)
         self.settled |= set(range(first, end))
         self.next = end
 
