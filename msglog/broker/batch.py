@@ -64,6 +64,7 @@ class Batch:
         if not self:
             return 0
         engine, now_ms, entries = self._engine, self._now_ms, self._entries
+        before = engine.commit_number  # first of all: a plain publication takes no lock of the broker
         bases = [(lane, lane.stream.next_offset) for lane in entries]
         if len(self._events) < 2 and not self.removed and all(len(added) == 1 for added in entries.values()):  # noqa: PLR2004 none or one
             records = [(lane.stream, body, meta) for lane, ((meta, body),) in entries.items()]
@@ -71,11 +72,16 @@ class Batch:
             number = engine.writer.append_all(records, now_ms, section, event)
         else:
             number = self._write_planned()
-        for lane, base in bases:
-            for place, (meta, body) in enumerate(entries[lane]):
-                if lane.buffered == base + place:
-                    lane.appended((base + place, now_ms, meta, body))
+        if number == before + 1:  # nothing came in between, so these are the offsets that they got
+            self._keep(bases)
         return number
+
+    def _keep(self, bases: list[tuple[Lane, int]]) -> None:
+        """Have those in memory that a consumer is about to read."""
+        for lane, base in bases:
+            for place, (meta, body) in enumerate(self._entries[lane]):
+                if lane.buffered == base + place:
+                    lane.appended((base + place, self._now_ms, meta, body))
 
     def _write_planned(self) -> int:
         with self._engine.lock:

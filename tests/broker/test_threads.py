@@ -197,3 +197,22 @@ def test_closing_beside_the_work(clock, tmp_path):
         mine = [body for body in bodies if body.startswith(b"%d " % number)]
         assert mine[: counts[number]] == [b"%d %d" % (number, step) for step in range(counts[number])]
         assert len(mine) <= counts[number] + 1
+
+
+def test_a_plain_publication_overtakes_another_one(broker, q):
+    """Between the look at where a message goes and its commit: what is read ahead is what lies in the queue."""
+    broker.publish("", q, b"route")
+    assert take(broker, q) == [b"route"]
+    route = broker._vhost.routes["", q]
+    writer = broker.store.core.engine.writer
+    append_all = writer.append_all
+
+    def late(*arguments):
+        # As a plain publication by another thread that has not come to keep its message in memory.
+        writer.append_all = append_all
+        writer.append(route.only.stream, b"first", 0, route.meta)
+        return append_all(*arguments)
+
+    writer.append_all = late
+    broker.publish("", q, b"second", headers={"long": "way"})
+    assert take(broker, q) == [b"first", b"second"]
