@@ -9,13 +9,24 @@ from typing import Any
 
 from msglog.broker.lane import Lane
 from msglog.cursors import CursorModel
-from msglog.storage import Engine, Stream, encode_body
+from msglog.storage import Commit, Engine, Stream, encode_body
 
 
 class Batch:
     """What one commit is to contain. Dropping it leaves nothing behind."""
 
-    __slots__ = ("_engine", "_entries", "_events", "_now_ms", "expiring", "removed", "replies")
+    __slots__ = (
+        "_bases",
+        "_delayed",
+        "_engine",
+        "_entries",
+        "_events",
+        "_now_ms",
+        "delayed_at",
+        "expiring",
+        "removed",
+        "replies",
+    )
 
     def __init__(self, engine: Engine, now_ms: int) -> None:
         self._engine = engine
@@ -28,10 +39,19 @@ class Batch:
         self.removed: list[Stream] = []
         # Publications to direct reply-to addresses: they are sent once the commit is written.
         self.replies: list[Any] = []
+        # Messages that are not due yet, and where they are once the commit is written: stream id, due time, offset.
+        self._delayed: list[tuple[Stream, int, bytes, bytes]] = []
+        self.delayed_at: list[tuple[int, int, int]] = []
+        # The offset that the first message of each lane gets.
+        self._bases: list[tuple[Lane, int]] = []
 
     def add(self, lane: Lane, meta: bytes, body: bytes) -> None:
         """Put a message into a lane."""
         self._entries.setdefault(lane, []).append((meta, body))
+
+    def delay(self, stream: Stream, due_ms: int, key: bytes, body: bytes) -> None:
+        """Put a message that is not due yet into the stream of its bucket."""
+        self._delayed.append((stream, due_ms, key, body))
 
     def added_to(self, lanes: Iterable[Lane]) -> tuple[int, int]:
         """Return how many messages some lanes get by the commit, and the bytes of their bodies."""
@@ -54,7 +74,7 @@ class Batch:
         self._events.append((section, event))
 
     def __bool__(self) -> bool:
-        return bool(self._entries or self._events or self.removed)
+        return bool(self._entries or self._events or self.removed or self._delayed)
 
     def write(self) -> int:
         """Do it, all or nothing, and return the commit's number; nothing is waited for.
@@ -63,36 +83,57 @@ class Batch:
         """
         if not self:
             return 0
-        engine, now_ms, entries = self._engine, self._now_ms, self._entries
-        before = engine.commit_number  # first of all: a plain publication takes no lock of the broker
-        bases = [(lane, lane.stream.next_offset) for lane in entries]
-        if len(self._events) < 2 and not self.removed and all(len(added) == 1 for added in entries.values()):  # noqa: PLR2004 none or one
-            records = [(lane.stream, body, meta) for lane, ((meta, body),) in entries.items()]
-            section, event = self._events[0] if self._events else ("", None)
-            number = engine.writer.append_all(records, now_ms, section, event)
-        else:
-            number = self._write_planned()
-        if number == before + 1:  # nothing came in between, so these are the offsets that they got
-            self._keep(bases)
+        engine = self._engine
+        if self._is_small():
+            return self._write_small()
+        with engine.lock:
+            commit = engine.begin()
+            self.fill(commit)
+            number = commit.write()
+        self.keep()
         return number
 
-    def _keep(self, bases: list[tuple[Lane, int]]) -> None:
-        """Have those in memory that a consumer is about to read."""
-        for lane, base in bases:
+    def _write_small(self) -> int:
+        engine = self._engine
+        before = engine.commit_number  # first of all: a plain publication takes no lock of the broker
+        self._bases = self._next_offsets()
+        records = [(lane.stream, body, meta) for lane, ((meta, body),) in self._entries.items()]
+        section, event = self._events[0] if self._events else ("", None)
+        number = engine.writer.append_all(records, self._now_ms, section, event)
+        if number == before + 1:  # nothing came in between, so these are the offsets that they got
+            self.keep()
+        return number
+
+    def _next_offsets(self) -> list[tuple[Lane, int]]:
+        return [(lane, lane.stream.next_offset) for lane in self._entries]
+
+    def keep(self) -> None:
+        """After the commit: have those messages in memory that a consumer is about to read."""
+        for lane, base in self._bases:
             for place, (meta, body) in enumerate(self._entries[lane]):
                 if lane.buffered == base + place:
                     lane.appended((base + place, self._now_ms, meta, body))
 
-    def _write_planned(self) -> int:
-        with self._engine.lock:
-            commit = self._engine.begin()
-            for lane, added in self._entries.items():
-                metas, bodies = zip(*added, strict=True)
-                same = metas[0] if len(set(metas)) == 1 else None
-                keys = None if same is not None else metas
-                commit.append(lane.stream, encode_body(bodies, self._now_ms, key=same, keys=keys))
-            for section, event in self._events:
-                commit.record(section, event)
-            for stream in self.removed:
-                commit.delete_stream(stream)
-            return commit.write()
+    def _is_small(self) -> bool:
+        return (
+            len(self._events) < 2  # noqa: PLR2004 none or one
+            and not self.removed
+            and not self._delayed
+            and all(len(added) == 1 for added in self._entries.values())
+        )
+
+    def fill(self, commit: Commit) -> None:
+        """Make all of this part of a commit, under the store lock."""
+        self._bases = self._next_offsets()
+        for lane, added in self._entries.items():
+            metas, bodies = zip(*added, strict=True)
+            same = metas[0] if len(set(metas)) == 1 else None
+            keys = None if same is not None else metas
+            commit.append(lane.stream, encode_body(bodies, self._now_ms, key=same, keys=keys))
+        for stream, due_ms, key, body in self._delayed:
+            offset = commit.append(stream, encode_body((body,), due_ms, key=key))
+            self.delayed_at.append((stream.id, due_ms, offset))
+        for section, event in self._events:
+            commit.record(section, event)
+        for stream in self.removed:
+            commit.delete_stream(stream)

@@ -12,7 +12,8 @@ from typing import Any, Literal, Self
 from msglog.broker.lane import Lane, Stored
 from msglog.broker.message import Message, check_body, combined, with_mode
 from msglog.broker.properties import Properties
-from msglog.broker.subscriber import Subscriber
+from msglog.broker.settling import Outcome, Settlement
+from msglog.broker.subscriber import Subscriber, Taken
 from msglog.broker.vhost import Publication, VirtualHost
 from msglog.checks import check_flag, check_integer
 from msglog.errors import InvalidOptionError, SettlementError
@@ -66,7 +67,8 @@ class Delivery(Message):
         self._terms = terms
         # It lives as long as the delivery: a consumer is not collected while somebody works on its messages.
         self._keeper = keeper
-        self._settled = terms.no_ack
+        # True, or the transaction that will settle it: that, too, leaves nothing to be done here.
+        self._settled: object = terms.no_ack
 
     @property
     def queue(self) -> str:
@@ -75,8 +77,8 @@ class Delivery(Message):
 
     @property
     def settled(self) -> bool:
-        """Whether this delivery was settled, here or in a transaction."""
-        return self._settled
+        """Whether this delivery was settled, here or in a transaction that was committed."""
+        return self._settled is True
 
     def ack(self) -> None:
         """Settle it: the message is done with.
@@ -159,7 +161,26 @@ class Delivery(Message):
         publication = Publication("", asked.reply_to, check_body(body), own)
         return self._terms.vhost.publish(publication).queues > 0
 
+    @property
+    def vhost(self) -> VirtualHost:
+        """The virtual host that it comes from; not public."""
+        return self._terms.vhost
+
+    def stage(self, transaction: object, outcome: Outcome, delay_ms: int = 0) -> Settlement:
+        """Leave it to a transaction to settle this; not public. `staged` is to follow. Raises `SettlementError`."""
+        if self._settled or self._terms.queue.deleted:
+            raise self._refusal()
+        self._settled = transaction
+        taken = Taken(self._lane, self._stored, self.redelivered, self.delivery_count)
+        return Settlement(self._terms.subscriber, taken, outcome, delay_ms)
+
+    def staged(self, *, settled: bool) -> None:
+        """Hear what became of the transaction; not public."""
+        self._settled = settled
+
     def _refusal(self) -> SettlementError:
+        if self._settled is not True and self._settled is not False:
+            return SettlementError("the delivery is part of a transaction that has not ended")
         if self._settled:
             return SettlementError("the delivery was settled already")
         if self._terms.queue.deleted:

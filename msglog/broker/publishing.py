@@ -11,13 +11,10 @@ from typing import Any
 from msglog.broker.handle import BrokerHandle
 from msglog.broker.message import Message, check_body, check_routing_key, combined, waits_for_sync, with_mode
 from msglog.broker.properties import Properties
-from msglog.broker.rules.names import queue_not_found
+from msglog.broker.publications import check_delay, check_exchange, check_queue, check_refused, publications_of
 from msglog.broker.vhost.publishing import Publication, Published, Route
-from msglog.checks import check_flag, check_integer, wrong_type
-from msglog.errors import ClosedError, PublishRejectedError
-
-_MOST_DELAY_MS = 10 * 366 * 86_400_000
-_PAIR = 2
+from msglog.checks import check_flag
+from msglog.errors import ClosedError
 
 
 class Publishing(BrokerHandle):
@@ -107,11 +104,7 @@ class Publishing(BrokerHandle):
         persistent: bool = True,
     ) -> None:
         """Publish a message to one queue, by name. Arguments and errors as for `publish`; `QueueNotFoundError`."""
-        vhost = self._vhost_to_write()
-        if not isinstance(queue, str):
-            raise wrong_type("queue", queue, "the name of a queue")
-        if queue not in vhost.queues:
-            raise queue_not_found(queue)
+        check_queue(self._vhost_to_write(), queue)
         self.publish(
             "",
             queue,
@@ -140,10 +133,7 @@ class Publishing(BrokerHandle):
         """
         vhost = self._vhost_to_write()
         check_flag("mandatory", mandatory)
-        _check_exchange(exchange)
-        if not isinstance(messages, Iterable):
-            raise wrong_type("messages", messages, "an iterable of pairs of routing key and body, or of Messages")
-        publications = [self._publication(exchange, message, persistent=persistent) for message in messages]
+        publications = publications_of(exchange, messages, persistent=persistent)
         if not publications:
             return 0
         copies = 0
@@ -157,7 +147,7 @@ class Publishing(BrokerHandle):
             number = vhost.commit(batch)
         if any(waits_for_sync(publication.properties) for publication in publications):
             vhost.wait_and_attend(number)
-        _raise_refused(tuple(refused))
+        check_refused(tuple(refused))
         return copies
 
     def _find_route(self, exchange: str, routing_key: str) -> Route | None:
@@ -168,16 +158,6 @@ class Publishing(BrokerHandle):
         vhost = self._vhost
         with vhost.lock:
             return vhost.route(exchange, routing_key)
-
-    def _publication(self, exchange: str, message: tuple[str, bytes] | Message, *, persistent: bool) -> Publication:
-        if isinstance(message, Message):
-            own = with_mode(message.properties, persistent=persistent)
-            return Publication(exchange, message.routing_key, message.body, own)
-        if not isinstance(message, tuple) or len(message) != _PAIR:
-            raise wrong_type("messages", message, "pairs of routing key and body, or Messages")
-        routing_key, body = message
-        own = _PLAIN_MODES[check_flag("persistent", persistent)]
-        return Publication(exchange, check_routing_key(routing_key), check_body(body), own)
 
     def _publish(
         self,
@@ -192,28 +172,13 @@ class Publishing(BrokerHandle):
         vhost = self._vhost_to_write()
         flag = check_flag("mandatory", mandatory)
         publication = Publication(
-            _check_exchange(exchange), check_routing_key(routing_key), check_body(body), properties
+            check_exchange(exchange), check_routing_key(routing_key), check_body(body), properties
         )
         wait = waits_for_sync(properties)
         published: Published
-        if delay_ms is not None and check_integer("delay_ms", delay_ms, 0, _MOST_DELAY_MS):
+        if delay_ms is not None and check_delay(delay_ms):
             published = vhost.publish_delayed(publication, delay_ms, mandatory=flag, wait=wait)
         else:
             published = vhost.publish(publication, mandatory=flag, wait=wait)
-        _raise_refused(published.refused)
+        check_refused(published.refused)
         return published.queues
-
-
-_PLAIN_MODES = {True: Properties(delivery_mode=2), False: Properties(delivery_mode=1)}
-
-
-def _check_exchange(exchange: object) -> str:
-    if not isinstance(exchange, str):
-        raise wrong_type("exchange", exchange, "the name of an exchange")
-    return exchange
-
-
-def _raise_refused(refused: tuple[str, ...]) -> None:
-    if refused:
-        names = ", ".join(repr(name) for name in refused)
-        raise PublishRejectedError(f"full and refusing messages: {names}; other queues have it", queues=refused)

@@ -5,7 +5,7 @@ One is settled by hand, several in one commit; in a transaction it is put off. I
 
 from msglog.broker.channel.base import ChannelBase
 from msglog.broker.channel.consumers import ChannelConsumer
-from msglog.broker.channel.settling import Outcome, Settlement
+from msglog.broker.settling import Outcome, Settlement
 from msglog.checks import check_flag
 from msglog.errors import NotSupportedError, UnknownDeliveryTagError
 

@@ -13,9 +13,7 @@ from msglog.broker.channel.transactions import ChannelTransaction
 from msglog.broker.message import check_body, check_routing_key
 from msglog.broker.properties import Properties
 from msglog.broker.replies import REPLY_TO
-from msglog.broker.rules.dead_letters import routing_keys
-from msglog.broker.rules.expiration import expiration_ms
-from msglog.broker.rules.message_codec import Meta, pack_meta
+from msglog.broker.rules.message_codec import pack_meta
 from msglog.broker.vhost import Publication
 from msglog.broker.vhost.publishing import Route
 from msglog.checks import check_flag, check_timeout, wrong_type
@@ -180,14 +178,7 @@ class Publishing(ChannelBase):
 
     def _put_off(self, publication: Publication, *, mandatory: bool) -> None:
         """Check what can be checked now, and keep a publication for the commit."""
-        vhost = self._vhost
-        exchange, routing_key, body, properties = publication
-        with vhost.lock:
-            vhost.check_exchange_to_publish(exchange)
-        expiration_ms(properties.expiration)
-        meta = Meta(exchange, routing_key, properties)
-        routing_keys(meta)
-        vhost.check_size(len(pack_meta(exchange, routing_key, properties)) + len(body))
+        self._vhost.check_publication(publication)
         self._transaction().publications.append((publication, mandatory))
 
     # Confirms

@@ -17,10 +17,10 @@ from msglog.broker.channel.confirms import Confirms
 from msglog.broker.channel.consumers import ChannelConsumer, ReplyConsumer
 from msglog.broker.channel.events import Closed
 from msglog.broker.channel.inbox import Inbox
-from msglog.broker.channel.settling import Settlement, Unsettled, add_settlements, write
 from msglog.broker.channel.transactions import ChannelTransaction
 from msglog.broker.handle import Connection
 from msglog.broker.queue import Queue
+from msglog.broker.settling import Settlement, Unsettled, add_settlements, write
 from msglog.broker.subscriber import Subscriber
 from msglog.broker.vhost import Publication, VirtualHost
 from msglog.checks import check_integer

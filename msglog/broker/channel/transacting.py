@@ -4,8 +4,8 @@ Imported by `channel`.
 """
 
 from msglog.broker.channel.publishing import Publishing
-from msglog.broker.channel.settling import add_settlements, write
 from msglog.broker.channel.transactions import ChannelTransaction
+from msglog.broker.settling import add_settlements, write
 from msglog.broker.vhost import Publication
 from msglog.errors import PreconditionFailedError, UnroutableError
 

@@ -3,7 +3,7 @@
 Imported by the session.
 """
 
-from msglog.broker.channel.settling import Settlement
+from msglog.broker.settling import Settlement
 from msglog.broker.vhost import Publication
 
 

@@ -26,7 +26,7 @@ from msglog.broker.vhost.handing import RETRY_MS
 from msglog.broker.vhost.publishing import Publication, Published, Publishing, unroutable
 from msglog.broker.vhost.removing import STEP_BYTES, STEP_MESSAGES
 from msglog.errors import ClosedError, CorruptionError, MsglogError, TransactionTooLargeError
-from msglog.storage import Stream, encode_body
+from msglog.storage import Stream
 from msglog.storage.options import MAX_COMMIT_BYTES
 from msglog.waiting import Timer
 
@@ -95,23 +95,45 @@ class Delaying(Publishing):
     ) -> Published:
         """Publish a message that its queues get `delay_ms` from now on the store's clock. Without the lock."""
         with self.lock:
-            exchange, routing_key, body, properties = publication
-            self.check_exchange_to_publish(exchange)
-            expiration_ms(properties.expiration)
-            keys = routing_keys(Meta(exchange, routing_key, properties))
-            names = self.model.topology.route(exchange, keys, properties.headers, properties)
-            ids = [self.queues[name].id for name in names if name in self.queues]
-            if not ids:
-                if mandatory:
-                    raise unroutable(exchange, routing_key)
-                return Published(0)
-            meta = pack_meta(exchange, routing_key, without_bcc(properties))
-            self.check_size(len(meta) + len(body))
-            self._check_release(len(ids) * (len(meta) + len(body)))
-            number = self._store_delayed(self.now_ms() + delay_ms, ids, meta, body)
+            batch = self.batch()
+            published = self.add_delayed(batch, publication, delay_ms, mandatory=mandatory)
+            number = self.write(batch)
         if wait:
             self.engine.wait(number)
+        return published
+
+    def add_delayed(
+        self, batch: Batch, publication: Publication, delay_ms: int, *, mandatory: bool = False
+    ) -> Published:
+        """Route a message and add it to a commit that its queues get it later. Under the lock."""
+        exchange, routing_key, body, properties = publication
+        self.check_exchange_to_publish(exchange)
+        expiration_ms(properties.expiration)
+        keys = routing_keys(Meta(exchange, routing_key, properties))
+        names = self.model.topology.route(exchange, keys, properties.headers, properties)
+        ids = [self.queues[name].id for name in names if name in self.queues]
+        if not ids:
+            if mandatory:
+                raise unroutable(exchange, routing_key)
+            return Published(0)
+        meta = pack_meta(exchange, routing_key, without_bcc(properties))
+        self.check_size(len(meta) + len(body))
+        self._check_release(len(ids) * (len(meta) + len(body)))
+        due_ms = self.now_ms() + delay_ms
+        bucket = self._bucket_for(due_ms)
+        due_ms = max(due_ms, bucket.released[0] + 1)  # a clock that went back must not put it among the released
+        self._watch_at(due_ms)  # first of all: what is stored is released, whatever strikes afterwards
+        packed: bytes = msgpack.packb([ids, meta])
+        batch.delay(self.engine.streams[bucket.stream_id], due_ms, packed, body)
         return Published(len(ids))
+
+    def written(self, batch: Batch) -> None:
+        """Note on top of the rest where delayed messages are."""
+        super().written(batch)
+        for stream_id, due_ms, offset in batch.delayed_at:
+            opened = self._open_buckets.get(stream_id)
+            if opened is not None:
+                opened.add(due_ms, offset)
 
     @staticmethod
     def _check_release(size: int) -> None:
@@ -122,21 +144,6 @@ class Delaying(Publishing):
                 size=size,
                 limit=_MOST_RELEASED,
             )
-
-    def _store_delayed(self, due_ms: int, ids: list[int], meta: bytes, body: bytes) -> int:
-        bucket = self._bucket_for(due_ms)
-        stream = self.engine.streams[bucket.stream_id]
-        due_ms = max(due_ms, bucket.released[0] + 1)  # a clock that went back must not put it among the released
-        packed: bytes = msgpack.packb([ids, meta])
-        self._watch_at(due_ms)  # first of all: what is stored is released, whatever strikes afterwards
-        with self.engine.lock:
-            commit = self.engine.begin()
-            offset = commit.append(stream, encode_body((body,), due_ms, key=packed))
-            number = commit.write()
-        opened = self._open_buckets.get(bucket.stream_id)
-        if opened is not None:
-            opened.add(due_ms, offset)
-        return number
 
     def _bucket_for(self, due_ms: int) -> Bucket:
         ahead_ms = due_ms - self.now_ms()

@@ -182,11 +182,15 @@ class Publishing(Handing):
         return published
 
     def write(self, batch: Batch) -> int:
-        """Write a batch and send the answers in it; return the commit's number. Under the lock."""
+        """Write a batch and do what follows; return the commit's number. Under the lock."""
         number = batch.write()
+        self.written(batch)
+        return number
+
+    def written(self, batch: Batch) -> None:
+        """A commit with this batch is written: send the answers in it. Under the lock."""
         for publication in batch.replies:
             self.replies.send(publication.routing_key, publication)
-        return number
 
     def commit(self, batch: Batch) -> int:
         """Write a batch and look after the queues it changed, as far as they can be seen. Under the lock."""
@@ -212,6 +216,20 @@ class Publishing(Handing):
             raise exchange_not_found(exchange)
         if options.internal:
             raise AccessRefusedError(f"cannot publish to internal exchange '{exchange}' in vhost '/'")
+
+    def check_publication(self, publication: Publication) -> int:
+        """Check what can be checked before a publication is routed; return its size in bytes. Without the lock.
+
+        Raises `ExchangeNotFoundError`, `AccessRefusedError`, `PreconditionFailedError`, `RecordTooLargeError`.
+        """
+        exchange, routing_key, body, properties = publication
+        with self.lock:
+            self.check_exchange_to_publish(exchange)
+        expiration_ms(properties.expiration)
+        routing_keys(Meta(exchange, routing_key, properties))
+        size = len(pack_meta(exchange, routing_key, properties)) + len(body)
+        self.check_size(size)
+        return size
 
     def add_publication(self, batch: Batch, publication: Publication, *, mandatory: bool = False) -> Published:
         """Route a message and add it to a commit; decided against the queues as they are. Under the lock."""

@@ -2,7 +2,7 @@
 
 Called under the broker's lock. What is acknowledged is written as ranges; what is rejected is settled together with its
 dead letter; what is requeued goes back in memory once the commit is written, or is dead-lettered in it when it was
-delivered too often. Imported by the channel.
+delivered too often. Imported by the channel and by `staging`.
 """
 
 from collections.abc import Iterable
@@ -19,11 +19,12 @@ Unsettled = tuple[Subscriber, Taken]
 
 
 class Settlement(NamedTuple):
-    """What becomes of one delivery."""
+    """What becomes of one delivery. `delay_ms`: how long after the commit one that is requeued comes back."""
 
     subscriber: Subscriber
     taken: Taken
     outcome: Outcome
+    delay_ms: int = 0
 
     def is_in_hand(self) -> bool:
         """Whether the delivery is not settled yet."""
@@ -45,17 +46,17 @@ class Settled:
     def __init__(self, vhost: VirtualHost) -> None:
         self._vhost = vhost
         self._gone: list[Unsettled] = []
-        self._returning: list[Unsettled] = []
+        self._returning: list[Settlement] = []
         self._ranges: dict[Lane, OffsetRanges] = {}
 
     def add(self, batch: Batch, settlement: Settlement) -> None:
         """Add one delivery."""
-        subscriber, taken, outcome = settlement
+        subscriber, taken, outcome, _ = settlement
         queue, lane, stored = subscriber.queue, taken.lane, taken.stored
         if queue.deleted or not settlement.is_in_hand():
             return
         if outcome == "requeue" and not self._vhost.delivered_too_often(queue, lane, stored):
-            self._returning.append((subscriber, taken))
+            self._returning.append(settlement)
             return
         if outcome != "ack":
             self._vhost.dead_letter(batch, queue, stored, "rejected" if outcome == "reject" else "delivery_limit")
@@ -77,8 +78,8 @@ class Settled:
         """After the commit: give back what returns, and what space the queues no longer need."""
         for subscriber, _ in self._gone:
             subscriber.unsettled -= 1
-        for subscriber, (lane, stored, *_) in self._returning:
-            self._vhost.give_back(subscriber.queue, lane, subscriber, stored)
+        for subscriber, (lane, stored, *_), _, delay_ms in self._returning:
+            self._vhost.hold_back(subscriber.queue, lane, subscriber, stored, delay_ms)
         for lane in self._ranges:
             if lane.cursor.next >= lane.trim_check:
                 self._vhost.tidy(lane)
