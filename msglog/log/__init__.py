@@ -7,6 +7,7 @@ Importing it makes it known to the store: its models, `store.log`, and backgroun
 from msglog.log.background import BackgroundCleaning
 from msglog.log.consumer import Consumer
 from msglog.log.groups import GroupsModel
+from msglog.log.keys.service import KeyIndexing
 from msglog.log.log import Log
 from msglog.log.model import LogModel
 from msglog.log.producer import Producer
@@ -23,3 +24,4 @@ register_model(GroupsModel)
 register_model(ShareModel)
 register_face("log", Log)
 register_service(BackgroundCleaning.name, BackgroundCleaning)
+register_service(KeyIndexing.name, KeyIndexing)

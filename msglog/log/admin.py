@@ -102,6 +102,7 @@ class TopicAdmin(LogHandle):
                 commit.delete_stream(stream)
             number = commit.write()
         self._engine.wait(number)
+        self._model.indexes.remove_files(topic.stream_ids)
 
     def topics(self) -> list[str]:
         """Return the names of all topics, sorted. Raises `ClosedError`."""

@@ -36,6 +36,7 @@ class Appending(LogHandle):
         partition: int | None = None,
         timestamp_ms: int | None = None,
         expected_offset: int | None = None,
+        expected_key_offset: int | None = None,
     ) -> RecordMetadata:
         """Append one record and return where it is.
 
@@ -49,11 +50,16 @@ class Appending(LogHandle):
             timestamp_ms: the record's time, 0 or more; None is now. A topic with append time replaces it.
             expected_offset: the offset the record must get; needs one partition, by number, by key, or
                 because the topic has no other.
+            expected_key_offset: the offset that the key's last record in the partition must have, -1 when there
+                must be none. Needs a key. Records of other keys are of no concern to it; one that retention or
+                compaction removed does not count. The first use in a process finds the topic's records by key,
+                from an index on the disk or by reading them once; from then on its appends take a longer way.
 
         Raises `TopicNotFoundError`, `PartitionNotFoundError`, `RecordTooLargeError`, `InvalidTypeError`,
         `InvalidOptionError`, `OffsetConflictError`, `ReadOnlyError`, `ClosedError`, `DiskFullError` with
-        nothing appended, and `StoreFailedError` (outcome unknown). Durable as the store's `sync` says when it
-        returns. Safe for any number of threads.
+        nothing appended, also `CorruptionError` when records must be read to know the key's last one and cannot,
+        and `StoreFailedError` (outcome unknown). Durable as the store's `sync` says when it returns. Safe for any
+        number of threads.
         """
         try:
             found = self._topics[topic]
@@ -65,6 +71,7 @@ class Appending(LogHandle):
             and partition is None
             and timestamp_ms is None
             and expected_offset is None
+            and expected_key_offset is None
         ):
             try:
                 if key is None:
@@ -95,6 +102,7 @@ class Appending(LogHandle):
             partition=partition,
             timestamp_ms=timestamp_ms,
             expected_offset=expected_offset,
+            expected_key_offset=expected_key_offset,
         )
 
     def append_many(
@@ -108,12 +116,15 @@ class Appending(LogHandle):
         partition: int | None = None,
         timestamps_ms: Iterable[int] | None = None,
         expected_offset: int | None = None,
+        expected_key_offset: int | None = None,
     ) -> dict[int, range]:
         """Append many records in one commit, all or nothing, and return the offsets each partition got.
 
         Input order is kept within each partition. `key` is one key for all records; `keys`, `headers` and
         `timestamps_ms` have one item for each. Records without a key go to one partition until a frame's
-        worth (10,000 records or 4 MiB) is full. `expected_offset` is the offset the first record must get.
+        worth (10,000 records or 4 MiB) is full. `expected_offset` is the offset the first record must get;
+        `expected_key_offset`, as of `append`, is about the one `key` of all: so several events of one aggregate
+        are appended together, if nothing came in between.
 
         Raises what `append` raises, and `TransactionTooLargeError` above 256 MiB. Cost: far below that of as
         many calls of `append`; memory about twice the records' size.
@@ -129,6 +140,7 @@ class Appending(LogHandle):
             partition=partition,
             timestamps_ms=timestamps_ms,
             expected_offset=expected_offset,
+            expected_key_offset=expected_key_offset,
         )
         return placing.write(self._engine, batch)
 

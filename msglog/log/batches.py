@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 from msglog.checks import check_integer, refused
 from msglog.errors import TransactionTooLargeError
 from msglog.log import arguments
+from msglog.log.keys.index import Sight
 from msglog.log.rules.partitioning import partition_for_key
 from msglog.log.topic import Topic
 from msglog.storage import Body, encode_body
@@ -22,18 +23,28 @@ from msglog.types import Headers
 
 T = TypeVar("T")
 
+NO_RECORD: Final = -1
+"""What stands for the offset of a key's last record when the key has none."""
 FRAME_RECORDS: Final = 10_000
 FRAME_BYTES: Final = 4 << 20
 
 
 @dataclass(slots=True)
 class Batch:
-    """The packed records of one call: `pieces` are (partition, body) in the order of writing."""
+    """The packed records of one call: `pieces` are (partition, body) in the order of writing.
+
+    `keys` has one key, or those of all records, for each piece. `digest` and `sight` are what `placing` found out about
+    the key that is expected to have its last record at `expected_key_offset`.
+    """
 
     topic: Topic
     count: int
     pieces: list[tuple[int, Body]]
+    keys: list[bytes | Sequence[bytes | None] | None]
     expected_offset: int | None = None
+    expected_key_offset: int | None = None
+    digest: bytes = b""
+    sight: Sight | None = None
 
 
 @dataclass
@@ -121,6 +132,7 @@ def batch_of_one(
     partition: int | None,
     timestamp_ms: int | None,
     expected_offset: int | None,
+    expected_key_offset: int | None,
 ) -> Batch:
     """Check and pack one record. Raises the errors of `arguments`."""
     arguments.check_bytes("value", value)
@@ -135,8 +147,9 @@ def batch_of_one(
         now_ms = timestamp_ms
     columns = Columns((value,), (size,), now_ms, key, None, (checked,) if checked else None, timestamps)
     _check_expectation(topic, expected_offset, partition, has_key=key is not None)
+    _check_key_expectation(expected_key_offset, key)
     number = choose_partition(topic, key, partition, size)
-    return Batch(topic, 1, [(number, columns.packed(topic))], expected_offset)
+    return Batch(topic, 1, [(number, columns.packed(topic))], [key], expected_offset, expected_key_offset)
 
 
 def batch_of_many(
@@ -150,6 +163,7 @@ def batch_of_many(
     partition: int | None,
     timestamps_ms: object,
     expected_offset: int | None,
+    expected_key_offset: int | None,
 ) -> Batch:
     """Check, assign to partitions, cut and pack many records. Raises the errors of `arguments`.
 
@@ -161,14 +175,17 @@ def batch_of_many(
     _take_headers(columns, headers)
     _take_timestamps(columns, topic, timestamps_ms)
     _check_expectation(topic, expected_offset, partition, has_key=key is not None)
+    _check_key_expectation(expected_key_offset, key)
     if partition is not None:
         arguments.check_partition(topic, partition)
-    batch = Batch(topic, len(checked), [], expected_offset)
+    batch = Batch(topic, len(checked), [], [], expected_offset, expected_key_offset)
     if checked:
         if columns.total > topic.limit:  # otherwise no single record can be too large
             arguments.check_size(topic, max(columns.sizes))
         _check_total(columns.total)
-        batch.pieces = [(number, part.packed(topic)) for number, part in _assign(topic, columns, partition)]
+        for number, part in _assign(topic, columns, partition):
+            batch.pieces.append((number, part.packed(topic)))
+            batch.keys.append(part.key if part.keys is None else part.keys)
     return batch
 
 
@@ -189,6 +206,14 @@ def _check_expectation(topic: Topic, expected_offset: object, partition: int | N
     check_integer("expected_offset", expected_offset, 0)
     if partition is None and not has_key and topic.sticky is not None:
         raise refused("partition", None, "the partition that expected_offset is about: the topic has several")
+
+
+def _check_key_expectation(expected_key_offset: object, key: bytes | None) -> None:
+    if expected_key_offset is None:
+        return
+    check_integer("expected_key_offset", expected_key_offset, NO_RECORD)
+    if key is None:
+        raise refused("key", None, "the key that expected_key_offset is about, one for all records")
 
 
 def _check_total(size: int) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 from msglog.checks import wrong_type
 from msglog.errors import TopicNotFoundError
+from msglog.log.keys.indexes import KeyIndexes
 from msglog.log.producers import ProducerState, SequencedBatch
 from msglog.log.rules.topic_config import TopicConfig
 from msglog.log.topic import Topic
@@ -26,7 +27,7 @@ from msglog.storage import Engine
 
 
 class LogModel:
-    """The section "log" of a store's state.
+    """The section "log" of a store's state. `indexes` are no part of it: they follow from the records.
 
     `listeners` are called with a topic's name after it was created, deleted or got partitions, under the
     store lock: they must be quick and must not raise. They are called during replay too.
@@ -36,6 +37,7 @@ class LogModel:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.indexes = KeyIndexes(engine)
         self.topics: dict[str, Topic] = {}
         self.topic_ids: dict[int, Topic] = {}
         self._known: dict[int, Topic] = {}
@@ -76,7 +78,7 @@ class LogModel:
             return
         self.next_topic_id = snapshot["next_topic_id"]
         for packed in snapshot["topics"]:
-            self._add(Topic.unpacked(self._engine, packed))
+            self._add(Topic.unpacked(self._engine, self.indexes, packed))
         for packed in snapshot["producers"]:
             state = ProducerState.unpacked(packed)
             self.producers[state.name] = state
@@ -96,7 +98,8 @@ class LogModel:
     def _create(self, name: str, topic_id: int, stream_ids: list[int], options: dict[str, Any]) -> None:
         if topic_id in self.topic_ids:
             return
-        self._add(Topic(self._engine, name, topic_id, stream_ids, TopicConfig.from_dict(options)))
+        config = TopicConfig.from_dict(options)
+        self._add(Topic(self._engine, self.indexes, name, topic_id, stream_ids, config))
         self.next_topic_id = max(self.next_topic_id, topic_id + 1)
         self._tell(name)
 
@@ -121,6 +124,7 @@ class LogModel:
             return
         topic.deleted = True
         del self.topics[topic.name]
+        self.indexes.forget(topic.stream_ids)
         self._tell(topic.name)
 
     def _note_cleaned(self, topic_id: int, partition: int, end: int, horizon_ms: int | None, now_ms: int) -> None:

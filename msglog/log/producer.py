@@ -109,12 +109,14 @@ class Producer:
         partition: int | None = None,
         timestamp_ms: int | None = None,
         expected_offset: int | None = None,
+        expected_key_offset: int | None = None,
         sequence: int | None = None,
     ) -> RecordMetadata:
         """Append one record as `Log.append` does, at most once for each sequence number.
 
         `sequence`: 0 or more; None is the one after `last_sequence`. One that was written before returns
-        where the record is, with `duplicate=True`, as long as it is among the last 64 batches.
+        where the record is, with `duplicate=True`, as long as it is among the last 64 batches; expectations are
+        not looked at then.
 
         Raises `GroupError` for a gap, for a number that is no longer remembered or was sent otherwise,
         `FencedError` once somebody else holds the name, and what `Log.append` raises.
@@ -131,6 +133,7 @@ class Producer:
                 partition=partition,
                 timestamp_ms=timestamp_ms,
                 expected_offset=expected_offset,
+                expected_key_offset=expected_key_offset,
             )
             outcome = self._write(batch, sequence, "sequence")
         ((number, offsets),) = outcome.placed.items()
@@ -147,6 +150,7 @@ class Producer:
         partition: int | None = None,
         timestamps_ms: Iterable[int] | None = None,
         expected_offset: int | None = None,
+        expected_key_offset: int | None = None,
         first_sequence: int | None = None,
     ) -> dict[int, range]:
         """Append many records as `Log.append_many` does, at most once for each batch of sequence numbers.
@@ -166,6 +170,7 @@ class Producer:
                 partition=partition,
                 timestamps_ms=timestamps_ms,
                 expected_offset=expected_offset,
+                expected_key_offset=expected_key_offset,
             )
             return self._write(batch, first_sequence, "first_sequence").placed
 
@@ -178,14 +183,17 @@ class Producer:
             check_integer(option, first_sequence, 0)
         if not batch.pieces:
             return _Outcome({}, 0, duplicate=False)
-        placing.prepare(batch)
-        outcome: _Outcome | MsglogError
-        with self._engine.lock:
-            try:
-                outcome, number = self._decide_and_place(batch, first_sequence)
-            except (GroupError, OffsetConflictError, TopicNotFoundError) as error:
-                outcome, number = error, self._engine.commit_number
-        self._engine.wait(number)
+        outcome: _Outcome | MsglogError | None = None
+        while outcome is None:
+            placing.prepare(batch)
+            with self._engine.lock:
+                number = self._engine.commit_number
+                if placing.is_ready(batch):
+                    try:
+                        outcome, number = self._decide_and_place(batch, first_sequence)
+                    except (GroupError, OffsetConflictError, TopicNotFoundError) as error:
+                        outcome = error
+            self._engine.wait(number)
         if isinstance(outcome, MsglogError):
             raise outcome
         return outcome
@@ -206,7 +214,9 @@ class Producer:
         places = [[partition, offsets.start, len(offsets)] for partition, offsets in placed.items()]
         sequenced = SequencedBatch(first, batch.count, timestamp_ms, batch.topic.id, places)
         commit.record(LogModel.section, ["sequence", self._name, sequenced.packed()])
-        return _Outcome(placed, timestamp_ms, duplicate=False), commit.write()
+        number = commit.write()
+        placing.note(batch, placed)
+        return _Outcome(placed, timestamp_ms, duplicate=False), number
 
     def _take_name(self) -> int:
         """Become the holder, durably: a fenced holder must not come back with a crash."""

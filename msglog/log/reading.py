@@ -1,20 +1,22 @@
-"""The part of `Log` that reads by offset, without a group. Imported by `log`."""
+"""The part of `Log` that reads without a group: by offset, by time, by key. Imported by `log`."""
 
 from collections.abc import Iterator
 from itertools import islice
 
-from msglog.checks import check_integer
+from msglog.checks import check_integer, wrong_payload
 from msglog.errors import OffsetOutOfRangeError
-from msglog.log.arguments import only_partition
+from msglog.log.arguments import check_partition, only_partition
 from msglog.log.handle import LogHandle
-from msglog.log.records import iterate_records
+from msglog.log.records import iterate_records, records_of
+from msglog.log.rules.key_rows import digest_of
+from msglog.log.rules.partitioning import partition_for_key
 from msglog.log.topic import Topic
-from msglog.storage import Engine, Stream
+from msglog.storage import Engine, Frame, Stream
 from msglog.types import Record
 
 
 class Reading(LogHandle):
-    """`read`, `start_offset`, `end_offset`, `offset_at`."""
+    """`read`, `read_key`, `last_record`, `start_offset`, `end_offset`, `offset_at`."""
 
     def read(
         self,
@@ -53,6 +55,53 @@ class Reading(LogHandle):
         records = _records(self._engine, stream, found.name, number, start=first, stop=last)
         return records if limit is None else islice(records, limit)
 
+    def read_key(
+        self, topic: str, key: bytes, *, partition: int | None = None, start: int | None = None
+    ) -> Iterator[Record]:
+        """Return the records of one key up to the partition's end now, in offset order; never waits for more.
+
+        Arguments:
+            topic: the name of a topic that exists.
+            key: the key; records of others are not read.
+            partition: the partition, None for the one that `partition_for` gives. Records that were appended to
+                another one, by number or before partitions were added, are found there only.
+            start: the first offset, None for the start offset.
+
+        Arguments are checked and the end is taken at the call. Raises what `read` raises, and `InvalidTypeError` for
+        a key that is not bytes. The first use for a partition in a process looks for its index on the disk; what that
+        does not cover is read once, and noted. Cost then grows with the records of the key, not with the others.
+        Safe for any number of threads.
+        """
+        found, number, stream = self._find_key(topic, key, partition)
+        end = stream.end
+        first = stream.start if start is None else check_integer("start", start, 0)
+        if not stream.start <= first <= end:
+            raise _out_of_range(found, number, first, stream)
+        index = found.indexes.get(stream)
+        index.catch_up()
+        offsets = index.offsets(digest_of(key), first, end)
+        return _records_at(self._engine, stream, found.name, number, key, offsets)
+
+    def last_record(self, topic: str, key: bytes, *, partition: int | None = None) -> Record | None:
+        """Return the newest record of a key, perhaps a tombstone, None when there is none.
+
+        Arguments, errors and cost as of `read_key`.
+        """
+        found, number, stream = self._find_key(topic, key, partition)
+        index = found.indexes.get(stream)
+        index.catch_up()
+        offsets = index.offsets_backwards(digest_of(key), stream.end)
+        return next(_records_at(self._engine, stream, found.name, number, key, offsets), None)
+
+    def _find_key(self, topic: str, key: bytes, partition: int | None) -> tuple[Topic, int, Stream]:
+        found = self._topic_to_read(topic)
+        if not isinstance(key, bytes):
+            raise wrong_payload("key", key, "bytes")
+        if partition is None:
+            partition = partition_for_key(key, len(found.partitions))
+        number = check_partition(found, partition)
+        return found, number, found.partitions[number]
+
     def start_offset(self, topic: str, partition: int | None = None) -> int:
         """Return the first offset that can be read; `partition` may be left out when the topic has only one.
 
@@ -90,6 +139,24 @@ def _records(engine: Engine, stream: Stream, topic: str, partition: int, *, star
         if frame is None or frame.base_offset >= stop:
             return
         yield from iterate_records(frame, topic, partition, max(start, stream.start), stop)
+
+
+def _records_at(
+    engine: Engine, stream: Stream, topic: str, partition: int, key: bytes, offsets: Iterator[int]
+) -> Iterator[Record]:
+    """Yield the records of a key at some offsets, without those that were removed."""
+    reader = stream.reader(0)
+    frame: Frame | None = None
+    for offset in offsets:
+        if offset < stream.start:
+            continue
+        engine.check_open()
+        if frame is None or not frame.base_offset <= offset < frame.next_offset:
+            reader.seek(offset)
+            frame = reader.read()
+            if frame is None:
+                return
+        yield from (r for r in records_of(frame, topic, partition, offset, offset + 1) if r.key == key)
 
 
 def _out_of_range(topic: Topic, partition: int, offset: int, stream: Stream) -> OffsetOutOfRangeError:

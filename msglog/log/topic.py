@@ -9,6 +9,8 @@ from contextlib import suppress
 from typing import Any, Final
 
 from msglog.errors import CorruptionError, PartitionNotFoundError
+from msglog.log.keys.index import KeyIndex
+from msglog.log.keys.indexes import KeyIndexes
 from msglog.log.rules.partitioning import StickyPartitioner
 from msglog.log.rules.topic_config import TopicConfig
 from msglog.storage import Engine, Stream
@@ -61,16 +63,19 @@ class Topic:
     """One topic. `deleted` turns True for ever when it is removed, so that who still holds it can tell.
 
     `limit`: the most bytes of one record. `plain_limit` and `keyed_limit` are the same for records that may
-    take the short way through the engine, without and with a key, and -1 when this topic's records may not.
+    take the short way through the engine, without and with a key, and -1 when this topic's records may not: so
+    from the first expectation about a key on, since the short way notes nothing in an index.
     """
 
     __slots__ = (
         "_engine",
+        "_expects_keys",
         "append_times",
         "cleaning",
         "config",
         "deleted",
         "id",
+        "indexes",
         "keyed_limit",
         "limit",
         "name",
@@ -93,8 +98,18 @@ class Topic:
     plain_limit: int
     keyed_limit: int
 
-    def __init__(self, engine: Engine, name: str, topic_id: int, stream_ids: list[int], config: TopicConfig) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        indexes: KeyIndexes,
+        name: str,
+        topic_id: int,
+        stream_ids: list[int],
+        config: TopicConfig,
+    ) -> None:
         self._engine = engine
+        self.indexes = indexes
+        self._expects_keys = False
         self.name = name
         self.id = topic_id
         self.deleted = False
@@ -132,12 +147,24 @@ class Topic:
     def set_config(self, config: TopicConfig) -> None:
         """Take over options."""
         self.config = config
+        self._set_limits()
+        self._configure_streams()
+
+    def _set_limits(self) -> None:
+        config = self.config
         limits = (self._engine.options.max_record_bytes, config.max_message_bytes)
         self.limit = min(limit for limit in limits if limit is not None)
-        plain = config.timestamp_type == "create" and config.compression is None
+        plain = config.timestamp_type == "create" and config.compression is None and not self._expects_keys
         self.keyed_limit = self.limit if plain else _NOT_PLAIN
         self.plain_limit = _NOT_PLAIN if config.compacts else self.keyed_limit
-        self._configure_streams()
+
+    def index_for_deciding(self, partition: int) -> KeyIndex:
+        """Return a partition's index; from now on appends note in it what they place. Not under the store lock."""
+        if not self._expects_keys:
+            with self._engine.lock:
+                self._expects_keys = True
+                self._set_limits()
+        return self.indexes.get(self.partition(partition))
 
     def _configure_streams(self) -> None:
         for stream in self.partitions:
@@ -179,9 +206,9 @@ class Topic:
         return [self.name, self.id, self.stream_ids, self.config.to_dict(), cleaning]
 
     @classmethod
-    def unpacked(cls, engine: Engine, packed: list[Any]) -> "Topic":
+    def unpacked(cls, engine: Engine, indexes: KeyIndexes, packed: list[Any]) -> "Topic":
         """Return the topic that was packed."""
         name, topic_id, stream_ids, config, cleaning = packed
-        topic = cls(engine, name, topic_id, stream_ids, TopicConfig.from_dict(config))
+        topic = cls(engine, indexes, name, topic_id, stream_ids, TopicConfig.from_dict(config))
         topic.cleaning = {number: PartitionCleaning(end, horizons) for number, end, horizons in cleaning}
         return topic

@@ -7,6 +7,7 @@
     journal-0, -1            filled in turn (sync="commit" only)
     state-<commit>           snapshot of the state after that commit
     segments/<stream>-<slug>.<base offset>.<file id>     and .index beside a sealed one
+    keys/<stream>.<first>.<end>.<commit>     a run of a partition's index by key
     quarantine/              what recovery cut out or could not place, for a person to look at
     FAILED                   a sync failed in the last life: the tail is rewritten at the next opening
 
@@ -23,12 +24,14 @@ CHECKPOINTS = ("checkpoint-0", "checkpoint-1")
 DRAFTS = ("draft-0", "draft-1")
 JOURNALS = ("journal-0", "journal-1")
 SEGMENTS = "segments"
+KEYS = "keys"
 QUARANTINE = "quarantine"
 FAILED = "FAILED"
 STATE_PREFIX = "state-"
 INDEX_SUFFIX = ".index"
 
 _SLUG_LENGTH = 40
+_RUN_NAME = re.compile(r"(\d+)\.(\d+)\.(\d+)\.(\d+)")
 _SEGMENT_NAME = re.compile(r"(\d+)-([a-z0-9-]*)\.(\d{20})\.(\d+)")
 
 
@@ -58,3 +61,22 @@ def state_name(commit: int) -> str:
 def in_segments(directory: str, name: str) -> str:
     """Return the path of a segment's file."""
     return os.path.join(directory, SEGMENTS, name)
+
+
+def run_name(stream_id: int, first: int, end: int, commit: int) -> str:
+    """Return the name of a run of an index by key: of a stream's offsets `first` to before `end`, as of a commit."""
+    return f"{stream_id}.{first}.{end}.{commit}"
+
+
+def parse_run_name(name: str) -> tuple[int, int, int, int] | None:
+    """Return (stream id, first, end, commit) of a run's name, None for any other name."""
+    match = _RUN_NAME.fullmatch(name)
+    if match is None or name != run_name(*map(int, match.groups())):
+        return None
+    stream_id, first, end, commit = map(int, match.groups())
+    return (stream_id, first, end, commit) if first < end else None
+
+
+def in_keys(directory: str, name: str) -> str:
+    """Return the path of a run's file."""
+    return os.path.join(directory, KEYS, name)

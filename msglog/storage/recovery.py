@@ -22,7 +22,7 @@ from msglog.storage.filesystem import FileSystem
 from msglog.storage.layout import CHECKPOINTS, FAILED, JOURNALS, PUBLISHED, SEGMENTS, parse_segment_name, state_name
 from msglog.storage.published import PublishedPage
 from msglog.storage.redo import redo_journal
-from msglog.storage.remains import Findings, cut_tails, keep, rewrite_tails, sort_out_files
+from msglog.storage.remains import Findings, cut_tails, keep, rewrite_tails, sort_out_files, sort_out_runs
 from msglog.storage.replay import replay_state
 from msglog.storage.segment import Segment, segment_from_facts
 from msglog.storage.walk import TailWalk
@@ -90,6 +90,7 @@ def recover(engine: "Engine") -> Recovered:
             rewrite_tails(engine)
     if not engine.readonly:
         sort_out_files(engine, checkpoint, walk.known_files, findings)
+        sort_out_runs(engine, commit)
     life = checkpoint.lives[-1][0] + 1
     needs_checkpoint = failed or redone > 0
     report = findings.report(clean=clean and not failed, commit=commit, life=life)

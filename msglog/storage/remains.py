@@ -14,10 +14,13 @@ from msglog.storage.checkpoint import Checkpoint
 from msglog.storage.filesystem import File
 from msglog.storage.layout import (
     INDEX_SUFFIX,
+    KEYS,
     QUARANTINE,
     SEGMENTS,
     STATE_PREFIX,
+    in_keys,
     in_segments,
+    parse_run_name,
     parse_segment_name,
     state_name,
 )
@@ -158,6 +161,26 @@ def sort_out_files(engine: "Engine", checkpoint: Checkpoint, known_files: int, f
     for name in filesystem.list(engine.directory):
         if name.startswith(STATE_PREFIX) and name != current:
             filesystem.unlink(engine.path(name))
+
+
+def sort_out_runs(engine: "Engine", commit: int) -> None:
+    """Remove runs of indexes by key whose stream is gone, or that saw commits which are not part of the history.
+
+    So every run that is left is true, for as long as it is there. The removal is durable before the first new commit:
+    else a run could come back when the numbers that it saw have been given anew.
+    """
+    filesystem = engine.filesystem
+    cut = False
+    for name in filesystem.list(engine.path(KEYS)):
+        parsed = parse_run_name(name)
+        if parsed is None:
+            continue
+        unknown = parsed[3] > commit
+        if unknown or parsed[0] not in engine.streams:
+            filesystem.unlink(in_keys(engine.directory, name))
+            cut = cut or unknown
+    if cut:
+        filesystem.sync_directory(engine.path(KEYS))
 
 
 def _is_blank(engine: "Engine", path: str) -> bool:
