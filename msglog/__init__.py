@@ -58,6 +58,7 @@ from msglog.errors import (
     StoreLockedError,
     TopicExistsError,
     TopicNotFoundError,
+    TransactionError,
     TransactionTooLargeError,
     UnknownDeliveryTagError,
     UnroutableError,
@@ -66,6 +67,7 @@ from msglog.errors import (
 from msglog.log import Consumer, Log, Producer, ShareConsumer, ShareRecord, Subscription
 from msglog.retry import Retry
 from msglog.store import Store
+from msglog.transactions import Transaction
 from msglog.types import (
     CleanReport,
     GroupDescription,
@@ -149,6 +151,8 @@ __all__ = [
     "TopicExistsError",
     "TopicNotFoundError",
     "TopicPartition",
+    "Transaction",
+    "TransactionError",
     "TransactionTooLargeError",
     "UnknownDeliveryTagError",
     "UnroutableError",

@@ -158,6 +158,10 @@ class TransactionTooLargeError(MsglogError, ValueError):
     limit: int
 
 
+class TransactionError(MsglogError, RuntimeError):
+    """A transaction was used inside another one, before or after its block, or by another thread or task."""
+
+
 # The log
 
 

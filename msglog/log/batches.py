@@ -6,7 +6,7 @@ packed. It is all or nothing, whatever the number of frames. Imported by `placin
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, TypeVar
@@ -19,7 +19,7 @@ from msglog.log.rules.partitioning import partition_for_key
 from msglog.log.topic import Topic
 from msglog.storage import Body, encode_body
 from msglog.storage.options import MAX_COMMIT_BYTES
-from msglog.types import Headers
+from msglog.types import Headers, RecordMetadata
 
 T = TypeVar("T")
 
@@ -33,18 +33,32 @@ FRAME_BYTES: Final = 4 << 20
 class Batch:
     """The packed records of one call: `pieces` are (partition, body) in the order of writing.
 
-    `keys` has one key, or those of all records, for each piece. `digest` and `sight` are what `placing` found out about
-    the key that is expected to have its last record at `expected_key_offset`.
+    `keys` has one key, or those of all records, for each piece, and `places` which of the call's records these are.
+    `timestamps` are those given for each record, None where a piece has one for all. `digest` and `sight` are what
+    `placing` found out about the key that is expected to have its last record at `expected_key_offset`.
     """
 
     topic: Topic
     count: int
     pieces: list[tuple[int, Body]]
     keys: list[bytes | Sequence[bytes | None] | None]
+    places: list[Sequence[int]]
     expected_offset: int | None = None
     expected_key_offset: int | None = None
+    timestamps: Sequence[int] | None = None
     digest: bytes = b""
     sight: Sight | None = None
+
+    def metadata(self, placed: Mapping[int, range]) -> list[RecordMetadata]:
+        """Return where each record is, in the order of the call."""
+        found: dict[int, RecordMetadata] = {}
+        bases = {partition: offsets.start for partition, offsets in placed.items()}
+        for (partition, body), places in zip(self.pieces, self.places, strict=True):
+            for offset, place in enumerate(places, bases[partition]):
+                stamp = body.timestamp_ms if self.timestamps is None else self.timestamps[place]
+                found[place] = RecordMetadata(self.topic.name, partition, offset, stamp)
+            bases[partition] += body.count
+        return [found[place] for place in range(self.count)]
 
 
 @dataclass
@@ -149,7 +163,8 @@ def batch_of_one(
     _check_expectation(topic, expected_offset, partition, has_key=key is not None)
     _check_key_expectation(expected_key_offset, key)
     number = choose_partition(topic, key, partition, size)
-    return Batch(topic, 1, [(number, columns.packed(topic))], [key], expected_offset, expected_key_offset)
+    pieces = [(number, columns.packed(topic))]
+    return Batch(topic, 1, pieces, [key], [(0,)], expected_offset, expected_key_offset)
 
 
 def batch_of_many(
@@ -178,14 +193,16 @@ def batch_of_many(
     _check_key_expectation(expected_key_offset, key)
     if partition is not None:
         arguments.check_partition(topic, partition)
-    batch = Batch(topic, len(checked), [], [], expected_offset, expected_key_offset)
+    timestamps = None if topic.config.timestamp_type == "append" else columns.timestamps
+    batch = Batch(topic, len(checked), [], [], [], expected_offset, expected_key_offset, timestamps)
     if checked:
         if columns.total > topic.limit:  # otherwise no single record can be too large
             arguments.check_size(topic, max(columns.sizes))
         _check_total(columns.total)
-        for number, part in _assign(topic, columns, partition):
+        for number, part, places in _assign(topic, columns, partition):
             batch.pieces.append((number, part.packed(topic)))
             batch.keys.append(part.key if part.keys is None else part.keys)
+            batch.places.append(places)
     return batch
 
 
@@ -267,15 +284,21 @@ def _added(sizes: Sequence[int], more: Sequence[int]) -> list[int]:
     return [size + extra for size, extra in zip(sizes, more, strict=True)]
 
 
-def _assign(topic: Topic, columns: Columns, partition: int | None) -> Iterator[tuple[int, Columns]]:
-    """Yield (partition, records) for each frame, keeping the order within each partition."""
+def _assign(topic: Topic, columns: Columns, partition: int | None) -> Iterator[tuple[int, Columns, Sequence[int]]]:
+    """Yield (partition, records, their places in the call) for each frame, keeping the order within each partition."""
     if partition is None and topic.sticky is not None and columns.keys is not None:
         for number, places in _places_by_key(topic, columns.keys, columns.sizes).items():
+            start = 0
             for part in columns.chosen(places).frames():
-                yield number, part
+                stop = start + len(part.values)
+                yield number, part, places[start:stop]
+                start = stop
         return
+    start = 0
     for part in columns.frames():
-        yield choose_partition(topic, columns.key, partition, part.total), part
+        stop = start + len(part.values)
+        yield choose_partition(topic, columns.key, partition, part.total), part, range(start, stop)
+        start = stop
 
 
 def _places_by_key(topic: Topic, keys: Sequence[bytes | None], sizes: Sequence[int]) -> dict[int, list[int]]:

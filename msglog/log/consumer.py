@@ -14,6 +14,8 @@ from msglog.log.assignment import ManualSource
 from msglog.log.consumer_arguments import check_callback, check_offsets, check_partition
 from msglog.log.consumer_base import Callback
 from msglog.log.consumer_positions import Positioning
+from msglog.log.coordination import Coordination
+from msglog.log.group_offsets import StagedOffsets
 from msglog.log.pace import NEVER
 from msglog.log.rules.membership import DEFAULT_MAX_POLL_INTERVAL_MS, DEFAULT_SESSION_TIMEOUT_MS, JoinRequest
 from msglog.log.rules.names import check_group_name
@@ -227,14 +229,28 @@ class Consumer(Positioning):
         Nothing is committed then, but see `error.outcome`.
         """
         with self._owner:
-            self._check_usable()
-            self._offsets.group  # noqa: B018 - raises without one
-            self._take_assignment()
-            offsets = self._positions.known() if upto is None else check_offsets("upto", upto)
+            offsets = self._offsets_up_to(upto)
             if not offsets:
                 return
             number = self._offsets.commit(self._seat, offsets)
         self._engine.wait(number)
+
+    def _offsets_up_to(self, upto: Record | Mapping[TopicPartition, int] | None) -> Mapping[TopicPartition, int]:
+        self._check_usable()
+        self._offsets.group  # noqa: B018 - raises without one
+        self._take_assignment()
+        return self._positions.known() if upto is None else check_offsets("upto", upto)
+
+    def stage_commit(self, upto: Record | Mapping[TopicPartition, int] | None) -> StagedOffsets:
+        """Return what a transaction is to commit for this consumer; not public. Raises as `commit` does."""
+        with self._owner:
+            offsets = self._offsets_up_to(upto)
+            return StagedOffsets(self._offsets, self._seat, offsets)
+
+    @property
+    def coordination(self) -> Coordination:
+        """The groups of the store that it reads from; not public."""
+        return self._coordination
 
     def committed(self, tp: TopicPartition) -> int | None:
         """Return the group's committed offset in a partition, assigned or not; None without a commit.

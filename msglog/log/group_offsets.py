@@ -4,10 +4,12 @@ A consumer without a group has nowhere to commit to and says so.
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from msglog.errors import GroupError, PartitionNotFoundError, TopicNotFoundError
 from msglog.log.coordination import Coordination
 from msglog.log.live_group import Seat
+from msglog.storage import Commit
 from msglog.types import TopicPartition
 
 
@@ -40,6 +42,15 @@ class GroupOffsets:
         """Forget a partition."""
         self._written.pop(partition, None)
 
+    def stage(self, commit: Commit, seat: Seat | None, offsets: Mapping[TopicPartition, int]) -> None:
+        """Make offsets part of a commit, under the store lock. Raises as `Coordination.stage` does."""
+        self._coordination.stage(commit, self.group, seat, offsets)
+
+    def staged(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """The commit with the offsets of `stage` is written, still under the store lock."""
+        self._written.update(offsets)
+        self._coordination.tell_observers(self.group)
+
     def commit(self, seat: Seat | None, offsets: Mapping[TopicPartition, int]) -> int:
         """Commit and return the number of the commit to wait for. Raises as `Coordination.commit` does."""
         number = self._coordination.commit(self.group, seat, offsets)
@@ -62,3 +73,11 @@ class GroupOffsets:
             self.commit(seat, moved)
         except (GroupError, TopicNotFoundError, PartitionNotFoundError):
             pass  # the look at the group or the topics that follows tells the consumer
+
+
+class StagedOffsets(NamedTuple):
+    """What a transaction commits for a consumer."""
+
+    group_offsets: GroupOffsets
+    seat: Seat | None
+    offsets: Mapping[TopicPartition, int]

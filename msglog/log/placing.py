@@ -34,9 +34,9 @@ def write(engine: Engine, batch: Batch) -> dict[int, range]:
         prepare(batch)
         with engine.lock:
             ready = is_ready(batch)
-            refusal = find_refusal(batch) if ready else None
+            commit = engine.begin()
+            refusal = find_refusal(batch, commit) if ready else None
             if ready and refusal is None:
-                commit = engine.begin()
                 placed = place(commit, batch, engine.clock.now_ms())
                 number = commit.write()
                 note(batch, placed)
@@ -79,21 +79,25 @@ def is_ready(batch: Batch) -> bool:
     return index is not None and index.is_current(batch.sight)
 
 
-def find_refusal(batch: Batch) -> MsglogError | None:
-    """Return why a batch cannot be appended as things stand, None when it can. Under the store lock."""
+def find_refusal(batch: Batch, commit: Commit) -> MsglogError | None:
+    """Return why a batch cannot be appended as things stand, None when it can. Under the store lock.
+
+    The offset that is expected is the one that the first record gets, behind what is part of the commit already. The
+    last record of a key is looked for in what was written before the commit.
+    """
     topic = batch.topic
     if topic.deleted:
         return deleted_meanwhile(topic)
     if not batch.pieces:
         return None
-    return _unexpected_end(batch) or _unexpected_record(batch)
+    return _unexpected_end(batch, commit) or _unexpected_record(batch)
 
 
-def _unexpected_end(batch: Batch) -> OffsetConflictError | None:
+def _unexpected_end(batch: Batch, commit: Commit) -> OffsetConflictError | None:
     if batch.expected_offset is None:
         return None
     topic, partition = batch.topic, batch.pieces[0][0]
-    actual = topic.partitions[partition].next_offset
+    actual = commit.next_offset(topic.partitions[partition])
     if actual == batch.expected_offset:
         return None
     return OffsetConflictError(

@@ -27,16 +27,17 @@ from msglog.log.batches import Batch
 from msglog.log.model import LogModel
 from msglog.log.producers import ProducerState, SequencedBatch
 from msglog.log.rules.names import check_group_name
-from msglog.storage import Engine
+from msglog.storage import Commit, Engine
 from msglog.store import StoreCore
 from msglog.types import RecordMetadata
 
 
-class _Outcome(NamedTuple):
-    """Where a batch is: now or, for a duplicate, since it was first sent."""
+class Outcome(NamedTuple):
+    """Where a batch is: now or, for a duplicate, since it was first sent. `last_sequence`: of its records."""
 
     placed: dict[int, range]
     timestamp_ms: int
+    last_sequence: int
     duplicate: bool
 
 
@@ -174,23 +175,32 @@ class Producer:
             )
             return self._write(batch, first_sequence, "first_sequence").placed
 
+    @property
+    def engine(self) -> Engine:
+        """The engine of the store that it writes to; not public."""
+        return self._engine
+
     def close(self) -> None:
         """End this handle; the name and its last sequence number stay. Calling again does nothing."""
         self._closed = True
 
-    def _write(self, batch: Batch, first_sequence: int | None, option: str) -> _Outcome:
+    def _write(self, batch: Batch, first_sequence: int | None, option: str) -> Outcome:
         if first_sequence is not None:
             check_integer(option, first_sequence, 0)
         if not batch.pieces:
-            return _Outcome({}, 0, duplicate=False)
-        outcome: _Outcome | MsglogError | None = None
+            return Outcome({}, 0, -1, duplicate=False)
+        outcome: Outcome | MsglogError | None = None
         while outcome is None:
             placing.prepare(batch)
             with self._engine.lock:
                 number = self._engine.commit_number
                 if placing.is_ready(batch):
                     try:
-                        outcome, number = self._decide_and_place(batch, first_sequence)
+                        commit = self._engine.begin()
+                        outcome = self.stage(commit, batch, first_sequence, self.check_holder())
+                        if not outcome.duplicate:
+                            number = commit.write()
+                            placing.note(batch, outcome.placed)
                     except (GroupError, OffsetConflictError, TopicNotFoundError) as error:
                         outcome = error
             self._engine.wait(number)
@@ -198,25 +208,35 @@ class Producer:
             raise outcome
         return outcome
 
-    def _decide_and_place(self, batch: Batch, first_sequence: int | None) -> tuple[_Outcome, int]:
-        """Under the store lock: return what becomes of the batch, and the commit to wait for."""
+    def check_holder(self) -> int:
+        """Return the last sequence number that is written, under the store lock; not public.
+
+        Raises `FencedError` once somebody else holds the name.
+        """
+        return self._state().last_sequence
+
+    def stage(self, commit: Commit, batch: Batch, first_sequence: int | None, last_sequence: int) -> Outcome:
+        """Make a batch part of a commit, under the store lock, and return what becomes of it; not public.
+
+        `last_sequence`: of what is written, or of what is part of the commit already. A duplicate adds nothing. Raises
+        as `append` does.
+        """
         state = self._state()
-        first = state.last_sequence + 1 if first_sequence is None else first_sequence
-        known = state.duplicate_of(first, batch.count, batch.topic.id)
-        if known is not None:
-            return _outcome_of(known), self._engine.commit_number
-        refusal = placing.find_refusal(batch)
+        first = last_sequence + 1 if first_sequence is None else first_sequence
+        if first != last_sequence + 1:
+            known = state.duplicate_of(first, batch.count, batch.topic.id)
+            if known is None:
+                raise state.refusal(first, f"comes twice in one transaction; the next one is {last_sequence + 1}")
+            return _outcome_of(known)
+        refusal = placing.find_refusal(batch, commit)
         if refusal is not None:
             raise refusal
-        commit = self._engine.begin()
         placed = placing.place(commit, batch, self._clock.now_ms())
         timestamp_ms = batch.pieces[0][1].timestamp_ms
         places = [[partition, offsets.start, len(offsets)] for partition, offsets in placed.items()]
         sequenced = SequencedBatch(first, batch.count, timestamp_ms, batch.topic.id, places)
         commit.record(LogModel.section, ["sequence", self._name, sequenced.packed()])
-        number = commit.write()
-        placing.note(batch, placed)
-        return _Outcome(placed, timestamp_ms, duplicate=False), number
+        return Outcome(placed, timestamp_ms, first + batch.count - 1, duplicate=False)
 
     def _take_name(self) -> int:
         """Become the holder, durably: a fenced holder must not come back with a crash."""
@@ -263,9 +283,10 @@ class Producer:
         return f"<msglog.Producer {self._name!r} epoch={self._epoch}{' closed' if self._closed else ''}>"
 
 
-def _outcome_of(batch: SequencedBatch) -> _Outcome:
+def _outcome_of(batch: SequencedBatch) -> Outcome:
     placed = {partition: range(base, base + count) for partition, base, count in batch.places}
-    return _Outcome(placed, batch.timestamp_ms, duplicate=True)
+    last_sequence = batch.first_sequence + batch.count - 1
+    return Outcome(placed, batch.timestamp_ms, last_sequence, duplicate=True)
 
 
 def _check_name(name: object) -> str:

@@ -61,15 +61,16 @@ class ProducerState:
         if first_sequence == self.last_sequence + 1:
             return None
         if first_sequence > self.last_sequence:
-            raise self._refusal(first_sequence, f"leaves a gap: the next one is {self.last_sequence + 1}")
+            raise self.refusal(first_sequence, f"leaves a gap: the next one is {self.last_sequence + 1}")
         for batch in self.batches:
             if batch.first_sequence == first_sequence:
                 if (batch.count, batch.topic_id) == (count, topic_id):
                     return batch
-                raise self._refusal(first_sequence, f"was sent otherwise before, with {batch.count} records")
-        raise self._refusal(first_sequence, "does not begin a batch that is still remembered")
+                raise self.refusal(first_sequence, f"was sent otherwise before, with {batch.count} records")
+        raise self.refusal(first_sequence, "does not begin a batch that is still remembered")
 
-    def _refusal(self, sequence: int, why: str) -> GroupError:
+    def refusal(self, sequence: int, why: str) -> GroupError:
+        """Return the error for a sequence number that is not the next one."""
         return GroupError(
             f"sequence {sequence} of producer {self.name!r} {why}; the last written is {self.last_sequence}",
             producer=self.name,

@@ -83,9 +83,13 @@ class Commit:
     _ends: dict[int, int] = field(default_factory=dict)
     _streams: int = 0
 
+    def next_offset(self, stream: Stream) -> int:
+        """Return the offset that the next record added to a stream gets."""
+        return self._ends.get(stream.id, stream.next_offset)
+
     def append(self, stream: Stream, body: Body) -> int:
         """Add a batch to a stream; return the offset its first record gets."""
-        base_offset = self._ends.get(stream.id, stream.next_offset)
+        base_offset = self.next_offset(stream)
         self._ends[stream.id] = base_offset + body.span
         self.bodies.append((stream, body))
         return base_offset

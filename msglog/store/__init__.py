@@ -6,7 +6,7 @@ Imported by the models (`log`) and by users through `msglog`; imports `storage` 
 from msglog.store.core import StoreCore
 from msglog.store.face import StoreFace
 from msglog.store.options import StoreOptions
-from msglog.store.registration import register_face, register_model, register_service
+from msglog.store.registration import register_call, register_face, register_model, register_service
 from msglog.store.store import Closeable, Store
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "StoreCore",
     "StoreFace",
     "StoreOptions",
+    "register_call",
     "register_face",
     "register_model",
     "register_service",

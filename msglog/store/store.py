@@ -17,12 +17,14 @@ from msglog.errors import ClosedError
 from msglog.store import core as cores
 from msglog.store.core import StoreCore
 from msglog.store.options import check_clock, check_options, check_path, noting_given
-from msglog.store.registration import Face, make_face
+from msglog.store.registration import Face, call, make_face
 from msglog.types import RecoveryReport
 
 if TYPE_CHECKING:  # only names for type checkers: at run time the log registers itself
     from msglog.broker.broker import Broker
     from msglog.log.log import Log
+    from msglog.log.producer import Producer
+    from msglog.transactions import Transaction
 
 
 class Closeable(Protocol):
@@ -115,6 +117,16 @@ class Store:
         """The store's exchanges and queues. Raises `ClosedError` after `close`."""
         broker: Broker = self._face("broker")
         return broker
+
+    def transaction(self, *, producer: "Producer | None" = None) -> "Transaction":
+        """Return a transaction: appends, publications, settlements and offsets in one commit, all or nothing.
+
+        `producer`: whose sequence numbers its records get, and whose holder is checked at the commit, so that a process
+        believed dead cannot commit any more. See `Transaction`. Raises `InvalidOptionError`, `FencedError`,
+        `ReadOnlyError`, `ClosedError`.
+        """
+        transaction: Transaction = call("transaction", self, producer=producer)
+        return transaction
 
     @property
     def recovery(self) -> RecoveryReport:

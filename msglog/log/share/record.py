@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from msglog.log.share.consumer import ShareConsumer
 
 _DONE: Final = "the record was settled or released already"
+_STAGED: Final = "the record is part of a transaction that has not ended"
 
 
 class ShareRecord(Record):
@@ -26,7 +27,8 @@ class ShareRecord(Record):
     """
 
     delivery_count: int
-    _settled: bool
+    # True, or the transaction that will settle it: that, too, leaves nothing to be done here.
+    _settled: object
     _sharing: Sharing
     _batch: Batch
     _partition: SharePartition
@@ -49,8 +51,8 @@ class ShareRecord(Record):
 
     @property
     def settled(self) -> bool:
-        """Whether this was settled or released, here or in a transaction."""
-        return self._settled
+        """Whether this was settled or released, here or in a transaction that was committed."""
+        return self._settled is True
 
     def ack(self) -> None:
         """Settle it: the work is done, and the group gets it no more.
@@ -76,24 +78,41 @@ class ShareRecord(Record):
         """The share groups that it belongs to; not public."""
         return self._sharing
 
-    def stage(self) -> list[Any]:
-        """Return the event that settles it, for a commit that is made under the lock of `sharing`; not public.
+    def stage(self, transaction: object) -> None:
+        """Leave it to a transaction to settle this; not public. `staged` is to follow. Raises `SettlementError`."""
+        self._check_unsettled()
+        self._settled = transaction
 
-        Raises as `ack` does. `staged` is to be called once the commit is written.
+    def staged(self, *, settled: bool) -> None:
+        """Hear what became of the transaction; not public."""
+        self._settled = settled
+
+    def settlement(self, *, release: bool) -> list[Any] | None:
+        """Return the event that settles it, None when it is only to be released; under the lock of `sharing`.
+
+        Not public. Raises as `ack` does. `settle_staged` is to be called once a commit with the event is written.
         """
-        if self._settled:
-            raise SettlementError(_DONE)
-        self._sharing.check_in_hand(self._batch, self._partition, self.offset)
-        return self._sharing.settlement(self._partition, self.offset)
+        batch, partition, offset = self._batch, self._partition, self.offset
+        self._sharing.check_in_hand(batch, partition, offset)
+        if release and not self._sharing.is_last_delivery(batch, partition, offset):
+            return None
+        return self._sharing.settlement(partition, offset)
 
-    def staged(self) -> None:
-        """Note that the commit with the event of `stage` is written, still under the lock; not public."""
-        self._batch.drop(self._partition, self.offset)
-        self._settled = True
+    def settle_staged(self, event: list[Any] | None) -> None:
+        """The commit with the event of `settlement` is written: let the group follow, still under the lock."""
+        if event is None:
+            self._sharing.return_to_group(self._batch, self._partition, self.offset)
+        else:
+            self._batch.drop(self._partition, self.offset)
+
+    def _check_unsettled(self) -> None:
+        if self._settled is True:
+            raise SettlementError(_DONE)
+        if self._settled is not False:
+            raise SettlementError(_STAGED)
 
     def _end(self, step: Callable[[Batch, SharePartition, int], None]) -> None:
-        if self._settled:
-            raise SettlementError(_DONE)
+        self._check_unsettled()
         step(self._batch, self._partition, self.offset)
         self._settled = True
 

@@ -270,16 +270,26 @@ class Sharing:
         self._check_member(batch)
         with self.lock:
             self.check_in_hand(batch, partition, offset)
-            try:
-                if partition.times(offset) >= batch.member.delivery_limit:
-                    self._write([self.settlement(partition, offset)])
-                else:
-                    partition.cursor.give_back(offset)
-                    partition.wake()
+            if self.is_last_delivery(batch, partition, offset):
+                self._write([self.settlement(partition, offset)])
                 batch.drop(partition, offset)
-            except BaseException:
-                self._repair([partition])
-                raise
+            else:
+                self.return_to_group(batch, partition, offset)
+
+    @staticmethod
+    def is_last_delivery(batch: Batch, partition: SharePartition, offset: int) -> bool:
+        """Whether a record was handed out as often as its member allows. Under the lock."""
+        return partition.times(offset) >= batch.member.delivery_limit
+
+    def return_to_group(self, batch: Batch, partition: SharePartition, offset: int) -> None:
+        """Make a record in hand available again. Under the lock."""
+        try:
+            partition.cursor.give_back(offset)
+            partition.wake()
+            batch.drop(partition, offset)
+        except BaseException:
+            self._repair([partition])
+            raise
 
     @staticmethod
     def settlement(partition: SharePartition, offset: int) -> list[Any]:

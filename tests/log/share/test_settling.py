@@ -201,20 +201,23 @@ def test_settling_after_the_store_was_closed():
         record.ack()
 
 
-def test_settling_in_a_commit_of_somebody_else_s(log, worker):
-    """What a transaction does: the event in its own commit, under the lock of the share groups."""
-    first, second, _, _, _ = worker.poll(0)
-    with first.sharing.lock, log.store.core.engine.lock:
-        commit = log.store.core.engine.begin()
-        for record in (first, second):
-            commit.record("cursors", record.stage())
-        commit.write()
-        for record in (first, second):
-            record.staged()
+def test_settling_in_a_transaction(log, worker):
+    first, second, third, _, _ = worker.poll(0)
+    with log.store.transaction() as tx:
+        tx.ack(first)
+        tx.reject(second)
+        tx.nack(third)
+        for record in (first, second, third):
+            with pytest.raises(SettlementError):
+                record.ack()
+        assert not first.settled
+    assert first.settled
     assert lag(log) == 3
-    for call in (first.ack, first.stage, first.release):
-        with pytest.raises(SettlementError):
-            call()
+    for record in (first, second, third):
+        for call in (record.ack, record.release):
+            with pytest.raises(SettlementError):
+                call()
+    assert [record.offset for record in worker.poll(0)] == [third.offset]
 
 
 def test_memory_follows_what_is_in_hand(log, worker):

@@ -1,0 +1,183 @@
+"""The broker's part of a transaction: what is to be published and settled, and how it becomes part of one commit.
+
+Collecting checks what can be checked and changes nothing. `decide`, `fill` and `written` follow each other under the
+broker's lock; everything is decided there, against the queues as they are. Invariant: until the commit is written,
+dropping it leaves nothing behind but lanes and buckets that nothing lies in. Imported by the transactions.
+"""
+
+from collections.abc import Iterable, Mapping
+from threading import Lock
+from typing import Any, Final, NamedTuple, Self
+
+from msglog.broker.batch import Batch
+from msglog.broker.delivery import Delivery
+from msglog.broker.message import Message, check_body, check_routing_key, combined, with_mode
+from msglog.broker.properties import Properties
+from msglog.broker.publications import check_delay, check_exchange, check_queue, check_refused, publications_of
+from msglog.broker.rules.names import queue_not_found
+from msglog.broker.settling import Outcome, Settled, Settlement
+from msglog.broker.vhost import Publication, VirtualHost
+from msglog.checks import check_flag
+from msglog.errors import SettlementError
+from msglog.storage import Commit
+from msglog.store import StoreCore
+
+_STALE: Final = "the delivery went back to its queue, or was settled elsewhere, before the transaction was committed"
+
+
+class Wish(NamedTuple):
+    """One publication: `send` wants the queue that it names to be there."""
+
+    publication: Publication
+    delay_ms: int
+    mandatory: bool
+    send: bool
+
+
+class BrokerStage:
+    """Publications and settlements of one transaction."""
+
+    def __init__(self, vhost: VirtualHost) -> None:
+        self._vhost = vhost
+        self._wishes: list[Wish] = []
+        self._deliveries: list[Delivery] = []
+        self._settlements: list[Settlement] = []
+        self._batch: Batch | None = None
+        self._settled: Settled | None = None
+
+    @classmethod
+    def of(cls, core: StoreCore) -> Self:
+        """Return a stage of an open store's virtual host."""
+        return cls(VirtualHost.of(core))
+
+    @property
+    def lock(self) -> Lock:
+        """The broker's lock, which comes before all others that a commit takes."""
+        return self._vhost.lock
+
+    # Collecting
+
+    def publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        *,
+        headers: Mapping[str, Any] | None,
+        properties: Properties | None,
+        priority: int | None,
+        expiration_ms: int | None,
+        delay_ms: int | None,
+        persistent: bool,
+        mandatory: bool,
+        send: bool = False,
+    ) -> int:
+        """Take a publication in; return its size in bytes. Raises as publishing does, but for what routing finds."""
+        vhost = self._vhost
+        vhost.check_writable()
+        if send:
+            check_queue(vhost, routing_key)
+        own = with_mode(combined(properties, headers, priority, expiration_ms), persistent=persistent)
+        publication = Publication(check_exchange(exchange), check_routing_key(routing_key), check_body(body), own)
+        flag = check_flag("mandatory", mandatory)
+        delay = 0 if delay_ms is None else check_delay(delay_ms)
+        size = vhost.check_publication(publication)
+        self._wishes.append(Wish(publication, delay, flag, send))
+        return size
+
+    def publish_many(
+        self, exchange: str, messages: Iterable[tuple[str, bytes] | Message], *, persistent: bool, mandatory: bool
+    ) -> int:
+        """Take publications in, all or none; return their size in bytes. Raises as `publish` does."""
+        vhost = self._vhost
+        vhost.check_writable()
+        flag = check_flag("mandatory", mandatory)
+        publications = publications_of(exchange, messages, persistent=persistent)
+        size = sum(map(vhost.check_publication, publications))
+        self._wishes.extend(Wish(publication, 0, flag, send=False) for publication in publications)
+        return size
+
+    def settle(self, delivery: Delivery, outcome: Outcome, delay_ms: int = 0) -> None:
+        """Take the settlement of a delivery in. Raises `SettlementError`, also for one of another store."""
+        vhost = self._vhost
+        vhost.check_writable()
+        delay = check_delay(delay_ms)
+        if delivery.vhost is not vhost:
+            raise SettlementError("the delivery is of another store than the transaction")
+        settlement = delivery.stage(self, outcome, delay)
+        self._deliveries.append(delivery)
+        self._settlements.append(settlement)
+
+    # The commit, under the broker's lock
+
+    def decide(self) -> None:
+        """Route everything, and settle what is still in hand.
+
+        Raises what publishing raises, `SettlementError` for a delivery that is no longer in its consumer's hand,
+        `PublishRejectedError` when a queue refuses a message.
+        """
+        vhost = self._vhost
+        vhost.check_writable()
+        batch = self._batch = vhost.batch()
+        settled = self._settled = Settled(vhost)
+        for settlement in self._settlements:
+            if settlement.subscriber.queue.deleted or not settlement.is_in_hand():
+                raise SettlementError(_STALE)
+            settled.add(batch, settlement)
+        settled.record(batch)
+        refused: dict[str, None] = {}
+        for wish in self._wishes:
+            refused.update(dict.fromkeys(self._route(batch, wish)))
+        check_refused(tuple(refused))
+
+    def _route(self, batch: Batch, wish: Wish) -> tuple[str, ...]:
+        """Add a publication to the commit; return the names of the queues that refuse it."""
+        vhost, (publication, delay_ms, mandatory, send) = self._vhost, wish
+        if send and publication.routing_key not in vhost.queues:
+            raise queue_not_found(publication.routing_key)
+        if delay_ms:
+            return vhost.add_delayed(batch, publication, delay_ms, mandatory=mandatory).refused
+        return vhost.add_similar(batch, publication, mandatory=mandatory).refused
+
+    def fill(self, commit: Commit) -> None:
+        """Make what was decided part of a commit. Under the store lock, too."""
+        if self._batch is not None:
+            self._batch.fill(commit)
+
+    def written(self) -> None:
+        """The commit is written: let queues, consumers and deliveries follow."""
+        batch, settled = self._batch, self._settled
+        if batch is None or settled is None:
+            return
+        for delivery in self._deliveries:
+            delivery.staged(settled=True)
+        try:
+            batch.keep()
+            self._vhost.written(batch)
+            settled.finish()
+        except BaseException:
+            settled.fail()
+            raise
+        self._vhost.news.update((settlement.subscriber.queue, None) for settlement in self._settlements)
+        if not self._vhost.journaled:
+            self._vhost.attend()
+
+    def failed(self) -> None:
+        """An exception struck while the commit was written: what is in whose hand is counted anew."""
+        if self._settled is not None:
+            self._settled.fail()
+
+    # Without the lock
+
+    def attend(self) -> None:
+        """The commit can be seen: hand out what came by it."""
+        vhost = self._vhost
+        if vhost.news or vhost.has_abandoned:
+            with vhost.lock:
+                vhost.attend()
+
+    def end(self) -> None:
+        """The transaction is over: what it did not settle can be settled otherwise."""
+        for delivery in self._deliveries:
+            if not delivery.settled:
+                delivery.staged(settled=False)

@@ -1,0 +1,211 @@
+"""The log's part of a transaction: records, offsets and share records, and how they become part of one commit.
+
+Collecting checks what can be checked and changes nothing. `prepare` comes before the locks; `is_ready`, `fill` and
+`written` follow each other under the lock of the share groups and the store lock, where everything is decided against
+the assigned state. Invariant: until the commit is written, dropping it leaves nothing behind. Imported by the
+transactions.
+"""
+
+from collections.abc import Iterable, Mapping
+from threading import Lock
+from typing import Any, NamedTuple, Self, cast
+
+from msglog.checks import check_flag, check_integer, refused
+from msglog.cursors import CursorModel
+from msglog.errors import SettlementError
+from msglog.log import batches, placing
+from msglog.log.batches import Batch
+from msglog.log.consumer import Consumer
+from msglog.log.consumer_arguments import check_offsets
+from msglog.log.coordination import Coordination
+from msglog.log.group_offsets import GroupOffsets, StagedOffsets
+from msglog.log.model import LogModel
+from msglog.log.producer import Producer
+from msglog.log.rules.names import check_group_name
+from msglog.log.share.record import ShareRecord
+from msglog.log.share.sharing import Sharing
+from msglog.storage import Commit
+from msglog.store import StoreCore
+from msglog.types import Record, RecordMetadata, TopicPartition
+
+
+class _Append(NamedTuple):
+    """One call: its batch, and the first sequence number if one was given."""
+
+    batch: Batch
+    sequence: int | None
+
+
+class _Settlement(NamedTuple):
+    """What becomes of a share record."""
+
+    record: ShareRecord
+    release: bool
+
+
+class LogStage:
+    """Appends, offsets and settlements of one transaction."""
+
+    def __init__(self, core: StoreCore, producer: Producer | None) -> None:
+        self._core = core
+        self._engine = core.engine
+        self._model = cast(LogModel, core.engine.models[LogModel.section])
+        self._producer = producer
+        self._appends: list[_Append] = []
+        self._offsets: list[StagedOffsets] = []
+        self._settlements: list[_Settlement] = []
+        # What the last `fill` decided.
+        self._placed: list[tuple[Batch, dict[int, range]]] = []
+        self._events: list[list[Any] | None] = []
+        self._metadata: list[RecordMetadata] = []
+
+    @classmethod
+    def of(cls, core: StoreCore, producer: Producer | None) -> Self:
+        """Return a stage of an open store.
+
+        Raises `InvalidOptionError` for a producer of another store, `ClosedError`, `FencedError`.
+        """
+        if producer is not None:
+            if not isinstance(producer, Producer) or producer.engine is not core.engine:
+                raise refused("producer", producer, "None or a Producer of the same store")
+            producer.last_sequence  # noqa: B018 - raises when it was closed or fenced
+        return cls(core, producer)
+
+    @property
+    def lock(self) -> Lock:
+        """The lock of the share groups; one of its own where they are not concerned."""
+        return Sharing.of(self._core).lock if self._settlements else Lock()
+
+    @property
+    def metadata(self) -> list[RecordMetadata]:
+        """Where the records are, in the order of the calls, once the commit is written."""
+        return self._metadata
+
+    # Collecting
+
+    def append(self, topic: str, value: bytes | None, sequence: int | None, **options: Any) -> int:
+        """Take a record in; return its size in bytes. Raises as `Log.append` does, but for what the commit finds."""
+        self._check_sequence("sequence", sequence)
+        batch = batches.batch_of_one(self._model.topic(topic), self._core.clock.now_ms(), value, **options)
+        return self._take(batch, sequence)
+
+    def append_many(
+        self, topic: str, values: Iterable[bytes | None], first_sequence: int | None, **options: Any
+    ) -> int:
+        """Take records in; return their size. Raises as `Log.append_many` does, but for what the commit finds."""
+        self._check_sequence("first_sequence", first_sequence)
+        batch = batches.batch_of_many(self._model.topic(topic), self._core.clock.now_ms(), values, **options)
+        return self._take(batch, first_sequence)
+
+    def _check_sequence(self, option: str, sequence: int | None) -> None:
+        if sequence is not None:
+            check_integer(option, sequence, 0)
+            if self._producer is None:
+                raise refused(option, sequence, "None in a transaction without a producer")
+
+    def _take(self, batch: Batch, sequence: int | None) -> int:
+        if batch.pieces:
+            self._appends.append(_Append(batch, sequence))
+        return sum(body.size for _, body in batch.pieces)
+
+    def commit_offsets(
+        self,
+        consumer_or_group: Consumer | str,
+        upto: Record | Mapping[TopicPartition, int] | None,
+    ) -> None:
+        """Take offsets in, as they are now. Raises as `Consumer.commit` does, but for what the commit finds."""
+        if isinstance(consumer_or_group, Consumer):
+            coordination = consumer_or_group.coordination
+            if coordination is not Coordination.of(self._core):
+                raise refused("consumer_or_group", consumer_or_group, "a consumer of the same store")
+            staged = consumer_or_group.stage_commit(upto)
+        else:
+            group = check_group_name(consumer_or_group)
+            if upto is None:
+                raise refused("upto", upto, "a Record or a mapping of offsets: a group by its name has no position")
+            group_offsets = GroupOffsets(Coordination.of(self._core), group, auto_commit=False)
+            staged = StagedOffsets(group_offsets, None, check_offsets("upto", upto))
+        if staged.offsets:
+            self._offsets.append(staged)
+
+    def settle(self, record: ShareRecord, *, release: bool) -> None:
+        """Take the settlement of a share record in. Raises `SettlementError`, also for one of another store."""
+        check_flag("requeue", release)
+        if record.sharing is not Sharing.of(self._core):
+            raise SettlementError("the record is of another store than the transaction")
+        record.stage(self)
+        self._settlements.append(_Settlement(record, release))
+
+    # The commit
+
+    def prepare(self) -> None:
+        """Find out what placing needs to know from disk; without locks, perhaps again and again."""
+        for append in self._appends:
+            placing.prepare(append.batch)
+
+    def is_ready(self) -> bool:
+        """Whether what `prepare` found still holds. Under the store lock."""
+        return all(placing.is_ready(append.batch) for append in self._appends)
+
+    def fill(self, commit: Commit) -> None:
+        """Decide, and make everything part of a commit, under both locks.
+
+        Raises `FencedError` and `GroupError` for the producer and the groups, `OffsetConflictError`,
+        `TopicNotFoundError`, `PartitionNotFoundError`, `OffsetOutOfRangeError`, and `SettlementError` for a record that
+        is no longer in its consumer's hand.
+        """
+        self._placed, self._metadata = [], []
+        self._events = [record.settlement(release=release) for record, release in self._settlements]
+        for event in self._events:
+            if event is not None:
+                commit.record(CursorModel.section, event)
+        producer = self._producer
+        last_sequence = -1 if producer is None else producer.check_holder()
+        for batch, sequence in self._appends:
+            if producer is None:
+                self._place(commit, batch)
+            else:
+                last_sequence = self._place_sequenced(commit, producer, batch, sequence, last_sequence)
+        for group_offsets, seat, offsets in self._offsets:
+            group_offsets.stage(commit, seat, offsets)
+
+    def _place(self, commit: Commit, batch: Batch) -> None:
+        refusal = placing.find_refusal(batch, commit)
+        if refusal is not None:
+            raise refusal
+        self._note_placed(batch, placing.place(commit, batch, self._engine.clock.now_ms()))
+
+    def _place_sequenced(
+        self, commit: Commit, producer: Producer, batch: Batch, sequence: int | None, last_sequence: int
+    ) -> int:
+        """Place a batch, or find where it was written before; return the last sequence number."""
+        outcome = producer.stage(commit, batch, sequence, last_sequence)
+        if not outcome.duplicate:
+            self._note_placed(batch, outcome.placed)
+            return outcome.last_sequence
+        self._metadata += [
+            RecordMetadata(batch.topic.name, partition, offset, outcome.timestamp_ms, duplicate=True)
+            for partition, offsets in outcome.placed.items()
+            for offset in offsets
+        ]
+        return last_sequence
+
+    def _note_placed(self, batch: Batch, placed: dict[int, range]) -> None:
+        self._placed.append((batch, placed))
+        self._metadata += batch.metadata(placed)
+
+    def written(self) -> None:
+        """The commit is written: let indexes, groups and records follow. Under both locks."""
+        for batch, placed in self._placed:
+            placing.note(batch, placed)
+        for group_offsets, _, offsets in self._offsets:
+            group_offsets.staged(offsets)
+        for (record, _), event in zip(self._settlements, self._events, strict=True):
+            record.settle_staged(event)
+            record.staged(settled=True)
+
+    def end(self) -> None:
+        """The transaction is over: what it did not settle can be settled otherwise."""
+        for record, _ in self._settlements:
+            if not record.settled:
+                record.staged(settled=False)

@@ -1,0 +1,18 @@
+"""One commit across both models, and loops that process each message exactly once.
+
+    transaction     the public class: collects, then commits
+    looping         waiting without blocking an event loop
+    scope           whose transaction it is: one thread or task, none inside another
+    processing      consume, transform, produce
+
+Importing it makes it known to the store (`store.transaction()`, `store.process()`). A layer above log and broker, which
+do not know each other: each has a stage (`log/staging.py`, `broker/staging.py`) that makes its part of a commit.
+Imported by `msglog` and the layers above.
+"""
+
+from msglog.store import register_call
+from msglog.transactions.transaction import Transaction
+
+__all__ = ["Transaction"]
+
+register_call("transaction", Transaction.begin)
