@@ -19,6 +19,7 @@ from msglog.broker.subscriber import Subscriber, Taken, Wait
 from msglog.broker.vhost import VirtualHost
 from msglog.checks import check_timeout
 from msglog.errors import ClosedError, ConsumerCancelledError
+from msglog.storage import Engine
 from msglog.waiting import Waiter, deadline_after
 
 
@@ -134,6 +135,16 @@ class QueueConsumer:
     def queue(self) -> str:
         """The name of the queue."""
         return self._subscriber.queue.name
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of the store that it takes from; not public."""
+        return self._vhost.engine
+
+    @property
+    def no_ack(self) -> bool:
+        """Whether its messages are settled as they are taken."""
+        return self._terms.no_ack
 
     @property
     def subscriber(self) -> Subscriber:

@@ -166,6 +166,11 @@ class Delivery(Message):
         """The virtual host that it comes from; not public."""
         return self._terms.vhost
 
+    @property
+    def pending(self) -> bool:
+        """Whether it is still to be settled: not settled, nor part of a transaction; not public."""
+        return self._settled is False
+
     def stage(self, transaction: object, outcome: Outcome, delay_ms: int = 0) -> Settlement:
         """Leave it to a transaction to settle this; not public. `staged` is to follow. Raises `SettlementError`."""
         if self._settled or self._terms.queue.deleted:

@@ -14,11 +14,11 @@ from msglog.log.assignment import ManualSource
 from msglog.log.consumer_arguments import check_callback, check_offsets, check_partition
 from msglog.log.consumer_base import Callback
 from msglog.log.consumer_positions import Positioning
-from msglog.log.coordination import Coordination
 from msglog.log.group_offsets import StagedOffsets
 from msglog.log.pace import NEVER
 from msglog.log.rules.membership import DEFAULT_MAX_POLL_INTERVAL_MS, DEFAULT_SESSION_TIMEOUT_MS, JoinRequest
 from msglog.log.rules.names import check_group_name
+from msglog.storage import Engine
 from msglog.store import StoreCore
 from msglog.types import Record, TopicPartition
 from msglog.waiting import deadline_after
@@ -111,6 +111,16 @@ class Consumer(Positioning):
             request=request,
             callbacks={name: check_callback(name, callback) for name, callback in callbacks.items()},
         )
+
+    @property
+    def group(self) -> str | None:
+        """The name of its group, None without one."""
+        return self._offsets.name
+
+    @property
+    def auto_commit(self) -> bool:
+        """Whether it commits by itself what was finished."""
+        return self._offsets.auto_commit
 
     # Reading
 
@@ -213,6 +223,11 @@ class Consumer(Positioning):
         self._stopped = True
         self._bell.ring()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopped
+
     # Committing
 
     def commit(self, upto: Record | Mapping[TopicPartition, int] | None = None) -> None:
@@ -248,9 +263,9 @@ class Consumer(Positioning):
             return StagedOffsets(self._offsets, self._seat, offsets)
 
     @property
-    def coordination(self) -> Coordination:
-        """The groups of the store that it reads from; not public."""
-        return self._coordination
+    def engine(self) -> Engine:
+        """The engine of the store that it reads from; not public."""
+        return self._engine
 
     def committed(self, tp: TopicPartition) -> int | None:
         """Return the group's committed offset in a partition, assigned or not; None without a commit.

@@ -18,20 +18,20 @@ class GroupOffsets:
 
     def __init__(self, coordination: Coordination, group: str | None, *, auto_commit: bool) -> None:
         self._coordination = coordination
-        self._group = group
-        self._auto_commit = auto_commit
+        self.name = group
+        self.auto_commit = auto_commit
         self._written: dict[TopicPartition, int] = {}
 
     @property
     def group(self) -> str:
         """The group's name. Raises `GroupError` without a group."""
-        if self._group is None:
+        if self.name is None:
             raise GroupError("this consumer has no group, so it has no committed offsets")
-        return self._group
+        return self.name
 
     def committed(self, partition: TopicPartition) -> int | None:
         """Return the group's committed offset, None without a commit or without a group."""
-        return None if self._group is None else self._coordination.committed(self._group, partition)
+        return None if self.name is None else self._coordination.committed(self.name, partition)
 
     def begin(self, partition: TopicPartition, position: int | None) -> None:
         """Note where the consumer begins with a partition: this alone is nothing to commit."""
@@ -64,7 +64,7 @@ class GroupOffsets:
         now goes on from the last commit. Raises what writing raises otherwise (`DiskFullError`,
         `StoreFailedError`).
         """
-        if not self._auto_commit or self._group is None:
+        if not self.auto_commit or self.name is None:
             return
         moved = {partition: offset for partition, offset in positions.items() if self._written.get(partition) != offset}
         if not moved:

@@ -115,8 +115,7 @@ class LogStage:
     ) -> None:
         """Take offsets in, as they are now. Raises as `Consumer.commit` does, but for what the commit finds."""
         if isinstance(consumer_or_group, Consumer):
-            coordination = consumer_or_group.coordination
-            if coordination is not Coordination.of(self._core):
+            if consumer_or_group.engine is not self._engine:
                 raise refused("consumer_or_group", consumer_or_group, "a consumer of the same store")
             staged = consumer_or_group.stage_commit(upto)
         else:

@@ -7,6 +7,7 @@ was made through it: closing it ends its subscriptions, then its consumers, then
 import contextlib
 import os
 import warnings
+from collections.abc import Callable
 from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
@@ -22,8 +23,12 @@ from msglog.types import RecoveryReport
 
 if TYPE_CHECKING:  # only names for type checkers: at run time the log registers itself
     from msglog.broker.broker import Broker
+    from msglog.broker.consumer import QueueConsumer
+    from msglog.log.consumer import Consumer
     from msglog.log.log import Log
     from msglog.log.producer import Producer
+    from msglog.log.share.consumer import ShareConsumer
+    from msglog.retry import Retry
     from msglog.transactions import Transaction
 
 
@@ -127,6 +132,38 @@ class Store:
         """
         transaction: Transaction = call("transaction", self, producer=producer)
         return transaction
+
+    def process(
+        self,
+        source: "Consumer | QueueConsumer | ShareConsumer",
+        handler: "Callable[[Transaction, Any], object]",
+        *,
+        retry: "Retry | None" = None,
+        timeout: float | None = None,
+        dead_letter: str | None = None,
+    ) -> int:
+        """Process each message of a source exactly once, in the thread that calls; return how many are done with.
+
+        Arguments:
+            source: a `Consumer` with a group and without `auto_commit`, a `QueueConsumer`, or a `ShareConsumer`.
+            handler: called as `handler(tx, message)` with a `Transaction` and a record or delivery. What it does by
+                `tx`, and that the message is done with, becomes one commit when it returns. It may settle the message
+                by `tx` itself. An `Exception` rolls everything back.
+            retry: the back-off after that, on the store's clock; None is `Retry()`, which never gives up. A partition
+                waits for its record that failed; a queue or a share group goes on with other messages. When the retries
+                are used up, a delivery is rejected, to its queue's dead-letter exchange if it has one, and a record is
+                written to a topic of dead letters, in the same commit that settles it.
+            timeout: end after so many seconds of real time without a message; 0 takes what is there, None goes on until
+                `source.stop()`, from any thread or a signal handler.
+            dead_letter: the topic of dead letters, None for the record's topic with ".dead-letters" at the end; made
+                when it is first needed. Not for queues.
+
+        A kill at any point leaves the message processed with all its effects in the store, or not at all. Each message
+        costs one sync with `sync="commit"`. Raises `InvalidOptionError`, `InvalidTypeError`, what the source raises,
+        and `StoreFailedError`; the message in hand is then the next one, or back in its queue.
+        """
+        done: int = call("process", self, source, handler, retry=retry, timeout=timeout, dead_letter=dead_letter)
+        return done
 
     @property
     def recovery(self) -> RecoveryReport:

@@ -3,7 +3,8 @@
     transaction     the public class: collects, then commits
     looping         waiting without blocking an event loop
     scope           whose transaction it is: one thread or task, none inside another
-    processing      consume, transform, produce
+    processing      consume, transform, produce: the loop
+    sources         what it takes messages from; dead_letters: where records go that were given up
 
 Importing it makes it known to the store (`store.transaction()`, `store.process()`). A layer above log and broker, which
 do not know each other: each has a stage (`log/staging.py`, `broker/staging.py`) that makes its part of a commit.
@@ -11,8 +12,10 @@ Imported by `msglog` and the layers above.
 """
 
 from msglog.store import register_call
+from msglog.transactions.processing import process
 from msglog.transactions.transaction import Transaction
 
 __all__ = ["Transaction"]
 
 register_call("transaction", Transaction.begin)
+register_call("process", process)

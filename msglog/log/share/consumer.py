@@ -16,6 +16,7 @@ from msglog.log.rules.names import check_group_name
 from msglog.log.share.group import Batch, ShareMember
 from msglog.log.share.record import ShareRecord
 from msglog.log.share.sharing import Sharing
+from msglog.storage import Engine
 from msglog.store import StoreCore
 from msglog.waiting import Waiter, deadline_after
 
@@ -88,6 +89,16 @@ class ShareConsumer:
         self._closed = False
         if number:
             self._engine.wait(number)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of the store that it reads from; not public."""
+        return self._engine
+
+    @property
+    def delivery_limit(self) -> int:
+        """How often a record is handed out before it is given up."""
+        return self._member.delivery_limit
 
     def poll(self, timeout: float | None = None, max_records: int = MAX_RECORDS) -> list[ShareRecord]:
         """Return the next records, waiting up to `timeout` seconds for the first; an empty list after that.

@@ -78,6 +78,11 @@ class ShareRecord(Record):
         """The share groups that it belongs to; not public."""
         return self._sharing
 
+    @property
+    def pending(self) -> bool:
+        """Whether it is still to be settled: not settled, nor part of a transaction; not public."""
+        return self._settled is False
+
     def stage(self, transaction: object) -> None:
         """Leave it to a transaction to settle this; not public. `staged` is to follow. Raises `SettlementError`."""
         self._check_unsettled()

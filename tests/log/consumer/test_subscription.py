@@ -16,7 +16,7 @@ from msglog import (
     TopicNotFoundError,
 )
 from msglog import TopicPartition as Tp
-from msglog.log.subscription_worker import Worker
+from msglog.log.record_loop import RecordLoop
 
 SOON = Retry(delay_ms=20, factor=1.0)
 
@@ -89,13 +89,13 @@ def wait_until_put_off(caplog, times=1):
 def begun(clock, monkeypatch):
     """(partition, time) of each attempt, noted before anybody is told that it begins."""
     attempts = []
-    call = Worker._call
+    do = RecordLoop._do
 
-    def note(worker, record):
+    def note(loop, record):
         attempts.append((record.partition, clock.now_ms()))
-        call(worker, record)
+        return do(loop, record)
 
-    monkeypatch.setattr(Worker, "_call", note)
+    monkeypatch.setattr(RecordLoop, "_do", note)
     return attempts
 
 

@@ -1,0 +1,48 @@
+"""Consume, transform, produce: each message of a source is processed exactly once.
+
+A handler gets a transaction and a message; what it writes, and that the message is done with, is one commit. So however
+often it is called (after a failure, after a kill at any point), its effects in the store are there once. What failed is
+tried again after a back-off, and given up as a dead letter when the retries are used up. Runs in the thread that calls
+it; several threads or consumers share the work as the source allows. Imported by the package.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from msglog.broker import QueueConsumer
+from msglog.checks import check_timeout, refused, wrong_type
+from msglog.log import Consumer, ShareConsumer
+from msglog.retry import Retry
+from msglog.store import Store
+from msglog.transactions.sources import ConsumerSource, Handler, QueueSource, ShareSource, Source
+
+_SOURCES = ((Consumer, ConsumerSource), (QueueConsumer, QueueSource), (ShareConsumer, ShareSource))
+
+
+def process(
+    store: Store,
+    source: Consumer | QueueConsumer | ShareConsumer,
+    handler: Handler,
+    *,
+    retry: Retry | None,
+    timeout: float | None,
+    dead_letter: str | None,
+) -> int:
+    """Do what `Store.process` says."""
+    retry = Retry() if retry is None else retry
+    if not callable(handler):
+        raise wrong_type("handler", handler, "a callable that takes a Transaction and a message")
+    if not isinstance(retry, Retry):
+        raise wrong_type("retry", retry, "a Retry")
+    seconds = check_timeout(timeout)
+    return _source_of(store, source, handler, retry, dead_letter).run(seconds)
+
+
+def _source_of(store: Store, source: Any, *arguments: Any) -> Source:
+    for kind, make in _SOURCES:
+        if isinstance(source, kind):
+            if source.engine is not store.core.engine:
+                raise refused("source", source, "a source of the same store")
+            made: Callable[..., Source] = make
+            return made(store, source, *arguments)
+    raise wrong_type("source", source, "a Consumer with a group, a QueueConsumer or a ShareConsumer")
