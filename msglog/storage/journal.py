@@ -38,7 +38,7 @@ import os
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from crc32c import crc32c
 
@@ -55,6 +55,8 @@ ENTRY_HEADER = struct.Struct("<IIIIQQIIII")
 PLACE = struct.Struct("<QQII")
 # An entry of one frame and no creates, without the checksum, up to the frame's header.
 _SINGLE = struct.Struct("<IIIQQIIIIQQII")
+# What such an entry has between its header and its body, for reading it back.
+_ONE_FRAME = struct.Struct(f"<QQII{HEADER_SIZE}sI")
 AREA_HEADER_SIZE = AREA_HEADER.size
 ENTRY_HEADER_SIZE = ENTRY_HEADER.size
 _MAGIC_BYTES = ENTRY_MAGIC.to_bytes(4, "little")
@@ -62,11 +64,11 @@ _CRC = struct.Struct("<I")
 _MAGIC_POSITION = 4
 _ALIGNMENT = 8
 _GROWTH_STEP = 1 << 20
+_ZEROS = bytes(64 << 10)
 _FRESH_SUFFIX = ".fresh"
 
 
-@dataclass(frozen=True, slots=True)
-class PlacedFrame:
+class PlacedFrame(NamedTuple):
     """A frame and the place it has in a segment."""
 
     file_id: int
@@ -75,16 +77,14 @@ class PlacedFrame:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Create:
+class Create(NamedTuple):
     """A segment that an entry is the first to write to."""
 
     name: str
     header: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One commit as read back from the journal."""
 
     path: str
@@ -148,6 +148,11 @@ def unpack_entry(data: bytes, path: str, position: int) -> Entry:
     """Read back an entry whose checksum was verified."""
     _, _, _, life, commit, synced, frame_count, body_count, create_count, _ = ENTRY_HEADER.unpack_from(data)
     at = ENTRY_HEADER_SIZE
+    if (frame_count, body_count, create_count) == (1, 1, 0):  # nearly always
+        file_id, place, _, _, header, length = _ONE_FRAME.unpack_from(data, at)
+        at += _ONE_FRAME.size
+        frame = PlacedFrame(file_id, place, header, data[at : at + length])
+        return Entry(path, position, life, commit, synced, (frame,), ())
     places: list[tuple[int, int, int, bytes]] = []
     for _ in range(frame_count):
         file_id, place, body, _ = PLACE.unpack_from(data, at)
@@ -230,32 +235,41 @@ class Area:
         Commits rise from the beginning of the area. Where they fall, what is left of earlier use begins: all of that is
         covered by a checkpoint, or its area would not have been used again.
         """
-        data = self.file.read(0, self.size)
+        data = self._used_part()
         newest = 0
-        place = data.find(_MAGIC_BYTES, AREA_HEADER_SIZE)
-        while place >= 0:
-            position = place - _MAGIC_POSITION
-            place = data.find(_MAGIC_BYTES, place + 1)
-            if position % _ALIGNMENT or position + ENTRY_HEADER_SIZE > len(data):
-                continue
+        position = _entry_at(data, AREA_HEADER_SIZE)
+        while position >= 0:
             header = ENTRY_HEADER.unpack_from(data, position)
-            if header[4] <= commit and not newest:
-                continue  # not worth a look at its checksum
-            entry = self._entry_in(data, position, header)
+            entry = None
+            if header[4] > commit or newest:  # else it is not worth a look at its checksum
+                entry = self._entry_in(data, position, header)
             if entry is None:
+                position = _entry_at(data, position + _ALIGNMENT)
                 continue
             if entry.commit <= newest:
                 return
             newest = entry.commit
-            place = data.find(_MAGIC_BYTES, position + header[2])
+            position = _entry_at(data, position + header[2])
             yield entry
+
+    def _used_part(self) -> bytes:
+        """Return what the area holds, but for zeros at its end: reading them and leaving them is the cheapest look."""
+        end = self.size
+        while end > 0:
+            start = max(0, end - len(_ZEROS))
+            chunk = self.file.read(start, end - start)
+            if chunk != (_ZEROS if len(chunk) == len(_ZEROS) else bytes(len(chunk))):
+                break
+            end = start
+        return self.file.read(0, end + ENTRY_HEADER_SIZE)
 
     def _entry_in(self, data: bytes, position: int, header: tuple[int, ...]) -> Entry | None:
         """Return the entry at `position`, None if there is no valid one."""
         checksum, length, version = header[0], header[2], header[9]
-        if length < ENTRY_HEADER_SIZE or position + length > len(data):
+        if length < ENTRY_HEADER_SIZE or position + length > self.size:
             return None
-        entry = data[position : position + length]
+        # Its body may end in zeros.
+        entry = data[position : position + length].ljust(length, b"\0")
         if crc32c(entry[4:], self.crc_seed) != checksum:
             return None
         if version != VERSION:
@@ -266,6 +280,16 @@ class Area:
                 supported=VERSION,
             )
         return unpack_entry(entry, self.file.path, position)
+
+
+def _entry_at(data: bytes, position: int) -> int:
+    """Return the next position from `position` on where an entry may begin, -1 without one."""
+    position += -position % _ALIGNMENT
+    if not data.startswith(_MAGIC_BYTES, position + _MAGIC_POSITION):
+        position = data.find(_MAGIC_BYTES, position + _MAGIC_POSITION) - _MAGIC_POSITION
+        while position >= 0 and position % _ALIGNMENT:
+            position = data.find(_MAGIC_BYTES, position + _MAGIC_POSITION + 1) - _MAGIC_POSITION
+    return position if 0 <= position <= len(data) - ENTRY_HEADER_SIZE else -1
 
 
 class Journal:

@@ -1,5 +1,6 @@
 """Journal areas: entries come back in order, and what is left of earlier use never does."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,6 +10,7 @@ from msglog.storage.journal import Area, Create, Journal, PlacedFrame, pack_entr
 from msglog.storage.segment import FILE_HEADER_SIZE
 
 AREA_BYTES = 16 << 10
+CHUNK_BYTES = 64 << 10
 
 
 def two_areas() -> tuple[MemoryFileSystem, Journal]:
@@ -110,6 +112,30 @@ def test_entries_behind_a_damaged_one_are_found():
     place = file.read(0, AREA_BYTES).find(b"y" * 40)
     file.write(place, b"z")
     assert found(filesystem, 0) == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("size", [0, 100, CHUNK_BYTES - 300, CHUNK_BYTES, 3 * CHUNK_BYTES])
+def test_an_entry_that_ends_in_zeros_is_whole(size):
+    """Zeros at the end of an area are looked at in chunks: where a chunk begins makes no difference."""
+    for shift in range(0, 160, 8):
+        filesystem = MemoryFileSystem()
+        areas = tuple(Area.create(filesystem, f"/journal-{number}", 6 * CHUNK_BYTES - shift) for number in range(2))
+        journal = Journal(filesystem, areas, largest=6 * CHUNK_BYTES)
+        add(journal, 1, [PlacedFrame(0, 0, bytes(HEADER_SIZE), bytes(size))])
+        assert found(filesystem, 0) == [1]
+
+
+def test_entries_behind_any_number_of_zeros_are_found():
+    filesystem = MemoryFileSystem()
+    areas = tuple(Area.create(filesystem, f"/journal-{number}", 6 * CHUNK_BYTES) for number in range(2))
+    journal = Journal(filesystem, areas, largest=6 * CHUNK_BYTES)
+    add(journal, 1, [frame(1, b"x")])
+    start = journal.area.position
+    add(journal, 2, [frame(1, b"x" * 3 * CHUNK_BYTES)])
+    end = journal.area.position
+    add(journal, 3, [frame(1, b"x")])
+    filesystem.open("/journal-0").write(start, bytes(end - start))
+    assert found(filesystem, 0) == [1, 3]
 
 
 def test_an_entry_larger_than_both_areas_makes_its_area_grow():
