@@ -2,7 +2,6 @@
 
 import json
 import random
-import shutil
 import sys
 import tempfile
 from functools import partial
@@ -11,7 +10,7 @@ from signal import SIGKILL
 from typing import Any
 
 from benchmarks import processes, sqlite_queue
-from benchmarks.harness import RECORD_BYTES, Row, Stopwatch, Sync, best_rates, ratio_row
+from benchmarks.harness import RECORD_BYTES, Row, Stopwatch, Sync, best_rates, ratio_row, synced_copy
 from msglog import Broker
 
 VALUES = [random.Random(seed).randbytes(RECORD_BYTES) for seed in range(1000)]
@@ -210,7 +209,7 @@ def match(path: Path, bindings: int) -> float:
 def reopen(killed: str) -> float:
     """Return the milliseconds to open a copy and get a message: opening repairs, so each copy can be opened once."""
     with tempfile.TemporaryDirectory(dir=Path(killed).parent) as parent:
-        copy = shutil.copytree(killed, Path(parent) / "store")
+        copy = synced_copy(killed, parent)
         return float(run_json("open", copy)["milliseconds"])
 
 

@@ -1,6 +1,8 @@
 """How the benchmarks measure: the best of several rounds, in which the candidates take turns."""
 
 import gc
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +38,19 @@ class Stopwatch:
 
     def __exit__(self, *_error: object) -> None:
         self.seconds = perf_counter() - self.started
+
+
+def synced_copy(directory: str, folder: str) -> Path:
+    """Copy a store whose process was killed, and sync the copy.
+
+    Such a process had synced all but its last commits; the first sync of a recovery would write out the whole copy.
+    """
+    copy = shutil.copytree(directory, Path(folder) / "store")
+    for path in copy.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    return copy
 
 
 def best_rates(candidates: dict[str, Candidate], directory: Path, rounds: int) -> dict[str, float]:

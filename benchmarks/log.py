@@ -1,7 +1,6 @@
 """The log against plain files and SQLite, as ratios; `README.md` says what each of them means."""
 
 import random
-import shutil
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +9,7 @@ from pathlib import Path
 from signal import SIGKILL
 
 from benchmarks import baselines, processes
-from benchmarks.harness import RECORD_BYTES, Row, Stopwatch, Sync, best_rates, ratio_row
+from benchmarks.harness import RECORD_BYTES, Row, Stopwatch, Sync, best_rates, ratio_row, synced_copy
 from msglog import Log
 
 VALUES = [random.Random(seed).randbytes(RECORD_BYTES) for seed in range(1000)]
@@ -154,7 +153,7 @@ def consume(path: Path) -> float:
 def reopen(killed: str, sync: Sync) -> float:
     """Return the milliseconds to open a copy: opening repairs, so that each copy can be opened once."""
     with tempfile.TemporaryDirectory(dir=Path(killed).parent) as parent:
-        copy = shutil.copytree(killed, Path(parent) / "store")
+        copy = synced_copy(killed, parent)
         return float(processes.run("open", copy, sync))
 
 
