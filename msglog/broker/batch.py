@@ -9,7 +9,7 @@ from typing import Any
 
 from msglog.broker.lane import Lane
 from msglog.cursors import CursorModel
-from msglog.storage import Commit, Engine, Stream, encode_body
+from msglog.storage import Body, Commit, Engine, Stream, encode_body, encode_one
 
 
 class Batch:
@@ -125,13 +125,21 @@ class Batch:
     def fill(self, commit: Commit) -> None:
         """Make all of this part of a commit, under the store lock."""
         self._bases = self._next_offsets()
+        copies: dict[tuple[int, int], Body] = {}
         for lane, added in self._entries.items():
-            metas, bodies = zip(*added, strict=True)
-            same = metas[0] if len(set(metas)) == 1 else None
-            keys = None if same is not None else metas
-            commit.append(lane.stream, encode_body(bodies, self._now_ms, key=same, keys=keys))
+            if len(added) == 1:
+                ((meta, body),) = added
+                packed = copies.get((id(meta), id(body)))
+                if packed is None:  # copies for several queues are one body, in the journal, too
+                    packed = copies[id(meta), id(body)] = encode_one(body, self._now_ms, meta)
+            else:
+                metas, bodies = zip(*added, strict=True)
+                same = metas[0] if len(set(metas)) == 1 else None
+                keys = None if same is not None else metas
+                packed = encode_body(bodies, self._now_ms, key=same, keys=keys)
+            commit.append(lane.stream, packed)
         for stream, due_ms, key, body in self._delayed:
-            offset = commit.append(stream, encode_body((body,), due_ms, key=key))
+            offset = commit.append(stream, encode_one(body, due_ms, key))
             self.delayed_at.append((stream.id, due_ms, offset))
         for section, event in self._events:
             commit.record(section, event)

@@ -17,7 +17,7 @@ from msglog.log import arguments
 from msglog.log.keys.index import Sight
 from msglog.log.rules.partitioning import partition_for_key
 from msglog.log.topic import Topic
-from msglog.storage import Body, encode_body
+from msglog.storage import Body, encode_body, encode_one
 from msglog.storage.options import MAX_COMMIT_BYTES
 from msglog.types import Headers, RecordMetadata
 
@@ -112,7 +112,12 @@ class Columns:
 
     def packed(self, topic: Topic) -> Body:
         """Return the records as one frame's body."""
-        append_time = topic.config.timestamp_type == "append"
+        config = topic.config
+        append_time = config.timestamp_type == "append"
+        if len(self.values) == 1 and not (append_time or self.headers or config.compression):
+            value, stamp = self.values[0], self.now_ms if self.timestamps is None else self.timestamps[0]
+            if value is not None:
+                return encode_one(value, stamp, self.key if self.keys is None else self.keys[0])
         return encode_body(
             self.values,
             self.now_ms,

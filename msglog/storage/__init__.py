@@ -5,7 +5,7 @@ The layers above use what is exported here; `engine` is the place to begin readi
 
 from msglog.storage.commit import Commit
 from msglog.storage.engine import Engine
-from msglog.storage.frame import Body, Frame, encode_body
+from msglog.storage.frame import Body, Frame, encode_body, encode_one
 from msglog.storage.options import Options
 from msglog.storage.reader import Reader
 from msglog.storage.segment import SegmentFacts
@@ -24,4 +24,5 @@ __all__ = [
     "SegmentFacts",
     "Stream",
     "encode_body",
+    "encode_one",
 ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msglog.errors import ClosedError, MsglogError, StoreFailedError, TransactionTooLargeError
 from msglog.storage import frame as frames
 from msglog.storage.commit import Commit, Placed, Plan
-from msglog.storage.frame import encode_body, header_of
+from msglog.storage.frame import encode_body, encode_one, header_of
 from msglog.storage.options import MAX_COMMIT_BYTES
 from msglog.storage.segment import FILE_HEADER_SIZE, Segment
 from msglog.storage.state import CURSORS, EVENT_COST, SETTLE, STATE_STREAM, pack_event
@@ -44,7 +44,9 @@ class Writer:
         bodies = commit.bodies
         if commit.events:
             packed = [pack_event(section, event) for section, event in commit.events]
-            bodies = [*bodies, (engine.streams[STATE_STREAM], encode_body(packed, engine.clock.now_ms()))]
+            now_ms = engine.clock.now_ms()
+            events = encode_body(packed, now_ms) if len(packed) > 1 else encode_one(packed[0], now_ms)
+            bodies = [*bodies, (engine.streams[STATE_STREAM], events)]
         size = sum(body.size for _, body in bodies)
         if size > MAX_COMMIT_BYTES:
             raise TransactionTooLargeError(
@@ -101,7 +103,7 @@ class Writer:
         """Under the lock: do what `append_all` does by way of a plan."""
         commit = Commit(self._engine)
         for stream, value, key in records:
-            commit.append(stream, encode_body((value,), timestamp_ms, keys=None if key is None else (key,)))
+            commit.append(stream, encode_one(value, timestamp_ms, key))
         if event is not None:
             commit.record(section, event)
         return self.write(commit)

@@ -27,7 +27,7 @@ from msglog.storage.frame import (
     PACKED_PLAIN,
     REST_OF_ONE,
     STAMPS,
-    encode_body,
+    encode_one,
 )
 from msglog.storage.journal import ENTRY_HEADER_SIZE, Area, Create, Journal, PlacedFrame, pack_entry, pack_single
 from msglog.storage.options import CHECKPOINT_BYTES, CHECKPOINT_COMMITS, DRAFT_COMMITS
@@ -159,7 +159,7 @@ class DirectWriter(SmallCommits):
     def _append_slowly(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None) -> int:
         """Append where space, an index entry or a new segment is due."""
         commit = Commit(self._engine)
-        offset = commit.append(stream, encode_body((value,), timestamp_ms, keys=None if key is None else (key,)))
+        offset = commit.append(stream, encode_one(value, timestamp_ms, key))
         self.write(commit)
         return offset
 
@@ -297,9 +297,7 @@ class JournalWriter(Writer):
             single = self._single(stream, value, timestamp_ms, key)
             if single is None:
                 commit = Commit(engine)
-                offset = commit.append(
-                    stream, encode_body((value,), timestamp_ms, keys=None if key is None else (key,))
-                )
+                offset = commit.append(stream, encode_one(value, timestamp_ms, key))
                 number = self.write(commit)
             else:
                 number, offset = single.number, single.offset
