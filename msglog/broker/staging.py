@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, Self
 
 from msglog.broker.batch import Batch
 from msglog.broker.delivery import Delivery
+from msglog.broker.lane import Lane
 from msglog.broker.message import Message, check_body, check_routing_key, combined, with_mode
 from msglog.broker.properties import Properties
 from msglog.broker.publications import check_delay, check_exchange, check_queue, check_refused, publications_of
@@ -44,6 +45,8 @@ class BrokerStage:
         self._settlements: list[Settlement] = []
         self._batch: Batch | None = None
         self._settled: Settled | None = None
+        # What loses its oldest messages to the length limits of their queues.
+        self._cut: list[Lane] = []
 
     @classmethod
     def of(cls, core: StoreCore) -> Self:
@@ -129,6 +132,7 @@ class BrokerStage:
         for wish in self._wishes:
             refused.update(dict.fromkeys(self._route(batch, wish)))
         check_refused(tuple(refused))
+        self._cut = [lane for queue in tuple(vhost.news) for lane in vhost.make_room(batch, queue)]
 
     def _route(self, batch: Batch, wish: Wish) -> tuple[str, ...]:
         """Add a publication to the commit; return the names of the queues that refuse it."""
@@ -155,8 +159,11 @@ class BrokerStage:
             batch.keep()
             self._vhost.written(batch)
             settled.finish()
+            for lane in self._cut:
+                lane.forget_bytes()
+                self._vhost.look_for_space(lane)
         except BaseException:
-            settled.fail()
+            self.failed()
             raise
         self._vhost.news.update((settlement.subscriber.queue, None) for settlement in self._settlements)
         if not self._vhost.journaled:
@@ -166,6 +173,8 @@ class BrokerStage:
         """An exception struck while the commit was written: what is in whose hand is counted anew."""
         if self._settled is not None:
             self._settled.fail()
+        for lane in self._cut:
+            lane.forget_bytes()
 
     # Without the lock
 

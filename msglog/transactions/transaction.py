@@ -63,7 +63,8 @@ class Transaction:
     task of asyncio that entered it; one inside another on the same store is a `TransactionError`. With `async with` the
     wait for the sync blocks no event loop.
 
-    The limit of `overflow="drop-head"` is looked after in a commit that follows; all else is one commit.
+    Dead letters, and what length limits drop from the head of a queue, are part of the commit. What a single
+    transaction itself has too much for a queue goes in a commit that follows.
     """
 
     def __init__(self, core: StoreCore, producer: Producer | None) -> None:

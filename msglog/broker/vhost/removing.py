@@ -153,6 +153,31 @@ class Removing(VhostState):
             excess.append((lane, stored))
         return excess
 
+    def make_room(self, batch: Batch, queue: Queue) -> list[Lane]:
+        """Drop from the head, in the same commit, what a batch leaves no room for; return the lanes that it concerns.
+
+        What cannot be seen yet, and what the batch itself has too much of, is left for `drop_excess`.
+        """
+        options = queue.effective
+        if options.overflow != "drop-head" or (options.max_length is None and options.max_length_bytes is None):
+            return []
+        messages, size = batch.added_to(queue.lanes)
+        too_many = too_large = 0
+        if options.max_length is not None:
+            too_many = queue.ready() + messages - options.max_length - self.awaited(queue)
+        if options.max_length_bytes is not None:
+            too_large = self.ready_bytes(queue) + size - options.max_length_bytes
+        lanes: dict[Lane, None] = {}
+        for lane, stored in islice(_waiting(queue), STEP_MESSAGES):
+            if too_many <= 0 and too_large <= 0:
+                break
+            too_many -= 1
+            too_large -= len(stored.body)
+            self.dead_letter(batch, queue, stored, "maxlen")
+            batch.settle(lane, stored.offset, stored.offset + 1)
+            lanes[lane] = None
+        return list(lanes)
+
     # Expiry
 
     def may_expire(self, queue: Queue) -> bool:
