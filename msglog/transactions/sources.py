@@ -192,8 +192,11 @@ class ShareSource(_Settled):
             self._done += 1
         else:
             logger.warning("attempt %d at %r failed, next in %d ms", attempts, message, delay_ms, exc_info=error)
-            due_ms = self._core.clock.monotonic_ms() + delay_ms
-            self._core.timers.schedule(due_ms, partial(_release, message))
+            if delay_ms:
+                due_ms = self._core.clock.monotonic_ms() + delay_ms
+                self._core.timers.schedule(due_ms, partial(_release, message))
+            else:
+                message.release()
 
     def _give_back(self, message: ShareRecord) -> None:
         message.release()

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from support.scale import scaled
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -73,6 +75,18 @@ def test_atm_withdrawals():
     assert results.answers == [(request, *decisions[request]) for request in asked]
     assert results.audited == asked
     assert results.refused == ["atm7-2", "atm7-4"]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_exactly_once(seed):
+    example = load("exactly_once.py")
+    kills = scaled(3)
+    results = example["main"](purchases=200, kills=kills, seed=seed)
+    expected = {f"purchase-{number}": 1 for number in range(200)}
+    assert results.kills == kills
+    assert results.bookings == expected
+    assert results.receipts == expected
+    assert results.total_cents == sum(example["prices"](200))
 
 
 def transitions(clicks):

@@ -1,0 +1,311 @@
+"""Consume, transform, produce: `store.process` with each kind of source."""
+
+import threading
+from itertools import pairwise
+
+import pytest
+
+import msglog
+from msglog import InvalidOptionError, InvalidTypeError, Retry, TopicPartition
+from msglog.testing import ManualClock
+from support.brokers import Call, ready, take, wait_until
+
+TWICE = Retry(limit=1, delay_ms=0)
+
+
+@pytest.fixture
+def clock():
+    return ManualClock()
+
+
+@pytest.fixture(params=["memory", "none", "commit"])
+def store(request, tmp_path, clock):
+    options = {} if request.param == "memory" else {"sync": request.param}
+    path = ":memory:" if request.param == "memory" else tmp_path / "store"
+    with msglog.Store(path, clock=clock, **options) as opened:
+        opened.log.create_topic("in")
+        opened.log.create_topic("out")
+        opened.broker.declare_queue("dead")
+        opened.broker.declare_queue("work", dead_letter_exchange="", dead_letter_routing_key="dead")
+        yield opened
+
+
+def body_of(message):
+    return message.body if isinstance(message, msglog.Delivery) else message.value
+
+
+def copy(tx, message):
+    """Write a message to the topic `out`."""
+    tx.append("out", body_of(message))
+
+
+class Fails:
+    """A handler that copies, and raises for some messages as often as is said."""
+
+    def __init__(self, **times):
+        self.left = {name.encode(): count for name, count in times.items()}
+        self.calls = []
+
+    def __call__(self, tx, message):
+        copy(tx, message)
+        body = body_of(message)
+        self.calls.append(body)
+        if self.left.get(body, 0):
+            self.left[body] -= 1
+            raise ValueError(body.decode())
+
+
+def out(store):
+    return [record.value for record in store.log.read("out")]
+
+
+def fill(store, kind, *bodies):
+    if kind == "queue":
+        store.broker.publish_many("", [("work", body) for body in bodies])
+    else:
+        store.log.append_many("in", bodies)
+
+
+def open_source(store, kind):
+    if kind == "queue":
+        return store.broker.consume("work")
+    if kind == "share":
+        return store.log.share_consumer("in", group="s")
+    return store.log.consumer("in", group="g")
+
+
+def left(store, kind):
+    """Return how many messages are not done with."""
+    if kind == "queue":
+        return ready(store.broker, "work")
+    return sum(store.log.describe_group("s" if kind == "share" else "g").lag.values())
+
+
+KINDS = ("consumer", "queue", "share")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_message_is_processed_in_a_commit(store, kind):
+    fill(store, kind, b"1", b"2", b"3")
+    seen = []
+    with open_source(store, kind) as source:
+        numbers = []
+
+        def handler(tx, message):
+            numbers.append(store.core.engine.commit_number)
+            seen.append(len(out(store)))
+            copy(tx, message)
+
+        assert store.process(source, handler, timeout=0) == 3
+        # What is handed out of a share group is written down before.
+        assert {after - before for before, after in pairwise(numbers)} == {1 + (kind == "share")}
+        assert left(store, kind) == 0
+    assert out(store) == [b"1", b"2", b"3"]
+    assert seen == [0, 1, 2]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_failed_is_rolled_back_and_tried_again(store, kind):
+    fill(store, kind, b"1", b"2", b"3")
+    handler = Fails(**{"2": 2})
+    with open_source(store, kind) as source:
+        call = Call(lambda: store.process(source, handler, retry=Retry(delay_ms=0)))
+        wait_until(lambda: len(out(store)) == 3)
+        source.stop()
+        assert call.result() == 3
+        assert left(store, kind) == 0
+    assert sorted(out(store)) == [b"1", b"2", b"3"]
+    assert handler.calls.count(b"2") == 3
+
+
+def test_a_partition_waits_for_its_record(store, clock):
+    fill(store, "consumer", b"1", b"2")
+    handler = Fails(**{"1": 1})
+    with open_source(store, "consumer") as source:
+        call = Call(lambda: store.process(source, handler, retry=Retry(delay_ms=1000)))
+        wait_until(lambda: handler.calls == [b"1"])
+        clock.advance(ms=999)
+        assert handler.calls == [b"1"]
+        wait_until(lambda: clock.advance(ms=1) or len(handler.calls) > 1)
+        wait_until(lambda: out(store) == [b"1", b"2"])
+        source.stop()
+        assert call.result() == 2
+
+
+def test_a_poison_record_goes_to_the_dead_letters(store):
+    store.log.append("in", b"bad", key=b"k", headers=[("h", b"1"), ("h", None)], timestamp_ms=1_700_000_000_123)
+    fill(store, "consumer", b"good")
+    handler = Fails(bad=9)
+    with open_source(store, "consumer") as source:
+        assert store.process(source, handler, retry=TWICE, timeout=0) == 2
+        assert left(store, "consumer") == 0
+    assert handler.calls == [b"bad", b"bad", b"good"]
+    assert out(store) == [b"good"]
+    (letter,) = store.log.read("in.dead-letters")
+    assert (letter.key, letter.value, letter.timestamp_ms) == (b"k", b"bad", 1_700_000_000_123)
+    assert letter.headers == (
+        ("h", b"1"),
+        ("h", None),
+        ("dead-letter-topic", b"in"),
+        ("dead-letter-partition", b"0"),
+        ("dead-letter-offset", b"0"),
+        ("dead-letter-attempts", b"2"),
+        ("dead-letter-reason", b"ValueError: bad"),
+    )
+
+
+def test_a_topic_of_ones_own_for_dead_letters(store):
+    store.log.create_topic("graveyard", partitions=2)
+    fill(store, "consumer", b"bad")
+    with open_source(store, "consumer") as source:
+        store.process(source, Fails(bad=9), retry=TWICE, timeout=0, dead_letter="graveyard")
+    assert sum(store.log.end_offset("graveyard", number) for number in range(2)) == 1
+    assert "in.dead-letters" not in store.log.topics()
+
+
+def test_a_poison_message_goes_to_the_dead_letter_exchange(store):
+    fill(store, "queue", b"bad", b"good")
+    with open_source(store, "queue") as source:
+        assert store.process(source, Fails(bad=9), retry=Retry(limit=0), timeout=0) == 2
+    assert out(store) == [b"good"]
+    assert take(store.broker, "dead") == [b"bad"]
+
+
+def test_a_poison_share_record_goes_to_the_dead_letters(store):
+    fill(store, "share", b"bad", b"good")
+    with open_source(store, "share") as source:
+        assert store.process(source, Fails(bad=9), retry=Retry(limit=0), timeout=0) == 2
+        assert left(store, "share") == 0
+    assert out(store) == [b"good"]
+    assert [record.value for record in store.log.read("in.dead-letters")] == [b"bad"]
+
+
+def test_a_share_record_is_given_up_with_its_last_delivery(store):
+    fill(store, "share", b"bad")
+    with store.log.share_consumer("in", group="s", delivery_limit=3) as source:
+        call = Call(lambda: store.process(source, Fails(bad=9), retry=Retry(delay_ms=0)))
+        wait_until(lambda: "in.dead-letters" in store.log.topics() and store.log.end_offset("in.dead-letters") == 1)
+        source.stop()
+        assert call.result() == 1
+
+
+def test_the_handler_may_settle_the_message_itself(store):
+    fill(store, "queue", b"1", b"2")
+    with open_source(store, "queue") as source:
+        store.process(source, lambda tx, delivery: tx.reject(delivery), timeout=0)
+    assert take(store.broker, "dead") == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stopping_from_a_handler(store, kind):
+    fill(store, kind, b"1", b"2")
+    with open_source(store, kind) as source:
+
+        def handler(tx, message):
+            copy(tx, message)
+            source.stop()
+
+        assert store.process(source, handler) == 1
+        assert left(store, kind) == 1
+    assert out(store) == [b"1"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_interrupt_leaves_the_message_to_the_next(store, kind):
+    fill(store, kind, b"1", b"2")
+    with open_source(store, kind) as source:
+
+        def interrupted(tx, message):
+            copy(tx, message)
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            store.process(source, interrupted)
+        assert out(store) == []
+        assert store.process(source, copy, timeout=0) == 2
+    assert out(store) == [b"1", b"2"]
+
+
+def test_a_partition_that_goes_to_another_member_meanwhile(store):
+    """The record is processed by who has the partition: once."""
+    fill(store, "consumer", b"1")
+    taken = threading.Event()
+    with open_source(store, "consumer") as first:
+
+        def slow(tx, record):
+            copy(tx, record)
+            if not taken.is_set():
+                first.abandon()  # as when it was evicted
+                first._stopped = False
+                taken.set()
+
+        assert store.process(first, slow, timeout=0) == 1
+    assert out(store) == [b"1"]
+    assert store.log.describe_group("g").offsets == {TopicPartition("in", 0): 1}
+
+
+def test_a_delivery_that_went_back_meanwhile(store):
+    fill(store, "queue", b"1")
+    calls = []
+
+    def handler(tx, delivery):
+        calls.append(delivery)
+        copy(tx, delivery)
+        if len(calls) == 1:
+            source.close()
+
+    source = open_source(store, "queue")
+    with pytest.raises(msglog.ClosedError):
+        store.process(source, handler)
+    assert out(store) == []
+    with open_source(store, "queue") as another:
+        assert store.process(another, handler, timeout=0) == 1
+    assert out(store) == [b"1"]
+
+
+def test_the_store_is_closed_meanwhile(tmp_path):
+    with msglog.Store(tmp_path / "store") as store:
+        store.log.create_topic("in")
+        store.log.create_topic("out")
+        fill(store, "consumer", b"1")
+
+        def handler(tx, record):
+            copy(tx, record)
+            store._release(store.core)
+
+        source = open_source(store, "consumer")
+        with pytest.raises(msglog.ClosedError):
+            store.process(source, handler)
+    with msglog.Store(tmp_path / "store") as store:
+        assert out(store) == []
+        with open_source(store, "consumer") as source:
+            assert store.process(source, copy, timeout=0) == 1
+
+
+def test_two_threads_share_a_queue(store):
+    fill(store, "queue", *(b"%d" % number for number in range(100)))
+    with open_source(store, "queue") as source:
+        calls = [Call(lambda: store.process(source, copy, timeout=0)) for _ in range(2)]
+        assert sum(call.result() for call in calls) == 100
+    assert sorted(map(int, out(store))) == list(range(100))
+
+
+def test_bad_input(store):
+    log, broker = store.log, store.broker
+    with log.consumer("in") as groupless, log.consumer("in", group="a", auto_commit=True) as automatic:
+        for source in (groupless, automatic):
+            with pytest.raises(InvalidOptionError, match="auto_commit=False"):
+                store.process(source, copy, timeout=0)
+    with broker.consume("work", no_ack=True) as settled, pytest.raises(InvalidOptionError, match="no_ack=False"):
+        store.process(settled, copy, timeout=0)
+    with pytest.raises(InvalidTypeError, match="source"):
+        store.process("in", copy)
+    with open_source(store, "queue") as source:
+        with pytest.raises(InvalidTypeError, match="handler"):
+            store.process(source, None, timeout=0)
+        with pytest.raises(InvalidTypeError, match="retry"):
+            store.process(source, copy, retry=3, timeout=0)
+        with pytest.raises(InvalidOptionError, match="dead_letter"):
+            store.process(source, copy, timeout=0, dead_letter="in")
+        with msglog.Store(":memory:") as other, pytest.raises(InvalidOptionError, match="same store"):
+            other.process(source, copy, timeout=0)
