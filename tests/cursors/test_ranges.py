@@ -1,5 +1,8 @@
 """Offsets as ranges: against a plain set, and what the ranges themselves must be."""
 
+from random import Random
+from unittest.mock import patch
+
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
@@ -30,14 +33,20 @@ class RangesMachine(RuleBasedStateMachine):
         self.ranges = OffsetRanges()
         self.plain = set()
 
+    def change(self, change, first, end):
+        """Change the ranges; who still looks at what they were before sees no difference."""
+        looking, expected = iter(self.ranges), list(self.ranges)
+        change(first, end)
+        assert list(looking) == expected
+
     @rule(first=OFFSETS, end=OFFSETS)
     def add(self, first, end):
-        self.ranges.add(first, end)
+        self.change(self.ranges.add, first, end)
         self.plain |= set(range(first, end))
 
     @rule(first=OFFSETS, end=OFFSETS)
     def remove(self, first, end):
-        self.ranges.remove(first, end)
+        self.change(self.ranges.remove, first, end)
         self.plain -= set(range(first, end))
 
     @rule(offset=OFFSETS)
@@ -66,7 +75,26 @@ class RangesMachine(RuleBasedStateMachine):
         assert bool(self.ranges) == bool(self.plain)
 
 
+class SmallChunksMachine(RangesMachine):
+    """The same where ranges are kept in chunks of no more than a few."""
+
+    def __init__(self):
+        super().__init__()
+        self.small = patch("msglog.cursors.ranges._MOST_IN_CHUNK", 3)
+        self.small.start()
+
+    def teardown(self):
+        self.small.stop()
+
+    @invariant()
+    def no_chunk_is_large_or_empty(self):
+        lows, chunks, _ = self.ranges.spans
+        assert lows == [firsts[0] for firsts, _ in chunks]
+        assert all(len(firsts) == len(ends) <= 3 for firsts, ends in chunks)
+
+
 TestRanges = RangesMachine.TestCase
+TestSmallChunks = SmallChunksMachine.TestCase
 
 
 @given(st.lists(st.tuples(OFFSETS, OFFSETS)))
@@ -92,6 +120,25 @@ def test_a_million_offsets_are_one_range():
         ranges.add(first * 1000, (first + 2) * 1000)
     assert list(ranges) == [(0, 1_000_000)]
     assert repr(ranges) == "<OffsetRanges 1000000 offsets in 1 ranges>"
+
+
+def test_thousands_of_ranges_come_and_go_in_any_order():
+    offsets = list(range(0, 10_000, 2))
+    Random(1).shuffle(offsets)
+    ranges = OffsetRanges()
+    for offset in offsets:
+        ranges.add(offset, offset + 1)
+    assert list(ranges) == [(offset, offset + 1) for offset in sorted(offsets)]
+    assert ranges.gaps(0, 10_000) == [(offset + 1, offset + 2) for offset in sorted(offsets)]
+    for offset in offsets[:4000]:
+        ranges.remove(offset, offset + 1)
+    left = sorted(offsets[4000:])
+    assert list(ranges) == [(offset, offset + 1) for offset in left]
+    assert ranges == OffsetRanges((offset, offset + 1) for offset in left)
+    for offset in offsets[4000:]:
+        assert offset in ranges
+        ranges.remove(offset, offset + 1)
+    assert not ranges
 
 
 def test_it_cannot_be_hashed():
