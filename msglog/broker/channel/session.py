@@ -10,6 +10,7 @@ import os
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
 from functools import partial
+from itertools import takewhile
 from types import TracebackType
 from typing import NoReturn
 
@@ -45,6 +46,8 @@ class Session:
         self.reply_consumer: ReplyConsumer | None = None
         self.unsettled: dict[int, Unsettled] = {}
         self.last_tag = 0
+        # No lower tag is unsettled. A dict that lost its first items looks for the rest behind all of their places.
+        self._lowest_tag = 0
         # Limits of unsettled deliveries, 0 for none: of the channel, and of each consumer that starts from now on.
         self.limit = 0
         self.prefetch = 0
@@ -118,11 +121,12 @@ class Session:
             raise UnknownDeliveryTagError(f"unknown delivery tag {tag}", delivery_tag=tag)
         if not multiple:
             return [tag]
-        tags = []
-        for known in self.unsettled:
-            if known > tag:
-                break
-            tags.append(known)
+        unsettled, lowest = self.unsettled, self._lowest_tag
+        if tag - lowest < len(unsettled):
+            tags = [known for known in range(lowest, tag + 1) if known in unsettled]
+        else:
+            tags = list(takewhile(tag.__ge__, unsettled))
+        self._lowest_tag = tags[0]
         return tags
 
     def settle(self, settlements: list[Settlement]) -> None:
@@ -249,6 +253,7 @@ class Session:
 
     def restore(self, settlements: Iterable[tuple[int, Settlement]]) -> None:
         """Put deliveries back among the unsettled, each in its place."""
+        self._lowest_tag = 0
         for tag, settlement in settlements:
             self.unsettled[tag] = (settlement.subscriber, settlement.taken)
         self.unsettled = dict(sorted(self.unsettled.items()))
