@@ -1,6 +1,7 @@
 """The part of `Log` that makes, describes, changes and removes topics.
 
-Every change is one commit of its own, decided under the store lock. Imported by `log`.
+Every change is one commit of its own, decided under the store lock, after `Engine.begin` has finished a commit that was
+interrupted. Imported by `log`.
 """
 
 from typing import Any, Final, Literal
@@ -80,8 +81,9 @@ class TopicAdmin(LogHandle):
             )
         )
         with self._engine.lock:
+            commit = self._engine.begin()
             exists = name in self._model.topics
-            number = self._engine.commit_number if exists else self._create(name, partitions, options)
+            number = self._engine.commit_number if exists else self._create(commit, name, partitions, options)
         self._engine.wait(number)
         if exists and not exist_ok:
             raise TopicExistsError(f"there is a topic {name!r} already", topic=name)
@@ -94,8 +96,8 @@ class TopicAdmin(LogHandle):
         """
         self._topic_to_write(name)
         with self._engine.lock:
-            topic = self._model.topic(name)
             commit = self._engine.begin()
+            topic = self._model.topic(name)
             commit.record(LogModel.section, ["delete", topic.id])
             ShareModel.of(self._engine).record_topic_deleted(commit, topic.id)
             for stream in topic.partitions:
@@ -132,11 +134,11 @@ class TopicAdmin(LogHandle):
         self._topic_to_write(name)
         check_integer("total", total, 1, MAX_PARTITIONS)
         with self._engine.lock:
+            commit = self._engine.begin()
             topic = self._model.topic(name)
             have = len(topic.partitions)
             if total < have:
                 raise refused("total", total, f"{have} to {MAX_PARTITIONS}: partitions only grow")
-            commit = self._engine.begin()
             stream_ids = topic.stream_ids + _new_streams(commit, name, have, total)
             commit.record(LogModel.section, ["partitions", topic.id, stream_ids])
             number = commit.write()
@@ -151,9 +153,9 @@ class TopicAdmin(LogHandle):
         """
         self._topic_to_write(name)
         with self._engine.lock:
+            commit = self._engine.begin()
             topic = self._model.topic(name)
             options = _check_config(topic.config.altered(**config))
-            commit = self._engine.begin()
             commit.record(LogModel.section, ["options", topic.id, options.to_dict()])
             number = commit.write()
         self._engine.wait(number)
@@ -172,8 +174,9 @@ class TopicAdmin(LogHandle):
         check_integer("before_offset", before_offset, -1)
         found.partition(partition)
         with self._engine.lock:
+            commit = self._engine.begin()
             found = self._model.topic(topic)
-            number, start, end = self._trim(found, partition, before_offset)
+            number, start, end = self._trim(commit, found, partition, before_offset)
         self._engine.wait(number)
         if before_offset > end:
             raise OffsetOutOfRangeError(
@@ -192,20 +195,18 @@ class TopicAdmin(LogHandle):
         assert isinstance(service, BackgroundCleaning)
         return service
 
-    def _create(self, name: str, partitions: int, options: TopicConfig) -> int:
-        commit: Commit = self._engine.begin()
+    def _create(self, commit: Commit, name: str, partitions: int, options: TopicConfig) -> int:
         stream_ids = _new_streams(commit, name, 0, partitions)
         topic_id = self._model.next_topic_id
         commit.record(LogModel.section, ["topic", name, topic_id, stream_ids, options.to_dict()])
         return commit.write()
 
-    def _trim(self, topic: Topic, partition: int, before_offset: int) -> tuple[int, int, int]:
+    def _trim(self, commit: Commit, topic: Topic, partition: int, before_offset: int) -> tuple[int, int, int]:
         """Trim if there is something to trim; return (commit to wait for, start offset, end offset)."""
         stream = topic.partition(partition)
         target = stream.next_offset if before_offset == -1 else before_offset
         if not stream.start < target <= stream.next_offset:
             return self._engine.commit_number, stream.start, stream.next_offset
-        commit = self._engine.begin()
         commit.trim(stream, target)
         return commit.write(), target, stream.next_offset
 

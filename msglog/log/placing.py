@@ -4,6 +4,7 @@ Decisions are made against the assigned state. What a refusal saw may not be dur
 `sync="commit"` it is only raised after the sync that covers it. Whoever writes goes through these steps:
 
     prepare       before the lock: find out what needs files, the last record of a key above all
+    (begin)       under the lock: `Engine.begin` finishes a commit that was interrupted, so it comes before all decisions
     is_ready      under the lock: whether that still holds; if not, let go, wait for what was written, prepare again
     find_refusal  why the batch cannot be appended
     place         add it to a commit
@@ -33,8 +34,8 @@ def write(engine: Engine, batch: Batch) -> dict[int, range]:
     while True:
         prepare(batch)
         with engine.lock:
-            ready = is_ready(batch)
             commit = engine.begin()
+            ready = is_ready(batch)
             refusal = find_refusal(batch, commit) if ready else None
             if ready and refusal is None:
                 placed = place(commit, batch, engine.clock.now_ms())

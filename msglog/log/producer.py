@@ -98,6 +98,7 @@ class Producer:
         """
         self._check_open()
         with self._engine.lock:
+            self._engine.begin()  # finishes a commit that was interrupted
             return self._state().last_sequence
 
     def append(
@@ -193,10 +194,10 @@ class Producer:
         while outcome is None:
             placing.prepare(batch)
             with self._engine.lock:
+                commit = self._engine.begin()
                 number = self._engine.commit_number
                 if placing.is_ready(batch):
                     try:
-                        commit = self._engine.begin()
                         outcome = self.stage(commit, batch, first_sequence, self.check_holder())
                         if not outcome.duplicate:
                             number = commit.write()
