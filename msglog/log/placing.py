@@ -4,7 +4,7 @@ Decisions are made against the assigned state. What a refusal saw may not be dur
 `sync="commit"` it is only raised after the sync that covers it. Whoever writes goes through these steps:
 
     prepare       before the lock: find out what needs files, the last record of a key above all
-    (begin)       under the lock: `Engine.begin` finishes a commit that was interrupted, so it comes before all decisions
+    (begin)       under the lock: `Engine.begin` finishes an interrupted commit, so it comes before all decisions
     is_ready      under the lock: whether that still holds; if not, let go, wait for what was written, prepare again
     find_refusal  why the batch cannot be appended
     place         add it to a commit

@@ -1,0 +1,190 @@
+"""Loss of power and death of the process: whatever is left of records and runs, what the index says is true.
+
+Records of each life have other keys, or the same keys elsewhere: a run that saw what a crash took would be caught.
+"""
+
+import itertools
+import random
+
+import pytest
+
+from msglog import Log, MsglogError
+from msglog.testing import ManualClock
+from support.broker_session import open_store
+from support.crash_images import crash_images, torn_kills
+from support.disk import Disk, Image
+from support.faulty_filesystem import FaultyFileSystem
+from support.keyed import check_decisions, check_keys, counting_reads, small_runs
+from support.recovery import MODES
+from support.scale import scaled
+from support.session import small_limits
+from support.telling import tell
+
+SEGMENT_BYTES = 600
+STRIDE = 12
+"""Of the images of a normal run one of so many is opened."""
+GENERATIONS = 5
+KEYS = [b"k%d" % number for number in range(6)]
+
+
+@pytest.fixture(autouse=True)
+def small():
+    with small_limits(), small_runs(rows=4, block=2):
+        yield
+
+
+def open_log(filesystem, sync) -> Log:
+    return open_store(filesystem, ManualClock(), sync=sync, segment_bytes=SEGMENT_BYTES).log
+
+
+def bury(log):
+    """Let nothing of a process that was killed write when it is collected."""
+    log.store.core.engine.closed = True
+    log.store.core.timers.close()
+    log._closed = log.store._closed = True
+
+
+def work(log, chance, steps):
+    """Append in all ways, remove, compact, ask."""
+    for _ in range(steps):
+        topic = chance.choice(["t", "t", "c"])
+        key = chance.choice(KEYS)
+        match chance.randrange(10):
+            case 0 | 1 | 2:
+                record = log.last_record(topic, key)
+                log.append(topic, b"x" * 20, key=key, expected_key_offset=-1 if record is None else record.offset)
+            case 3 | 4:
+                log.append(topic, b"x" * chance.randrange(40), key=key)
+            case 5 | 6:
+                log.append_many(topic, [b"y"] * 5, keys=[chance.choice(KEYS) for _ in range(5)])
+            case 7:
+                log.append_many("t", [b"z"] * 4)
+            case 8:
+                start, end = log.start_offset(topic), log.end_offset(topic)
+                log.delete_records(topic, 0, chance.randint(start, (start + end) // 2))
+            case 9:
+                if chance.random() < 0.3:
+                    log.clean(topic)
+                elif chance.random() < 0.3:
+                    log.store.flush()
+
+
+def check(log):
+    for topic in log.topics():
+        check_keys(log, topic, KEYS)
+        check_decisions(log, topic, KEYS)
+
+
+def record_lives(sync, seed) -> Disk:
+    """Two lives, the first one killed."""
+    chance = random.Random(seed)
+    filesystem = FaultyFileSystem()
+    log = open_log(filesystem, sync)
+    log.create_topic("t")
+    log.create_topic("c", cleanup_policy="compact")
+    work(log, chance, 30)
+    filesystem = filesystem.kill()
+    bury(log)
+    log = open_log(filesystem, sync)
+    work(log, chance, 25)
+    log.delete_topic("c")
+    log.close()
+    log.store.close()
+    return filesystem.disk
+
+
+@pytest.mark.parametrize("sync", MODES)
+def test_every_crash_leaves_an_index_that_is_true(sync, record_property):
+    disk = record_lives(sync, seed=3)
+    assert any("/keys/" in getattr(operation, "path", "") for operation in disk.operations)
+    tried = 0
+    images = crash_images(disk.start, disk.operations, seed=1, each=1, chances=scaled(1))
+    for image in itertools.islice(images, 0, None, 1 if scaled(1) > 1 else STRIDE):
+        log = open_log(FaultyFileSystem(Disk(image.build(), recording=False)), MODES[tried % 3])
+        try:
+            check(log)
+            if "t" in log.topics():
+                log.append_many("t", [b""] * 6, keys=KEYS)
+            check(log)
+        except Exception as error:
+            raise AssertionError(f"{image}: {type(error).__name__}: {error}") from error
+        finally:
+            bury(log)
+        tried += 1
+    assert tried > 100
+    tell(record_property, crash_images=tried)
+
+
+def test_death_in_the_middle_of_a_store_leaves_a_true_index(record_property):
+    disk = record_lives("none", seed=4)
+    tried = 0
+    images = torn_kills(disk.start, disk.operations, seed=1)
+    for point, image in itertools.islice(images, 0, None, 1 if scaled(1) > 1 else STRIDE):
+        log = open_log(FaultyFileSystem(Disk(image, recording=False)), MODES[tried % 3])
+        try:
+            check(log)
+        except Exception as error:
+            raise AssertionError(f"after {point} operations: {error}") from error
+        finally:
+            bury(log)
+        tried += 1
+    tell(record_property, torn_stores=tried)
+
+
+def crash(filesystem, chance) -> Image:
+    """Return something that the disk may hold if the power fails about now."""
+    disk = filesystem.disk
+    first = max(0, len(disk.operations) - 25)
+    images = crash_images(disk.start, disk.operations, seed=chance.randrange(1 << 30), each=1, chances=2, first=first)
+    chosen = None
+    for number, image in enumerate(images, 1):
+        if chance.randrange(number) == 0:
+            chosen = image.build()
+    assert chosen is not None
+    return chosen
+
+
+@pytest.mark.parametrize("seed", range(scaled(30)))
+def test_crash_after_crash(seed, record_property):
+    """Numbers of commits and offsets are given anew after each loss: no run of a lost past is believed in any life."""
+    chance = random.Random(seed)
+    image = Image()
+    mode = "none" if seed % 2 else "interval"
+    reads = []
+    for generation in range(GENERATIONS):
+        filesystem = FaultyFileSystem(image)
+        log = open_log(filesystem, "commit" if seed % 7 == 0 else mode)
+        try:
+            for topic, policy in (("t", "delete"), ("c", "compact")):
+                log.create_topic(topic, cleanup_policy=policy, exist_ok=True)
+            with counting_reads() as lengths:
+                check(log)
+            reads.append(sum(lengths))
+            work(log, chance, chance.randrange(5, 40))
+            check(log)
+            if chance.random() < 0.2:
+                log.store.flush()
+        except (AssertionError, MsglogError) as error:
+            raise AssertionError(f"generation {generation}: {type(error).__name__}: {error}") from error
+        finally:
+            bury(log)
+        image = crash(filesystem, chance)
+    tell(record_property, crashes=GENERATIONS)
+
+
+@pytest.mark.parametrize("sync", MODES)
+def test_a_kill_costs_a_look_behind_the_last_run(sync):
+    filesystem = FaultyFileSystem()
+    log = open_log(filesystem, sync)
+    log.create_topic("t")
+    for number in range(61):
+        record = log.last_record("t", KEYS[number % 6])
+        log.append("t", b"", key=KEYS[number % 6], expected_key_offset=-1 if record is None else record.offset)
+    filesystem = filesystem.kill()
+    bury(log)
+    log = open_log(filesystem, sync)
+    with counting_reads() as lengths:
+        check(log)
+    assert sum(lengths) < 8
+    log.close()
+    log.store.close()
