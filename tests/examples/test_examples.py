@@ -89,6 +89,20 @@ def test_exactly_once(seed):
     assert results.total_cents == sum(example["prices"](200))
 
 
+def test_bank_account():
+    example = load("bank_account.py")
+    results = example["main"]()
+    attempts = example["THREADS"] * example["ATTEMPTS"]
+    price = 1_00 + example["FEE_CENTS"]
+    assert attempts > 90  # more than any account can pay for
+    expected = {name: cents % price for name, cents in example["OPENING_CENTS"].items()}
+    assert results.balances == results.rebuilt == results.audited == results.lowest == expected
+    assert min(results.lowest.values()) >= 0
+    assert results.approved == {name: cents // price for name, cents in example["OPENING_CENTS"].items()}
+    assert results.refused == {name: attempts - count for name, count in results.approved.items()}
+    assert results.read_again < example["SNAPSHOT_EVERY"]
+
+
 def transitions(clicks):
     """Count which page follows which, user by user."""
     counts = {}

@@ -164,10 +164,9 @@ class KeyIndex:
             stored = self._stored
             recent = self._recent.get(digest, ())
             behind = [*recent]
-        floor = self._runs_end(stored)
         if stored.frozen is not None:
             behind = sorted({*behind, *stored.frozen.offsets.get(digest, ())})
-        return stored, behind[bisect_left(behind, floor) :]
+        return stored, behind
 
     def _is_there(self, offset: int) -> bool:
         """Whether compaction has left a record; files are read only where it has been."""
@@ -242,7 +241,8 @@ class KeyIndex:
 
     def _read(self, start: int, stop: int) -> None:
         """Look at the frames of a stretch, up to where a run is due."""
-        reader = self._stream.reader(max(start, self._stream.start))
+        start = max(start, self._stream.start)
+        reader = self._stream.reader(start)
         while self.end < stop:
             self._engine.check_open()
             frame = reader.read()
@@ -251,9 +251,10 @@ class KeyIndex:
                     self._reach(stop)
                 return
             digests = _digests_of(frame)
+            below = bisect_left(frame.offsets, start)  # a frame may begin before the stream's start
             with self._lock:
                 if digests is not None:
-                    self._add(frame.offsets, digests)
+                    self._add(frame.offsets[below:], digests[below:])
                 self._reach(frame.next_offset)
             if self._is_due():
                 self._make_run()

@@ -160,6 +160,18 @@ def test_offsets_below_the_start_go_with_their_runs(disk):
     check_decisions(log, "t", KEYS)
 
 
+def test_a_start_inside_of_a_batch(disk):
+    log = disk.log
+    log.append_many("t", [b""] * 20, keys=[b"k%d" % (number % 5) for number in range(20)])
+    log.delete_records("t", 0, 7)
+    check_keys(log, "t", KEYS)
+    check_decisions(log, "t", KEYS)
+    log = disk.reopen()
+    with counting_reads() as reads:
+        check_keys(log, "t", KEYS)
+    assert reads == []
+
+
 def test_the_files_go_with_the_topic(disk):
     log = disk.log
     log.create_topic("u")
