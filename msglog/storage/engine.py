@@ -455,7 +455,15 @@ class Engine:
         self.clear_obstacle()
         if stream.active is NO_SEGMENT or stream.active.empty:
             return
-        stream.install(self.make_segment(stream, stream.next_offset, stream.value_bytes, 0))
+        try:
+            segment = self.make_segment(stream, stream.next_offset, stream.value_bytes, 0)
+        except OSError as error:
+            if isinstance(error, MsglogError):
+                raise
+            raise StoreFailedError(
+                f"could not begin a segment of {stream.slug!r}: {error}", path=self.directory, outcome="not_applied"
+            ) from error
+        stream.install(segment)
 
     def rewrite(self, stream: Stream, segments: Sequence[SegmentFacts], survivors: Survivors) -> tuple[int, int]:
         """Compaction: copy what survives of consecutive sealed segments into a new one and switch over in a commit.

@@ -20,7 +20,7 @@ POWER_CUTS = 2
 
 
 def everything_once(script: Script) -> None:
-    """One of each: create, append, roll, trim, flush, rewrite, checkpoint, delete, close, reopen."""
+    """One of each: create, append, roll (as needed and as asked for), trim, flush, rewrite, checkpoint, delete, close, reopen."""
     script.open()
     script.commit(("create", "a"), ("create", "b"), ("event",))
     script.append("a", 300)
@@ -30,6 +30,7 @@ def everything_once(script: Script) -> None:
     script.rewrite("a")
     script.commit(("trim", "a", 2), ("delete", "b"))
     script.append("a", 5000)
+    script.roll("a")
     script.close()
     script.open()
     script.append("a", 20)
