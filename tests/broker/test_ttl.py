@@ -190,3 +190,25 @@ def test_expiry_on_the_machines_clock(tmp_path):
         broker.send("q", b"x", expiration_ms=20)
         wait_until(lambda: ready(broker, "q") == 0)
         assert broker.get("q") is None
+
+
+def test_what_expired_behind_a_message_that_a_limit_drops_is_dead_lettered(broker, clock):
+    broker.declare_queue("dlq")
+    broker.declare_queue("q", max_length=3, **DEAD_LETTERED)
+    broker.send("q", b"first")
+    broker.send("q", b"second", expiration_ms=3000)
+    broker.send("q", b"third")
+    clock.advance(ms=5000)
+    broker.send("q", b"fourth")
+    assert [ready(broker, name) for name in ("q", "dlq")] == [2, 2]
+    assert take(broker, "dlq") == [b"first", b"second"]
+
+
+def test_what_expires_behind_a_message_that_a_limit_drops_is_dead_lettered_in_time(broker, clock):
+    broker.declare_queue("dlq")
+    broker.declare_queue("q", max_length=2, **DEAD_LETTERED)
+    broker.send("q", b"first")
+    broker.send("q", b"second", expiration_ms=3000)
+    broker.send("q", b"third")
+    clock.advance(ms=3000)
+    assert [ready(broker, name) for name in ("q", "dlq")] == [1, 2]

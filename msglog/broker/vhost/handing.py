@@ -219,7 +219,8 @@ class Handing(Removing):
                 if self.may_expire(queue):
                     self.drop_expired(queue)
                     self.watch_expiry(queue)
-                self.drop_excess(queue)
+                if self.drop_excess(queue) and self.may_expire(queue):
+                    self.news[queue] = None  # there is another head: when it expires, and whether it has, is to be seen
             except MsglogError as error:
                 # Whoever published or settled is not to blame, and what they did is done.
                 self.warn("queue %r was not looked after: %s", queue.name, error)
