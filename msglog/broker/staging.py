@@ -47,6 +47,8 @@ class BrokerStage:
         self._settled: Settled | None = None
         # What loses its oldest messages to the length limits of their queues.
         self._cut: list[Lane] = []
+        # Answers to direct reply-to addresses, between the commit and the moment when it can be seen.
+        self._replies: list[Publication] = []
 
     @classmethod
     def of(cls, core: StoreCore) -> Self:
@@ -153,6 +155,7 @@ class BrokerStage:
         batch, settled = self._batch, self._settled
         if batch is None or settled is None:
             return
+        self._replies, batch.replies = batch.replies, []  # whoever gets one must be able to see the rest
         for delivery in self._deliveries:
             delivery.staged(settled=True)
         try:
@@ -186,7 +189,17 @@ class BrokerStage:
                 vhost.attend()
 
     def end(self) -> None:
-        """The transaction is over: what it did not settle can be settled otherwise."""
+        """The transaction is over: send its answers, and leave what it did not settle to others.
+
+        Called again it does nothing.
+        """
         for delivery in self._deliveries:
             if not delivery.settled:
                 delivery.staged(settled=False)
+        self._deliveries.clear()
+        vhost, replies, self._replies = self._vhost, self._replies, []
+        if not replies or vhost.engine.closed or vhost.engine.failure is not None:
+            return
+        with vhost.lock:
+            for publication in replies:
+                vhost.replies.send(publication.routing_key, publication)

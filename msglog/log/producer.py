@@ -212,8 +212,9 @@ class Producer:
     def check_holder(self) -> int:
         """Return the last sequence number that is written, under the store lock; not public.
 
-        Raises `FencedError` once somebody else holds the name.
+        Raises `FencedError` once somebody else holds the name, `ClosedError`.
         """
+        self._check_open()
         return self._state().last_sequence
 
     def stage(self, commit: Commit, batch: Batch, first_sequence: int | None, last_sequence: int) -> Outcome:

@@ -204,7 +204,8 @@ class LogStage:
             record.staged(settled=True)
 
     def end(self) -> None:
-        """The transaction is over: what it did not settle can be settled otherwise."""
+        """The transaction is over: what it did not settle can be settled otherwise. Again, it does nothing."""
         for record, _ in self._settlements:
             if not record.settled:
                 record.staged(settled=False)
+        self._settlements.clear()

@@ -67,12 +67,13 @@ class Transaction:
     transaction itself has too much for a queue goes in a commit that follows.
     """
 
+    _state = _State.NEW
+
     def __init__(self, core: StoreCore, producer: Producer | None) -> None:
         self._core = core
         self._engine = core.engine
         self._log = LogStage.of(core, producer)
         self._broker: BrokerStage | None = None
-        self._state = _State.NEW
         self._owner: scope.Owner | None = None
         self._size = 0
 
@@ -304,9 +305,9 @@ class Transaction:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._is_to_commit(error):
-            return
         try:
+            if not self._is_to_commit(error):
+                return
             attempt = self._attempt()
             self._engine.wait(attempt.number)
             while not attempt.over:
@@ -323,9 +324,9 @@ class Transaction:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._is_to_commit(error):
-            return
         try:
+            if not self._is_to_commit(error):
+                return
             attempt = self._attempt()
             await wait_off_the_loop(self._engine, attempt.number)
             while not attempt.over:
@@ -337,8 +338,8 @@ class Transaction:
             raise
 
     def _is_to_commit(self, error: BaseException | None) -> bool:
-        if self._state is _State.OPEN and error is None:
-            self._check_open()
+        if error is None and self._state in (_State.OPEN, _State.FAILED):
+            self._check_open()  # whoever caught the error that it failed with hears of it again
             return True
         self._end(_State.ROLLED_BACK)
         return False
@@ -386,6 +387,9 @@ class Transaction:
             scope.leave(self._core, self._owner)
         if self._state in (_State.NEW, _State.OPEN):
             self._state = state
+        self._end_stages()
+
+    def _end_stages(self) -> None:
         self._log.end()
         if self._broker is not None:
             self._broker.end()
@@ -413,6 +417,10 @@ class Transaction:
                 size=self._size,
                 limit=MAX_COMMIT_BYTES,
             )
+
+    def __del__(self) -> None:
+        if self._state is not _State.NEW:  # dropped without its end, or an interrupt struck that
+            self._end_stages()
 
     def __repr__(self) -> str:
         return f"<msglog.Transaction {self._state.name.lower()} of {self._core.path!r}>"
