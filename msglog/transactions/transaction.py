@@ -349,6 +349,8 @@ class Transaction:
         self._log.prepare()
         broker, engine = self._broker, self._engine
         with Lock() if broker is None else broker.lock:
+            with engine.lock:
+                engine.begin()  # a commit that was interrupted is finished before anything is decided
             refusal = None if broker is None else _refusal_of(broker.decide)
             with self._log.lock, engine.lock:
                 commit = engine.begin()
