@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.brokers import DEAD_LETTERED, hold, ready, take, take_one
+from support.brokers import DEAD_LETTERED, Disk, hold, ready, take, take_one
 
 LIMITED = [{"delivery_limit": 2}, {"arguments": {"x-queue-type": "quorum", "x-delivery-limit": 2}}]
 
@@ -117,3 +117,18 @@ def test_rejecting_is_no_use_of_the_limit(broker, dlq):
     broker.send("q", b"x")
     broker.get("q").reject()
     assert take_one(broker, dlq).headers["x-death"][0]["reason"] == "rejected"
+
+
+def test_behind_a_message_that_killed_its_process_nothing_expired_is_delivered(tmp_path, clock):
+    disk = Disk(tmp_path, sync="none", clock=clock)
+    disk.broker.declare_queue("dlq")
+    disk.broker.declare_queue("q", delivery_limit=0, **DEAD_LETTERED)
+    disk.broker.send("q", b"poison")
+    disk.broker.send("q", b"brief", expiration_ms=50)
+    (poison,) = hold(disk.broker, "q", 1)
+    broker = disk.crash()
+    clock.advance(ms=50)
+    assert broker.get("q") is None
+    assert take(broker, "dlq") == [b"poison", b"brief"]
+    assert poison.body == b"poison"
+    broker.close()

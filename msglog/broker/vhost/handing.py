@@ -43,6 +43,8 @@ class Handing(Removing):
         while limit is not None and head is not None and head[0].cursor.deliveries.get(head[1][0], 0) > limit:
             # It killed the process that had it, once too often.
             self.remove(queue, [head], "delivery_limit")
+            if expiring and self._head_expired(queue):
+                self.drop_expired(queue)
             head = queue.head()
         if head is None:
             return None
