@@ -106,10 +106,9 @@ class BrokerStage:
         """Take the settlement of a delivery in. Raises `SettlementError`, also for one of another store."""
         vhost = self._vhost
         vhost.check_writable()
-        delay = check_delay(delay_ms)
         if delivery.vhost is not vhost:
             raise SettlementError("the delivery is of another store than the transaction")
-        settlement = delivery.stage(self, outcome, delay)
+        settlement = delivery.stage(self, outcome, delay_ms)
         self._deliveries.append(delivery)
         self._settlements.append(settlement)
 

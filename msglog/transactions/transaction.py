@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from msglog.broker import Delivery, Message, Properties
+from msglog.broker.publications import check_delay
 from msglog.broker.staging import BrokerStage
 from msglog.checks import check_flag, wrong_type
 from msglog.errors import MsglogError, ReadOnlyError, TransactionError, TransactionTooLargeError
@@ -273,6 +274,7 @@ class Transaction:
         """
         self._check_open()
         check_flag("requeue", requeue)
+        check_delay(delay_ms)
         if isinstance(delivery, ShareRecord):
             self._log.settle(delivery, release=requeue)
         else:
