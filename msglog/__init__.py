@@ -66,16 +66,20 @@ from msglog.errors import (
 )
 from msglog.log import Consumer, Log, Producer, ShareConsumer, ShareRecord, Subscription
 from msglog.retry import Retry
-from msglog.store import Store
+from msglog.store import Store, verify
 from msglog.transactions import Transaction
 from msglog.types import (
+    BackupReport,
     CleanReport,
+    Gap,
     GroupDescription,
     MemberDescription,
     PartitionDescription,
+    Problem,
     Record,
     RecordMetadata,
     RecoveryReport,
+    SalvageReport,
     TopicDescription,
     TopicPartition,
 )
@@ -84,6 +88,7 @@ __version__: str
 
 __all__ = [
     "AccessRefusedError",
+    "BackupReport",
     "Binding",
     "Broker",
     "Cancelled",
@@ -105,6 +110,7 @@ __all__ = [
     "ExchangeInfo",
     "ExchangeNotFoundError",
     "FencedError",
+    "Gap",
     "GetOk",
     "GroupDescription",
     "GroupError",
@@ -122,6 +128,7 @@ __all__ = [
     "PartitionDescription",
     "PartitionNotFoundError",
     "PreconditionFailedError",
+    "Problem",
     "Producer",
     "Properties",
     "PublishRejectedError",
@@ -139,6 +146,7 @@ __all__ = [
     "ResourceLockedError",
     "Retry",
     "Returned",
+    "SalvageReport",
     "SettlementError",
     "ShareConsumer",
     "ShareRecord",
@@ -158,6 +166,7 @@ __all__ = [
     "UnroutableError",
     "UnsupportedFormatError",
     "__version__",
+    "verify",
 ]
 
 

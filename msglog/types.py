@@ -105,6 +105,90 @@ class CleanReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that is not as it should be in a store.
+
+    `kind` is what is concerned: "frame", "segment", "index", "checkpoint", "snapshot", "journal", "published", "file",
+    "state", "stream", "cursor", "topic", "queue", "group", "producer" or "delay". `path` and `position` (a byte in that
+    file, 0 where it is not about one) say where. `topic` or `queue` and `partition` say whose it is, as far as that is
+    known; `partition` of a queue with priorities is the priority. Offsets `first_offset` to before `next_offset` are
+    affected, None where none are.
+    """
+
+    kind: str
+    path: str
+    position: int
+    message: str
+    topic: str | None = None
+    queue: str | None = None
+    partition: int | None = None
+    first_offset: int | None = None
+    next_offset: int | None = None
+
+    def __str__(self) -> str:
+        whose = [
+            f"{name} {value!r}"
+            for name, value in (("topic", self.topic), ("queue", self.queue), ("partition", self.partition))
+            if value is not None
+        ]
+        if self.first_offset is not None:
+            whose.append(f"offsets {self.first_offset} to before {self.next_offset}")
+        return f"{self.kind}: {self.path} at {self.position}: {self.message}" + (
+            f" ({', '.join(whose)})" if whose else ""
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BackupReport:
+    """What a backup holds: all commits up to `commit`, in `files` files with `bytes` bytes in `directory`."""
+
+    directory: str
+    commit: int
+    files: int
+    bytes: int
+    duration_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Offsets whose records could not be read, `first_offset` to before `next_offset`.
+
+    Of a topic's partition, of a queue (`partition` is the priority where it has priorities) among the messages that
+    waited, or, with neither name, of messages that were delayed.
+    """
+
+    topic: str | None
+    queue: str | None
+    partition: int | None
+    first_offset: int
+    next_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class SalvageReport:
+    """What was saved from a damaged store, and what was not.
+
+    `problems`: what kept parts of it from being read. `gaps`: records that are missing, by partition and queue, in
+    order. `lost_definitions`: how many changes of definitions, offsets and settlements could not be read or made no
+    sense without those. `adopted`: topics that hold streams of which nobody knows any more what they belonged to.
+    """
+
+    source: str
+    directory: str
+    records: int
+    bytes: int
+    problems: tuple[Problem, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    lost_definitions: int = 0
+    adopted: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing."""
+        return not (self.gaps or self.lost_definitions or self.adopted)
+
+
+@dataclass(frozen=True, slots=True)
 class RecoveryReport:
     """How the store was found when it was opened.
 

@@ -6,6 +6,7 @@ directory. Imported by `msglog` and the layers above; imports the cursors, the s
 
 from msglog.broker.broker import Broker
 from msglog.broker.channel import Cancelled, Channel, ChannelEvent, Closed, Confirmed, Deliver, GetOk, Returned
+from msglog.broker.checking import BrokerCheck
 from msglog.broker.consumer import QueueConsumer
 from msglog.broker.declaring import ExchangeInfo, QueueInfo
 from msglog.broker.delivery import Delivery
@@ -15,7 +16,7 @@ from msglog.broker.properties import Properties
 from msglog.broker.rules.bindings import Binding
 from msglog.broker.subscription import QueueSubscription
 from msglog.broker.vhost import VirtualHost
-from msglog.store import register_face, register_model, register_service
+from msglog.store import register_check, register_face, register_model, register_service
 
 __all__ = [
     "Binding",
@@ -38,5 +39,6 @@ __all__ = [
 ]
 
 register_model(BrokerModel)
+register_check(BrokerCheck)
 register_face("broker", Broker)
 register_service(VirtualHost.name, VirtualHost)

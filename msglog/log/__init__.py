@@ -5,23 +5,27 @@ Importing it makes it known to the store: its models, `store.log`, and backgroun
 """
 
 from msglog.log.background import BackgroundCleaning
+from msglog.log.checking import LogCheck
 from msglog.log.consumer import Consumer
 from msglog.log.groups import GroupsModel
 from msglog.log.keys.service import KeyIndexing
 from msglog.log.log import Log
 from msglog.log.model import LogModel
 from msglog.log.producer import Producer
+from msglog.log.share.checking import ShareCheck
 from msglog.log.share.consumer import ShareConsumer
 from msglog.log.share.model import ShareModel
 from msglog.log.share.record import ShareRecord
 from msglog.log.subscription import Subscription
-from msglog.store import register_face, register_model, register_service
+from msglog.store import register_check, register_face, register_model, register_service
 
 __all__ = ["Consumer", "Log", "Producer", "ShareConsumer", "ShareRecord", "Subscription"]
 
 register_model(LogModel)
 register_model(GroupsModel)
 register_model(ShareModel)
+register_check(LogCheck)
+register_check(ShareCheck)
 register_face("log", Log)
 register_service(BackgroundCleaning.name, BackgroundCleaning)
 register_service(KeyIndexing.name, KeyIndexing)

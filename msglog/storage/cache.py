@@ -66,6 +66,10 @@ class SegmentCache:
     def __len__(self) -> int:
         return len(self._open)
 
+    def open_files(self) -> set[int]:
+        """Return the ids of the segments that are open, new ones among them. Under the lock."""
+        return set(self._open)
+
     def refuse(self, lock: Lock) -> None:
         """Open nothing any more; `lock` replaces one that a thread of a forked child's parent may hold for ever."""
         self._lock = lock

@@ -48,6 +48,11 @@ class Checkpointer:
         self._engine = engine
         self._running = Lock()
 
+    @property
+    def running(self) -> Lock:
+        """Held while a checkpoint is made, and while files are removed after it."""
+        return self._running
+
     def run(self, *, clean: bool = False) -> None:
         """Make everything that returned before durable.
 

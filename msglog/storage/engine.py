@@ -522,6 +522,15 @@ class Engine:
             self._journal.release(checkpoint.commit)
 
     @property
+    def checkpoints(self) -> Lock:
+        """What is held while a checkpoint is made, and files are removed after it. Before the store lock."""
+        return self._checkpointer.running
+
+    def journal_areas(self) -> tuple[Area, ...]:
+        """Return the journal's files, none without a journal; only to be looked at."""
+        return () if self._journal is None else self._journal.areas()
+
+    @property
     def checkpoint_requested(self) -> bool:
         """Whether a checkpoint was asked for and not made yet."""
         return self._checkpoint_requested

@@ -55,6 +55,10 @@ class SparseIndex:
         """Yield (offset, position) of all entries."""
         return zip(self._offsets, self._positions, strict=False)
 
+    def entries(self) -> Iterator[tuple[int, int, int]]:
+        """Yield (offset, position, timestamp) of all entries."""
+        return zip(self._offsets, self._positions, self._timestamps, strict=False)
+
     def last_position(self) -> int | None:
         """Return the position of the last entry."""
         return self._positions[-1] if self._offsets else None

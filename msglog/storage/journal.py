@@ -306,6 +306,10 @@ class Journal:
         """The area that takes entries now."""
         return self._areas[self._active]
 
+    def areas(self) -> tuple[Area, ...]:
+        """Return both areas."""
+        return tuple(self._areas)
+
     @property
     def used_bytes(self) -> int:
         """Bytes of entries in the active area."""

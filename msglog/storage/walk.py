@@ -9,6 +9,7 @@ has.
 import os
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from crc32c import crc32c
@@ -227,8 +228,10 @@ class TailWalk:
             given_up = tail.parts.pop()
             item = (given_up.base_offset, given_up.file_id, os.path.basename(given_up.path))
             self.unlisted.setdefault(stream_id, []).append(item)
-        for segment in tail.parts[:-1]:
+        for segment, following in pairwise(tail.parts):
             segment.sealed = True
+            # Of those that frames were found in, only the last one's total was counted.
+            segment.value_total = following.header.value_total
         if tail.parts:
             tail.parts[-1].sealed = False
 

@@ -6,17 +6,32 @@ Imported by the models (`log`) and by users through `msglog`; imports `storage` 
 from msglog.store.core import StoreCore
 from msglog.store.face import StoreFace
 from msglog.store.options import StoreOptions
-from msglog.store.registration import register_call, register_face, register_model, register_service
+from msglog.store.registration import (
+    Check,
+    Claim,
+    Service,
+    register_call,
+    register_check,
+    register_face,
+    register_model,
+    register_service,
+)
 from msglog.store.store import Closeable, Store
+from msglog.store.verifying import verify
 
 __all__ = [
+    "Check",
+    "Claim",
     "Closeable",
+    "Service",
     "Store",
     "StoreCore",
     "StoreFace",
     "StoreOptions",
     "register_call",
+    "register_check",
     "register_face",
     "register_model",
     "register_service",
+    "verify",
 ]

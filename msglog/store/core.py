@@ -111,6 +111,17 @@ def _typed_errors(path: str) -> Iterator[None]:
         raise refused("path", path, "a path that the file system can name") from error
 
 
+def filesystem() -> FileSystem:
+    """Return the file system of stores on disk."""
+    return _filesystem
+
+
+def find_open(path: str) -> StoreCore | None:
+    """Return the core of a directory that this process has open, None without one."""
+    with _registry.lock:
+        return _find(path)
+
+
 def release(core: StoreCore) -> None:
     """Give a core back; the last one to do so closes it. A forked child leaves its parent's alone."""
     if core.pid != os.getpid():

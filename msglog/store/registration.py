@@ -3,14 +3,16 @@
 A *model* is the in-memory state of one section of the store's events. A *face* is the public class behind an
 attribute of `Store` (`store.log`). A *call* is what a method of `Store` does that needs the models. A *service* is
 work that goes with an open directory, whatever the number of handles: it starts after the models are loaded and is
-closed before the engine. Invariant: registration happens at import, before the first store is opened. Imported by
-`store` and the models.
+closed before the engine. A *check* knows what must hold in a model, and which streams and cursors belong to it.
+Invariant: registration happens at import, before the first store is opened. Imported by `store` and the models.
 """
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from msglog.storage import Engine, Model
+from msglog.types import Problem
 
 if TYPE_CHECKING:
     from msglog.store.core import StoreCore
@@ -32,11 +34,48 @@ class Service(Protocol):
         """End the work; must not fail and must not wait for long."""
 
 
+class Claim(NamedTuple):
+    """A "stream" or a "cursor", by its id, belongs to something.
+
+    `labels` are the fields of a `Problem` that say to what. Every stream and every cursor of a store is claimed exactly
+    once.
+    """
+
+    what: str
+    id: int
+    labels: Mapping[str, Any]
+
+
+class Check(Protocol):
+    """What must hold in one model, looked at piece by piece."""
+
+    @property
+    def lock(self) -> "Lock | None":
+        """What is held, before the store lock, while a piece is looked at once more."""
+
+    def claims(self) -> Iterator[Claim]:
+        """Yield which streams and cursors belong to the model. Looks without a lock; under it, all of them."""
+
+    def wards(self) -> Iterable[tuple[str, int]]:
+        """Return what of this model some check must claim, under the store lock."""
+
+    def pieces(self) -> Iterable[Any]:
+        """Return the pieces there are now, without a lock: as many as there are definitions."""
+
+    def look(self, piece: Any) -> Iterator[Problem]:
+        """Yield what is wrong with one piece, nothing for one that is gone.
+
+        Without a lock it may find what is not there, or raise: it is asked again under the lock then.
+        """
+
+
 ModelFactory = Callable[[Engine], Model]
+CheckFactory = Callable[[Engine, "Mapping[str, Service]"], Check]
 
 _models: list[ModelFactory] = []
 _calls: "dict[str, Callable[..., Any]]" = {}
 _faces: dict[str, "Callable[[Store], Face]"] = {}
+_checks: list[CheckFactory] = []
 _services: "dict[str, Callable[[StoreCore], Service]]" = {}
 
 
@@ -58,6 +97,19 @@ def register_call(name: str, function: "Callable[..., Any]") -> None:
 def register_service(name: str, factory: "Callable[[StoreCore], Service]") -> None:
     """Have `factory(core)` called once for every directory opened from now on."""
     _services[name] = factory
+
+
+def register_check(factory: CheckFactory) -> None:
+    """Have `factory(engine, services)` make a check whenever a store is verified.
+
+    `services` are those of an open directory, none for an engine that only the check uses.
+    """
+    _checks.append(factory)
+
+
+def make_checks(engine: Engine, services: "Mapping[str, Service]") -> list[Check]:
+    """Return the checks of all models of an engine."""
+    return [factory(engine, services) for factory in _checks]
 
 
 def model_factories() -> Sequence[ModelFactory]:

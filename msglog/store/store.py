@@ -7,7 +7,7 @@ was made through it: closing it ends its subscriptions, then its consumers, then
 import contextlib
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
@@ -19,7 +19,8 @@ from msglog.store import core as cores
 from msglog.store.core import StoreCore
 from msglog.store.options import check_clock, check_options, check_path, noting_given
 from msglog.store.registration import Face, call, make_face
-from msglog.types import RecoveryReport
+from msglog.store.verifying import Progress, verify_core
+from msglog.types import Problem, RecoveryReport
 
 if TYPE_CHECKING:  # only names for type checkers: at run time the log registers itself
     from msglog.broker.broker import Broker
@@ -177,6 +178,26 @@ class Store:
         writes.
         """
         self.core.engine.flush()
+
+    def verify(self, *, progress: Progress | None = None) -> Iterator[Problem]:
+        """Check everything there is, while the store is in use, and yield what is wrong; a sound store yields nothing.
+
+        Arguments:
+            progress: called with the bytes that were checked and those that there are, now and then.
+
+        Checked are every checksum of what was written before the call, every saved index, the files beside the data,
+        and what must hold in and between topics, groups, producers, queues, cursors and delayed messages. Nothing is
+        changed or repaired: whoever reads what is damaged gets a `CorruptionError`, and `msglog.salvage` saves the
+        rest. Never raises for damage; raises `ClosedError` when the store is closed meanwhile. Reads all data once;
+        memory follows the definitions and one record, not the data. Safe for any number of threads; the locks of the
+        store are held for moments only.
+        """
+        return self._checked(verify_core(self.core, progress))
+
+    def _checked(self, problems: Iterator[Problem]) -> Iterator[Problem]:
+        for problem in problems:
+            yield problem
+            self.core  # noqa: B018 - raises when closed
 
     def metrics(self) -> dict[str, int | float]:
         """Return counters and gauges of the storage engine by name. Raises `ClosedError`."""

@@ -1,4 +1,4 @@
-"""The rules of the file system seam, against every implementation: the same table of tests for all three."""
+"""The rules of the file system seam, against every implementation: the same table of tests for all."""
 
 import gc
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from msglog.errors import DiskFullError, StoreLockedError
-from msglog.storage.filesystem import FileSystem, MemoryFileSystem, OSFileSystem
+from msglog.storage.filesystem import FileSystem, MemoryFileSystem, OSFileSystem, OverlayFileSystem
 from support.disk import Disk, Image
 from support.faults import Fault, FaultPlan
 from support.faulty_filesystem import FaultyFileSystem
@@ -16,7 +16,7 @@ from support.faulty_filesystem import FaultyFileSystem
 Place = tuple[FileSystem, str]
 
 
-@pytest.fixture(params=["os", "memory", "faulty"])
+@pytest.fixture(params=["os", "memory", "faulty", "overlay"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """A file system and a directory in it that does not exist yet."""
     match request.param:
@@ -24,6 +24,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
             yield OSFileSystem(), str(tmp_path / "deep" / "store")
         case "memory":
             yield MemoryFileSystem(), "/deep/store"
+        case "overlay":
+            yield OverlayFileSystem(OSFileSystem()), str(tmp_path / "deep" / "store")
         case "faulty":
             filesystem = FaultyFileSystem(Disk(Image(frozenset({"/"}))))
             yield filesystem, "/deep/store"

@@ -56,6 +56,12 @@ class FaultyFile:
             raise ValueError(f"cannot map {size} of the {self._inode.size()} bytes of {self.path}")
         return self._inode.map(size, self._filesystem, writable=self._writable)
 
+    def map_privately(self, size: int) -> bytearray:
+        """Return a copy."""
+        self._check()
+        self._filesystem.enter("map", self.path)
+        return bytearray(self._inode.read(0, size))
+
     def read(self, position: int, size: int) -> bytes:
         """Return up to `size` bytes from `position`."""
         self._check()
@@ -197,6 +203,13 @@ class FaultyFileSystem:
         self.enter("unlink", path)
         self.disk.unlink(path)
 
+    def remove_directory(self, path: str) -> None:
+        """Remove an empty directory. Not an operation: a crash never brings one back."""
+        self.check_alive()
+        if self.list(path):
+            raise OSError(39, "directory not empty", path)
+        self.disk.directories.discard(path)
+
     def sync_directory(self, path: str) -> None:
         """Record that the names of a directory are on the disk."""
         if path not in self.disk.directories:
@@ -221,6 +234,13 @@ class FaultyFileSystem:
             raise StoreLockedError(f"{directory} is locked", path=directory, owner_pid=os.getpid())
         owners[path] = self
         return FaultyLock(owners, path, self)
+
+    def lock_out_writers(self, path: str) -> FaultyLock:
+        """Refuse while there is a writer; nothing is held."""
+        if path in self.disk.lock_owners:
+            directory = os.path.dirname(path)
+            raise StoreLockedError(f"{directory} is locked", path=directory, owner_pid=os.getpid())
+        return FaultyLock({}, path, self)
 
     def is_locked(self, path: str) -> bool:
         """Return whether the lock is held."""

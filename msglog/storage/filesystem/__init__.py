@@ -1,7 +1,8 @@
 """The seam to files: everything the storage engine asks of an operating system, and nothing more.
 
-`OSFileSystem` is the real one, `MemoryFileSystem` keeps everything in memory for `":memory:"`. Tests put a third
-behind the same seam that loses, tears and reorders writes. All names are absolute or relative path strings.
+`OSFileSystem` is the real one, `MemoryFileSystem` keeps everything in memory for `":memory:"`,
+`OverlayFileSystem` keeps changes of another one's files in memory. Tests put one more behind the same seam that loses,
+tears and reorders writes. All names are absolute or relative path strings.
 
 Rules every implementation keeps:
 - Space is allocated before it is mapped; a file only grows, and a failed growth leaves it as it was.
@@ -15,7 +16,8 @@ Rules every implementation keeps:
 """
 
 from msglog.storage.filesystem.memory import MemoryFileSystem
+from msglog.storage.filesystem.overlay import OverlayFileSystem
 from msglog.storage.filesystem.posix import OSFileSystem
 from msglog.storage.filesystem.seam import File, FileSystem, Map, ProcessLock
 
-__all__ = ["File", "FileSystem", "Map", "MemoryFileSystem", "OSFileSystem", "ProcessLock"]
+__all__ = ["File", "FileSystem", "Map", "MemoryFileSystem", "OSFileSystem", "OverlayFileSystem", "ProcessLock"]

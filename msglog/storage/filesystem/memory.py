@@ -28,6 +28,10 @@ class MemoryFile:
         self.allocate(size)
         return self._data
 
+    def map_privately(self, size: int) -> Map:
+        """Return a copy."""
+        return self._data[:size]
+
     def read(self, position: int, size: int) -> bytes:
         """Return up to `size` bytes from `position`."""
         return bytes(memoryview(self._data)[position : position + size])
@@ -94,6 +98,9 @@ class MemoryFileSystem:
         """Forget a name; maps of the file stay readable."""
         self._files.pop(path, None)
 
+    def remove_directory(self, path: str) -> None:
+        """Do nothing, as for making one."""
+
     def sync_directory(self, path: str) -> None:
         """Do nothing."""
 
@@ -104,6 +111,10 @@ class MemoryFileSystem:
     def lock(self, path: str) -> MemoryLock:
         """Return a lock at once: the tree is private."""
         self.open(path, create=True)
+        return MemoryLock()
+
+    def lock_out_writers(self, path: str) -> MemoryLock:  # noqa: ARG002 the seam's
+        """Return a lock at once: the tree is private."""
         return MemoryLock()
 
     def is_locked(self, path: str) -> bool:  # noqa: ARG002 the seam's

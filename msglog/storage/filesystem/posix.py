@@ -71,7 +71,13 @@ class OSFile:
 
     def map(self, size: int) -> Map:
         """Return a shared map of the first `size` bytes."""
-        access = mmap.ACCESS_WRITE if self._writable else mmap.ACCESS_READ
+        return self._map(size, mmap.ACCESS_WRITE if self._writable else mmap.ACCESS_READ)
+
+    def map_privately(self, size: int) -> Map:
+        """Return a copy-on-write map of the first `size` bytes: memory is taken for the pages that are changed."""
+        return self._map(size, mmap.ACCESS_COPY)
+
+    def _map(self, size: int, access: int) -> Map:
         if sys.version_info >= (3, 13):
             return mmap.mmap(self._descriptor, size, access=access, trackfd=False)
         return mmap.mmap(self._descriptor, size, access=access)
@@ -148,16 +154,35 @@ class OSLock:
             os.close(descriptor)
 
 
-def _flock(descriptor: int) -> bool:
+def _locked(path: str, owner: bytes) -> StoreLockedError:
+    pid = int(owner) if owner.isdigit() else None
+    directory = os.path.dirname(path)
+    return StoreLockedError(
+        f"the store {directory} is open for writing in process {'?' if pid is None else pid}; "
+        "open it with readonly=True, or close it there",
+        path=directory,
+        owner_pid=pid,
+    )
+
+
+def _flock(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
     """Try to lock for some milliseconds; return whether it worked."""
     for _ in range(_LOCK_TRIES):
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             time.sleep(_LOCK_PAUSE_SECONDS)
         else:
             return True
     return False
+
+
+class OSSharedLock(OSLock):
+    """A shared `flock`, which keeps writers away; the file stays as it is. A descriptor of -1 holds nothing."""
+
+    def release(self) -> None:
+        """Unlock by closing."""
+        self.abandon()
 
 
 class OSFileSystem:
@@ -215,6 +240,11 @@ class OSFileSystem:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
 
+    def remove_directory(self, path: str) -> None:
+        """Remove an empty directory."""
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(path)
+
     def sync_directory(self, path: str) -> None:
         """Sync the names in a directory."""
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -246,14 +276,23 @@ class OSFileSystem:
             os.close(descriptor)  # with it goes a lock that was taken
             raise
         os.close(descriptor)
-        pid = int(owner) if owner.isdigit() else None
-        directory = os.path.dirname(path)
-        raise StoreLockedError(
-            f"the store {directory} is open for writing in process {'?' if pid is None else pid}; "
-            "open it with readonly=True, or close it there",
-            path=directory,
-            owner_pid=pid,
-        )
+        raise _locked(path, owner)
+
+    def lock_out_writers(self, path: str) -> OSSharedLock:
+        """Take the `flock` of this file as one of any number of readers."""
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return OSSharedLock(path, -1)
+        try:
+            if _flock(descriptor, fcntl.LOCK_SH):
+                return OSSharedLock(path, descriptor)
+            owner = os.pread(descriptor, 32, 0).strip()
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        raise _locked(path, owner)
 
     def is_locked(self, path: str) -> bool:
         """Return whether a process holds the lock, by trying a shared one for a moment."""

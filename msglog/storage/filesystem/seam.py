@@ -20,6 +20,9 @@ class File(Protocol):
     def map(self, size: int) -> Map:
         """Return a shared map of the first `size` bytes, writable if the file is."""
 
+    def map_privately(self, size: int) -> Map:
+        """Return a map of the first `size` bytes that takes changes and keeps them from the file."""
+
     def read(self, position: int, size: int) -> bytes:
         """Return up to `size` bytes from `position`; fewer only at the end of the file."""
 
@@ -67,6 +70,9 @@ class FileSystem(Protocol):
     def unlink(self, path: str) -> None:
         """Remove a name; one that is missing is fine."""
 
+    def remove_directory(self, path: str) -> None:
+        """Remove an empty directory; one that is missing is fine."""
+
     def sync_directory(self, path: str) -> None:
         """Return once the names in the directory are on the disk."""
 
@@ -75,6 +81,12 @@ class FileSystem(Protocol):
 
     def lock(self, path: str) -> ProcessLock:
         """Lock a store for this process. Raises `StoreLockedError` with the owner's pid."""
+
+    def lock_out_writers(self, path: str) -> ProcessLock:
+        """Keep writers away without writing anything. Raises `StoreLockedError` when there is one.
+
+        Where the file is missing nobody has ever written, and nothing is locked.
+        """
 
     def is_locked(self, path: str) -> bool:
         """Return whether some process holds the lock."""
