@@ -83,6 +83,10 @@ class Checkpointer:
             self._unlink(notes.garbage)
 
     def _unlink(self, garbage: list[str]) -> None:
+        with self._engine.lock:
+            if self._engine.table.holders:
+                self._engine.table.garbage += garbage
+                return
         for place, path in enumerate(garbage):
             try:
                 self._engine.filesystem.unlink(path)

@@ -521,6 +521,21 @@ class Engine:
         if self._journal is not None:
             self._journal.release(checkpoint.commit)
 
+    def hold_files(self, holder: object) -> None:
+        """Have no file unlinked that is in use now, until `release_files`. A crash forgets it."""
+        with self.lock:
+            self.check_open()
+            self.table.holders.add(holder)
+
+    def release_files(self, holder: object) -> None:
+        """End what `hold_files` began; nothing happens when it did not."""
+        with self.lock:
+            self.table.holders.discard(holder)
+            if not (self.filesystem.durable or self.table.holders):
+                for path in self.table.garbage:
+                    self.filesystem.unlink(path)
+                self.table.garbage.clear()
+
     @property
     def checkpoints(self) -> Lock:
         """What is held while a checkpoint is made, and files are removed after it. Before the store lock."""

@@ -28,6 +28,8 @@ class StreamTable:
         self.next_stream_id = 1
         # Files that go once a durable checkpoint no longer lists them.
         self.garbage: list[str] = []
+        # Who still reads files that may be dropped meanwhile: while there is anybody no file goes.
+        self.holders: set[object] = set()
         self._found_parts: dict[int, tuple[Segment, ...]] = {}
         self._known_streams: dict[int, Stream] = {}
 
@@ -82,7 +84,7 @@ class StreamTable:
         for segment in segments:
             segment.dropped = True
             self._cache.forget(segment)
-            if self._filesystem.durable:
+            if self._filesystem.durable or self.holders:
                 self.garbage += (segment.path, segment.path + INDEX_SUFFIX)
             else:
                 self._filesystem.unlink(segment.path)

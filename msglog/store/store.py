@@ -16,11 +16,12 @@ from weakref import WeakSet
 from msglog.clock import Clock
 from msglog.errors import ClosedError
 from msglog.store import core as cores
+from msglog.store.backing_up import backup
 from msglog.store.core import StoreCore
 from msglog.store.options import check_clock, check_options, check_path, noting_given
 from msglog.store.registration import Face, call, make_face
 from msglog.store.verifying import Progress, verify_core
-from msglog.types import Problem, RecoveryReport
+from msglog.types import BackupReport, Problem, RecoveryReport
 
 if TYPE_CHECKING:  # only names for type checkers: at run time the log registers itself
     from msglog.broker.broker import Broker
@@ -198,6 +199,25 @@ class Store:
         for problem in problems:
             yield problem
             self.core  # noqa: B018 - raises when closed
+
+    def backup(self, directory: str | os.PathLike[str], *, progress: Progress | None = None) -> BackupReport:
+        """Copy the store into a new or empty directory while it is in use, and return what the copy holds.
+
+        Arguments:
+            directory: where the copy is made, with mode 0700 if it is missing; not inside of this store.
+            progress: called with the bytes that were copied and those that there are, now and then.
+
+        The copy is the store at one commit: everything committed before the call, whole transactions, perhaps more. It
+        opens as a store that was closed; when this returns it is on the disk. Works in every mode, on a readonly store,
+        and for one in memory, whose copy is on disk. Writers go on meanwhile; what they drop takes up its space until
+        the end. Every frame is checked.
+
+        Raises `InvalidOptionError`, `InvalidTypeError`, `StoreLockedError` when somebody else makes a store there,
+        `CorruptionError` when something of this store is damaged (`msglog.salvage` copies the rest), `DiskFullError`,
+        `StoreFailedError` (outcome "not_applied"), `ClosedError`. After an error or an interrupt nothing of the copy is
+        left; a killed process may leave a directory that does not open. This store is not changed by any of it.
+        """
+        return backup(self.core, directory, progress)
 
     def metrics(self) -> dict[str, int | float]:
         """Return counters and gauges of the storage engine by name. Raises `ClosedError`."""

@@ -11,12 +11,11 @@ import contextlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from msglog.checks import refused
-from msglog.clock import SystemClock
 from msglog.errors import CorruptionError, MsglogError, ReadOnlyError, UnsupportedFormatError
-from msglog.storage import Engine, Options
+from msglog.storage import Engine
 from msglog.storage.checking import (
     StreamsCheck,
     check_checkpoints,
@@ -28,21 +27,19 @@ from msglog.storage.checking import (
     newest_checkpoint,
     settle,
 )
-from msglog.storage.filesystem import FileSystem, OverlayFileSystem
+from msglog.storage.filesystem import FileSystem
 from msglog.storage.layout import CHECKPOINTS, JOURNALS, LOCK, SEGMENTS
 from msglog.storage.state import STATE_STREAM
 from msglog.store import core as cores
 from msglog.store.core import StoreCore
+from msglog.store.looking import LOOKS, PAUSE_SECONDS, open_overlay, open_reader
 from msglog.store.options import MEMORY, check_path
-from msglog.store.registration import Check, Claim, make_checks, model_factories
+from msglog.store.registration import Check, Claim, make_checks
 from msglog.types import Problem
 from msglog.waiting import Waiter
 
 Progress = Callable[[int, int], None]
 Ward = tuple[str, int]
-
-_LOOKS: Final = 8
-_PAUSE_SECONDS: Final = 0.02
 
 
 def verify(path: str | os.PathLike[str], *, progress: Progress | None = None) -> Iterator[Problem]:
@@ -126,10 +123,8 @@ def _check_alone(filesystem: FileSystem, directory: str, progress: Progress | No
     if checkpoint is not None and checkpoint.clean and not found:
         found += check_unlisted(filesystem, directory, checkpoint)
     yield from found
-    options = Options(sync="none")
     try:
-        overlay = OverlayFileSystem(filesystem)
-        engine = Engine.open(overlay, directory, options, model_factories(), SystemClock(), background=False)
+        engine = open_overlay(filesystem, directory)
     except Exception as error:  # noqa: BLE001 models may raise anything when the events they get make no sense
         problem = _problem_of(error, directory)
         if all(problem.path != known.path for known in found):
@@ -182,16 +177,15 @@ def _check_followed(filesystem: FileSystem, directory: str, progress: Progress |
     yield from _look_again(lambda: _safely(directory, lambda: _check_files(filesystem, directory)))
     engine: Engine | None = None
     failure: Exception | None = None
-    for _ in range(_LOOKS):
+    for _ in range(LOOKS):
         try:
-            options = Options(readonly=True)
-            engine = Engine.open(filesystem, directory, options, model_factories(), SystemClock())
+            engine = open_reader(filesystem, directory)
             break
         except ReadOnlyError:
             raise
         except Exception as error:  # noqa: BLE001 as above
             failure = error
-            Waiter().wait(_PAUSE_SECONDS)
+            Waiter().wait(PAUSE_SECONDS)
     if engine is None:
         if failure is not None:
             yield _problem_of(failure, directory)
@@ -205,10 +199,10 @@ def _check_followed(filesystem: FileSystem, directory: str, progress: Progress |
 def _look_again(look: Callable[[], list[Problem]]) -> list[Problem]:
     """Look until nothing is found, some times: what a writer has half done it has done a moment later."""
     found = look()
-    for _ in range(_LOOKS):
+    for _ in range(LOOKS):
         if not found:
             break
-        Waiter().wait(_PAUSE_SECONDS)
+        Waiter().wait(PAUSE_SECONDS)
         found = look()
     return found
 

@@ -76,6 +76,9 @@ class Crowd:
                 first.ack()
             elif first is not None:
                 first.nack()
+        if number % 30 == 0:  # or it would grow and grow
+            self._store.broker.purge_queue("work")
+            self._store.broker.purge_queue("urgent")
 
     def _compact(self, number: int) -> None:
         log = self._store.log
@@ -83,7 +86,12 @@ class Crowd:
             log.append("latest", b"latest-%d" % number + b"." * 200, key=b"%d" % (place % 3))
             log.append("small", b"small-%d" % place + b"." * 100)
         log.clean()
-        log.delete_records("small", 0, max(log.start_offset("small"), log.end_offset("small") - 9))
+        for topic in ("small", "packed"):
+            log.delete_records(topic, 0, max(log.start_offset(topic), log.end_offset(topic) - 9))
+        for place in range(2):
+            log.delete_records(
+                "plain", place, max(log.start_offset("plain", place), log.end_offset("plain", place) - 99)
+            )
 
     def _come_and_go(self, number: int) -> None:
         store = self._store
