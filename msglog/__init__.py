@@ -66,6 +66,7 @@ from msglog.errors import (
 )
 from msglog.log import Consumer, Log, Producer, ShareConsumer, ShareRecord, Subscription
 from msglog.retry import Retry
+from msglog.salvage import salvage
 from msglog.store import Store, verify
 from msglog.transactions import Transaction
 from msglog.types import (
@@ -166,6 +167,7 @@ __all__ = [
     "UnroutableError",
     "UnsupportedFormatError",
     "__version__",
+    "salvage",
     "verify",
 ]
 

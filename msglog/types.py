@@ -108,8 +108,9 @@ class CleanReport:
 class Problem:
     """Something that is not as it should be in a store.
 
-    `kind` is what is concerned: "frame", "segment", "index", "checkpoint", "snapshot", "journal", "published", "file",
-    "state", "stream", "cursor", "topic", "queue", "group", "producer" or "delay". `path` and `position` (a byte in that
+    `kind` is what is concerned: "frame", "segment", "index", "codec" (one that is not installed), "checkpoint",
+    "snapshot", "journal", "published", "file", "state", "stream", "cursor", "topic", "queue", "group", "producer" or
+    "delay". `path` and `position` (a byte in that
     file, 0 where it is not about one) say where. `topic` or `queue` and `partition` say whose it is, as far as that is
     known; `partition` of a queue with priorities is the priority. Offsets `first_offset` to before `next_offset` are
     affected, None where none are.

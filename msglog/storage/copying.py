@@ -8,7 +8,7 @@ up, everything that was made goes again. Imported by `msglog.store` and `msglog.
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from crc32c import crc32c
 
@@ -91,8 +91,8 @@ class NewStore:
         self._made.append(path)
         self._filesystem.make_directory(os.path.join(self.directory, SEGMENTS))
 
-    def copy_segment(self, source: FileSystem, view: SegmentView, report: Report) -> None:
-        """Copy a segment up to the noted position, sync it, and check the copy.
+    def copy_segment(self, source: FileSystem, view: SegmentView, report: Report) -> int:
+        """Copy a segment up to the noted position, sync it, check the copy, and return how many records it has.
 
         What was copied before is not copied again. Raises FileNotFoundError when the file is gone, `CorruptionError`
         when it is damaged, `DiskFullError`.
@@ -100,7 +100,7 @@ class NewStore:
         name = os.path.basename(view.path)
         start, _ = self.copied.get(view.header.file_id, (0, name))
         if start >= view.position:
-            return
+            return 0
         path = in_segments(self.directory, name)
         below = source.open(view.path, writable=False)
         try:
@@ -115,9 +115,10 @@ class NewStore:
         finally:
             below.close()
         self._copy_index(source, view, path)
-        self._check(view, path)
+        records = self._check(view, path)
         self.bytes += view.position - start
         self.copied[view.header.file_id] = (view.position, name)
+        return records
 
     def write_segment(self, name: str, pieces: list[bytes]) -> None:
         """Write a segment made anew, and sync it."""
@@ -140,11 +141,16 @@ class NewStore:
         """Remove copies that nothing refers to any more."""
         wanted = {view.header.file_id for view in views}
         for file_id in [file_id for file_id in self.copied if file_id not in wanted]:
-            size, name = self.copied.pop(file_id)
+            self.bytes -= self.copied[file_id][0]
+            self.forget_segment(file_id)
+
+    def forget_segment(self, file_id: int) -> None:
+        """Remove a copy, or what was made of it before it failed."""
+        _, name = self.copied.pop(file_id, (0, ""))
+        if name:
             path = in_segments(self.directory, name)
             self._filesystem.unlink(path)
             self._filesystem.unlink(path + INDEX_SUFFIX)
-            self.bytes -= size
 
     def finish(self, checkpoint: Checkpoint, snapshot: bytes) -> None:
         """Make it a store: sync the names, write the snapshot, then the checkpoint."""
@@ -208,9 +214,11 @@ class NewStore:
             finally:
                 target.close()
 
-    def _check(self, view: SegmentView, path: str) -> None:
-        copy = SegmentView(path, *(getattr(view, name) for name in SegmentView.__slots__[1:]))
-        for problem in SegmentCheck(self._filesystem, copy, {}, lambda _count: None).run():
+    def _check(self, view: SegmentView, path: str) -> int:
+        check = SegmentCheck(self._filesystem, replace(view, path=path), {}, lambda _count: None)
+        for problem in check.run():
+            if problem.kind == "codec":
+                continue
             if problem.kind == "index":
                 self._filesystem.unlink(path + INDEX_SUFFIX)
                 continue
@@ -221,6 +229,7 @@ class NewStore:
                 first_offset=problem.first_offset,
                 next_offset=problem.next_offset,
             )
+        return check.records
 
 
 def _copy(source: File, target: File, start: int, end: int, report: Report) -> None:

@@ -57,7 +57,7 @@ def verify(path: str | os.PathLike[str], *, progress: Progress | None = None) ->
     if directory == MEMORY:
         raise refused("path", path, "the directory of a store")
     filesystem = cores.filesystem()
-    if not _is_store(filesystem, directory):
+    if not is_store(filesystem, directory):
         raise refused("path", path, "a directory with a store")
     core = cores.find_open(directory)
     if core is not None and not core.engine.readonly:
@@ -95,7 +95,8 @@ def verify_directory(filesystem: FileSystem, directory: str, progress: Progress 
             return
 
 
-def _is_store(filesystem: FileSystem, directory: str) -> bool:
+def is_store(filesystem: FileSystem, directory: str) -> bool:
+    """Return whether there is anything of a store in a directory."""
     names = filesystem.list(directory)
     return any(name in names for name in (*CHECKPOINTS, *JOURNALS)) or bool(filesystem.list(f"{directory}/{SEGMENTS}"))
 

@@ -91,8 +91,10 @@ class SegmentCheck:
         self._first_ms: int | None = None
         self._max_ms = MIN_TIMESTAMP
         self._rewritten = False
-        self._codec_missing = False
+        self._codec_missing = ""
         self._bad_index = False
+        # How many were found in valid frames.
+        self.records = 0
 
     def run(self) -> Iterator[Problem]:
         """Yield what is wrong. Raises FileNotFoundError when the file is gone."""
@@ -114,6 +116,8 @@ class SegmentCheck:
                 )
         finally:
             file.close()
+        if self._codec_missing:
+            yield self._problem("codec", 0, f"contents were not checked: {self._codec_missing}")
         if self._bad_index:
             yield self._index_problem("an entry's checksum does not match")
         if view.complete and not self._damaged:
@@ -166,6 +170,7 @@ class SegmentCheck:
         place = scan.follow(
             Place(position, self._next_offset, self._value_total, self._commit, self._life, self._max_ms), stop
         )
+        self.records += place.offset - self._next_offset
         position, self._next_offset, self._value_total, self._commit, self._life, self._max_ms = place
         return position
 
@@ -186,6 +191,7 @@ class SegmentCheck:
 
     def _check_frame(self, found: Scanned) -> Iterator[Problem]:
         self._rewritten = found.life == 0
+        self.records += found.records
         for what in (*self._wrong_numbers(found), *self._wrong_contents(found)):
             yield self._problem(
                 "frame", found.position, what, first_offset=found.base_offset, next_offset=found.next_offset
@@ -236,9 +242,7 @@ class SegmentCheck:
             yield str(error)
         except UnsupportedFormatError as error:
             self._value_total = None
-            if not self._codec_missing:
-                self._codec_missing = True
-                yield f"its contents cannot be checked: {error}"
+            self._codec_missing = str(error)
         else:
             self._value_total += sum(len(value) for value in frame.values if value is not None)
             yield from self._wrong_columns(found, frame)
