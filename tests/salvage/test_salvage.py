@@ -263,7 +263,9 @@ def test_damage_to_a_store_that_was_killed(tmp_path, sync, record_property):
         everything.define(store)
         everything.fill(store)
         everything.consume(store)
-        judge = Judge(image_of(tmp_path / "s"))
+        with store.core.engine.checkpoints, store.core.engine.lock:
+            image = image_of(tmp_path / "s")
+        judge = Judge(image)
         chance = random.Random(13)
         for path, contents in judge.sound.files.items():
             meaning = [position for position, byte in enumerate(contents) if byte]
@@ -273,8 +275,10 @@ def test_damage_to_a_store_that_was_killed(tmp_path, sync, record_property):
                 report, found, target = judge.salvage(damaged(judge.sound, path, bytes(flipped)))
                 assert list(verify_directory(target, COPY, None)) == []
                 for place, expected in judge.expected.records.items():
+                    # Without the event that settled it a message waits again.
                     got = found.records.get(place, {})
-                    assert all(expected[offset] == record for offset, record in got.items())
+                    assert [offset for offset in got.keys() & expected.keys() if got[offset] != expected[offset]] == []
+                    assert place.queue or got.keys() <= expected.keys()
                 judge.counts["complete" if report.complete else "incomplete"] += 1
     judge.report(record_property)
 
@@ -284,9 +288,10 @@ def test_what_only_the_journal_holds(tmp_path):
     with msglog.Store(tmp_path / "s") as store:
         store.log.create_topic("t")
         store.core.engine.checkpoint()
-        for number in range(10):
-            store.log.append("t", b"value-%d" % number)
-        image = image_of(tmp_path / "s")
+        with store.core.engine.checkpoints:
+            for number in range(10):
+                store.log.append("t", b"value-%d" % number)
+            image = image_of(tmp_path / "s")
     files = {
         path: contents[:64].ljust(len(contents), b"\0") if "-t." in path else contents
         for path, contents in image.files.items()
