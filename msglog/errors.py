@@ -217,7 +217,13 @@ class RebalanceError(GroupError):
 
 
 class DecodeError(MsglogError, ValueError):
-    """A record's bytes could not be turned into the object its codec promises."""
+    """A record's bytes could not be turned into the object its codec promises, or a line of an import into a record.
+
+    Of an import, `line` is its number, from 1, and `imported` how many records were appended before.
+    """
+
+    line: int | None = None
+    imported: int | None = None
 
 
 # The broker

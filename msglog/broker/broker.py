@@ -4,11 +4,12 @@ Exported by `msglog`; imported by the layers above.
 """
 
 from msglog.broker.consuming import Consuming
+from msglog.broker.exporting import Exporting
 from msglog.broker.opening import Opening
 from msglog.broker.publishing import Publishing
 
 
-class Broker(Opening, Publishing, Consuming):
+class Broker(Opening, Publishing, Consuming, Exporting):
     """Exchanges, queues and acknowledgements, in the shape of RabbitMQ's, in one directory or in memory.
 
     Arguments:

@@ -273,6 +273,16 @@ class Lane:
             len(value or b"") for at, value in zip(frame.offsets, frame.values, strict=True) if at < offset
         )
 
+    def waiting_ranges(self) -> list[tuple[int, int]]:
+        """Return the offsets of what waits to be delivered, as ranges in the order of delivery."""
+        end = self.stream.end
+        cursor = self.cursor
+        if self.return_order is None:
+            returned = [(first, min(stop, end)) for first, stop in cursor.returned]
+        else:
+            returned = [(offset, offset + 1) for offset in self._returned_in_order()]
+        return [*returned, (cursor.next, end)]
+
     def waiting(self) -> Iterator[Stored]:
         """Yield what waits to be delivered, in order, without taking it."""
         end = self.stream.end

@@ -5,12 +5,12 @@ Exported by `msglog`; imported by the layers above.
 
 from msglog.log.appending import Appending
 from msglog.log.cleaning import Cleaning
+from msglog.log.exporting import Exporting
 from msglog.log.grouping import Grouping
 from msglog.log.producer import Producer
-from msglog.log.reading import Reading
 
 
-class Log(Appending, Reading, Cleaning, Grouping):
+class Log(Appending, Exporting, Cleaning, Grouping):
     """Topics of append-only partitions, in the shape of Kafka's, in one directory or in memory.
 
     Arguments:
