@@ -1,28 +1,10 @@
 """Many threads on one log, and what a refusal waits for."""
 
-import threading
-
 import pytest
 
 from msglog import FencedError, Log, OffsetConflictError
 from msglog.storage import Engine
-
-
-def in_threads(count, work):
-    failures = []
-
-    def run(number):
-        try:
-            work(number)
-        except BaseException as error:  # noqa: BLE001 shown below
-            failures.append(error)
-
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+from support.threads import in_threads
 
 
 @pytest.mark.parametrize("sync", ["commit", "none"])

@@ -16,6 +16,7 @@ from support.crash_images import crash_images, torn_kills
 from support.disk import Disk, Image
 from support.faulty_filesystem import FaultyFileSystem
 from support.keyed import check_decisions, check_keys, counting_reads, small_runs
+from support.operations import Create, Sync, SyncDirectory, Unlink
 from support.recovery import MODES
 from support.scale import scaled
 from support.session import small_limits
@@ -222,6 +223,27 @@ def test_such_a_run_cannot_come_back_once_commits_are_numbered_anew(sync):
         assert not after.build().files.keys() & set(runs), after
         tried += 1
     assert tried
+
+
+def test_what_takes_the_place_of_runs_is_durable_before_they_go():
+    log = open_log(FaultyFileSystem(), "none")
+    log.create_topic("t")
+    for number in range(40):
+        log.append("t", b"", key=KEYS[number % 6], expected_key_offset=number - 6 if number >= 6 else -1)
+    operations = log.store.core.engine.filesystem.disk.operations
+    made = [place for place, done in enumerate(operations) if isinstance(done, Create) and "/keys/" in done.path]
+    gone = [
+        place
+        for place, done in enumerate(operations)
+        if isinstance(done, Unlink) and "/keys/" in done.path and any(operations[m].path == done.path for m in made)
+    ]
+    assert len(gone) > 3
+    for place in gone:
+        last = max(m for m in made if m < place)
+        between = operations[last:place]
+        assert Sync(operations[last].inode) in between
+        assert SyncDirectory("/store/keys") in between
+    bury(log)
 
 
 def test_a_run_covers_what_is_visible_only():

@@ -152,6 +152,25 @@ def test_a_refusal_is_as_durable_as_what_it_saw(tmp_path, monkeypatch):
                 assert waits == [seen]
 
 
+@pytest.mark.parametrize("sync", ["commit", "none"])
+def test_what_went_the_short_way_meanwhile_is_read(tmp_path, sync):
+    """An append that was on its way when the first expectation came notes nothing; those behind it do."""
+    with Log(tmp_path / "s", sync=sync) as log:
+        log.create_topic("t")
+        topic, engine = log._model.topic("t"), log.store.core.engine
+        assert last_offset(log, "t", b"a") == -1
+        for number in range(3):
+            engine.append(topic.partitions[0], b"", 0, b"a")
+            log.append("t", b"", key=b"b%d" % number)
+            log.append_many("t", [b""] * 2, keys=[b"a", b"c"])
+        index = topic.indexes.find(topic.partitions[0])
+        assert (index.end, index._ahead) == (0, [(first, first + size) for n in range(3) for first, size in
+                                                 ((4 * n + 1, 1), (4 * n + 2, 2))])  # fmt: skip
+        check_decisions(log, "t", [b"d"])
+        check_keys(log, "t", [b"d"])
+        assert (index.end, index._ahead) == (12, [])
+
+
 def test_what_is_assigned_and_not_visible_yet_counts(tmp_path):
     """A commit that waits for its sync decides like any other."""
     with Log(tmp_path / "s") as log:
