@@ -6,7 +6,7 @@ packed. It is all or nothing, whatever the number of frames. Imported by `placin
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, TypeVar
@@ -209,6 +209,19 @@ def batch_of_many(
             batch.keys.append(part.key if part.keys is None else part.keys)
             batch.places.append(places)
     return batch
+
+
+def joined(topic: Topic, parts: Iterable[Batch]) -> Batch:
+    """Return the records of several batches, without expectations, as those of one."""
+    whole = Batch(topic, 0, [], [], [], timestamps=[])
+    for part in parts:
+        whole.pieces += part.pieces
+        whole.keys += part.keys
+        whole.places += [[whole.count + place for place in places] for places in part.places]
+        whole.count += part.count
+        both = whole.timestamps is not None and part.timestamps is not None
+        whole.timestamps = [*(whole.timestamps or ()), *(part.timestamps or ())] if both else None
+    return whole
 
 
 def choose_partition(topic: Topic, key: bytes | None, partition: int | None, size: int) -> int:

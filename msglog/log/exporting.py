@@ -91,13 +91,13 @@ class Exporting(Reading):
         by_partition: dict[int | None, list[tuple[int, _Line]]] = {}
         for number, line in lines:
             by_partition.setdefault(line.partition, []).append((number, line))
-        batch = batches.Batch(topic, len(lines), [])
+        parts: list[batches.Batch] = []
         now_ms = self._now_ms()
         for partition, chosen in by_partition.items():
             for number, line in chosen:
                 _check(topic, number, line, now_ms)
             records = [line for _, line in chosen]
-            batch.pieces += batches.batch_of_many(
+            part = batches.batch_of_many(
                 topic,
                 now_ms,
                 [line.value for line in records],
@@ -107,8 +107,10 @@ class Exporting(Reading):
                 partition=partition,
                 timestamps_ms=[line.timestamp_ms for line in records],
                 expected_offset=None,
-            ).pieces
-        placing.write(self._engine, batch)
+                expected_key_offset=None,
+            )
+            parts.append(part)
+        placing.write(self._engine, batches.joined(topic, parts))
 
 
 def _pack(record: Record) -> dict[str, Any]:
