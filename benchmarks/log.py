@@ -106,6 +106,39 @@ def memory_rows(folder: Path, _rounds: int) -> list[Row]:
     return rows
 
 
+def key_rows(folder: Path, rounds: int) -> list[Row]:
+    """Expecting a key's last record, and finding ten records of a key among a million."""
+    rates = best_rates(
+        {
+            "append with a key": partial(append_keyed, batches=20, expecting=False),
+            "append, expecting": partial(append_keyed, batches=20, expecting=True),
+            "durable append with a key": partial(append_keyed, batches=2, expecting=False, sync="commit"),
+            "durable append, expecting": partial(append_keyed, batches=2, expecting=True, sync="commit"),
+        },
+        folder,
+        rounds,
+    )
+    rows = [
+        ratio_row(rates, "append, expecting", "append with a key"),
+        ratio_row(rates, "durable append, expecting", "durable append with a key"),
+    ]
+    for killed in (False, True):
+        with tempfile.TemporaryDirectory(dir=folder) as store:
+            status = -SIGKILL if killed else 0
+            processes.run("write_keyed", store, int(killed), MILLION, status=status)
+            milliseconds = float(processes.run("read_key", store))
+        ended = "killed" if killed else "closed"
+        rows.append(
+            Row(
+                f"reopen when {ended}, read_key",
+                f"{milliseconds:.1f} ms",
+                goal=f"< {REOPEN_GOAL_MS} ms",
+                met=milliseconds < REOPEN_GOAL_MS,
+            )
+        )
+    return rows
+
+
 def append_many(path: Path, batches: int) -> float:
     """Append batches, one call each; return records per second."""
     with Log(path, sync="none") as log:
@@ -129,6 +162,19 @@ def append(path: Path, batches: int, sync: Sync = "none", threads: int = 1) -> f
         with ThreadPoolExecutor(threads) as pool, Stopwatch() as watch:
             for worker in [pool.submit(work) for _ in range(threads)]:
                 worker.result()
+    return batches * len(VALUES) / watch.seconds
+
+
+def append_keyed(path: Path, batches: int, *, expecting: bool, sync: Sync = "none") -> float:
+    """Append records of a thousand keys in turn, perhaps expecting each key's last one; return records per second."""
+    last = dict.fromkeys((b"key-%d" % number for number in range(len(VALUES))), -1)
+    with Log(path, sync=sync) as log:
+        log.create_topic("bench")
+        with Stopwatch() as watch:
+            for _ in range(batches):
+                for key, value in zip(last, VALUES, strict=True):
+                    expected = last[key] if expecting else None
+                    last[key] = log.append("bench", value, key=key, expected_key_offset=expected).offset
     return batches * len(VALUES) / watch.seconds
 
 
@@ -161,6 +207,7 @@ MEASURES = {
     "write": write_rows,
     "read": read_rows,
     "durable": durable_rows,
+    "keys": key_rows,
     "reopen": reopen_rows,
     "memory": memory_rows,
 }

@@ -2,6 +2,8 @@
 
     python -m benchmarks.processes write DIRECTORY SYNC BATCH RECORDS     append, then die of SIGKILL
     python -m benchmarks.processes open DIRECTORY SYNC                    print the milliseconds of Log(...)
+    python -m benchmarks.processes write_keyed DIRECTORY KILLED RECORDS   append, ten to a key; perhaps die of SIGKILL
+    python -m benchmarks.processes read_key DIRECTORY                     print the milliseconds to open and read a key
     python -m benchmarks.processes memory DIRECTORY SYNC BATCH RECORDS    print the growth of RssAnon in KiB
 
 BATCH is the number of records in an append; 1 is `append`, more is `append_many`.
@@ -68,6 +70,31 @@ def measure_open(directory: str, sync: Sync) -> float:
     return milliseconds
 
 
+def write_keyed(directory: str, killed: int, records: int) -> None:
+    """Append records of which every tenth of all has the same keys, with an index, and close the log or be killed."""
+    log = Log(directory, sync="none")
+    log.create_topic("bench")
+    log.append("bench", b"", key=b"key-0", expected_key_offset=-1)
+    value, keys = os.urandom(RECORD_BYTES), records // 10
+    for first in range(0, records, 1000):
+        log.append_many("bench", [value] * 1000, keys=[b"key-%d" % (n % keys) for n in range(first, first + 1000)])
+    if killed:
+        os.kill(os.getpid(), SIGKILL)
+    log.close()
+
+
+def measure_read_key(directory: str) -> float:
+    """Return the milliseconds from opening to the last record of a key, imports left out."""
+    started = perf_counter()
+    log = Log(directory, sync="none")
+    count = len(list(log.read_key("bench", b"key-77")))
+    milliseconds = (perf_counter() - started) * 1000
+    if count != 10:
+        raise SystemExit(f"{count} records have the key, not 10")
+    log.close()
+    return milliseconds
+
+
 def measure_memory(directory: str, sync: Sync, batch: int, records: int) -> int:
     """Return by how many KiB the process's own memory grows; pages of mapped files do not count."""
     with Log(directory, sync=sync) as log:
@@ -85,13 +112,18 @@ def rss_anon_kib() -> int:
 
 
 def main() -> None:
-    command, directory, mode, *numbers = sys.argv[1:]
+    command, directory, *rest = sys.argv[1:]
+    mode, numbers = (rest[0], rest[1:]) if rest else ("", [])
     sync = cast(Sync, mode)  # Log refuses what it does not know
     match command:
         case "write":
             write(directory, sync, *map(int, numbers))
         case "open":
             print(measure_open(directory, sync))
+        case "write_keyed":
+            write_keyed(directory, *map(int, (mode, *numbers)))
+        case "read_key":
+            print(measure_read_key(directory))
         case "memory":
             print(measure_memory(directory, sync, *map(int, numbers)))
 
