@@ -6,7 +6,9 @@ from collections.abc import Callable
 import msglog
 from msglog.clock import ManualClock
 from support.broker_session import open_store
+from support.disk import Image
 from support.faulty_filesystem import FaultyFileSystem
+from support.keyed import check_keys, fill, small_runs
 from support.session import small_limits
 
 Calls = list[tuple[str, Callable[[], object]]]
@@ -94,7 +96,37 @@ def calls_of_the_broker_wait() -> None:
         )
 
 
+def _store_with_runs(keys: int) -> Image:
+    filesystem = FaultyFileSystem()
+    log = msglog.Log(open_store(filesystem, ManualClock(1_000_000)))
+    log.create_topic("t")
+    fill(log, "t", 60, keys=keys)
+    check_keys(log, "t")
+    log.store.close()
+    return filesystem.disk.image()
+
+
+def runs_by_key() -> None:
+    """Whatever becomes of the files of an index by key, what is read by key is true."""
+    with small_limits(), small_runs():
+        mine, other = _store_with_runs(5), _store_with_runs(3)
+        runs = {path: data for path, data in mine.files.items() if "/keys/" in path}
+        if not runs:
+            raise AssertionError("there is no run")
+        trees = [{path: other.files.get(path, data) for path, data in runs.items()}]
+        for path, data in runs.items():
+            trees += [
+                {path: data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]} for place in range(0, len(data), 3)
+            ]
+        for changed in trees:
+            filesystem = FaultyFileSystem(Image(mine.directories, {**mine.files, **changed}))
+            log = msglog.Log(open_store(filesystem, ManualClock(1_000_000)))
+            check_keys(log, "t", [b"none"])
+            log.store.close()
+
+
 KILLERS: dict[str, Callable[[], None]] = {
     "calls of the log wait": calls_of_the_log_wait,
+    "runs by key": runs_by_key,
     "calls of the broker wait": calls_of_the_broker_wait,
 }

@@ -207,4 +207,18 @@ CHECKSUMS: tuple[Mutation, ...] = (
         "saved indexes are believed",
         "the checksum of an index entry leaves out the time",
     ),
+    swap(
+        "log/keys/run.py",
+        " or crc32c(data, self._crc_seed) != self._crcs[block]:",
+        ":",
+        "runs by key",
+        "checksums of blocks of a run are not looked at",
+    ),
+    swap(
+        "log/keys/run.py",
+        " or crc32c(trailer[4:], crc32c(columns)) != checksum:",
+        ":",
+        "runs by key",
+        "the checksum of a run is not looked at",
+    ),
 )

@@ -10,6 +10,7 @@ from typing import Any
 
 from msglog.errors import MsglogError, StoreFailedError
 from msglog.storage import Options
+from msglog.storage.layout import KEYS, in_keys, run_name
 from support.crash_images import crash_images
 from support.disk import Disk, Image
 from support.faults import Fault, FaultPlan
@@ -17,7 +18,7 @@ from support.faulty_filesystem import FaultyFileSystem
 from support.history import History, read_state
 from support.operations import Operation, Store, Sync, SyncDirectory
 from support.recovery import CrashCheck, recover
-from support.session import Script, open_engine, small_limits
+from support.session import DIRECTORY, Script, open_engine, small_limits
 from support.workloads import (
     Workload,
     appends,
@@ -400,6 +401,32 @@ def large_entries(script: Script) -> None:
     script.append("a", 20)
 
 
+def runs_of_a_lost_past() -> None:
+    """A run of an index by key that saw more commits than are left is gone for good before the next commit."""
+    with small_limits():
+        script = Script("interval")
+        script.open()
+        script.commit(("create", "a"))
+        script.append("a")
+        commit = script.engine.commit_number
+        stream = script.stream("a").id
+        script.close()
+        tree = script.filesystem.disk.image()
+        lost = in_keys(DIRECTORY, run_name(stream, 0, 9, commit + 1))
+        kept = in_keys(DIRECTORY, run_name(stream, 0, 1, commit))
+        tree = Image(tree.directories | {f"{DIRECTORY}/{KEYS}"}, {**tree.files, lost: b"", kept: b""})
+        engine = open_engine(FaultyFileSystem(tree), Options(sync="interval"))
+        disk = engine.filesystem.disk
+        opened = len(disk.operations)
+        engine.append(engine.streams[stream], b"new", 0)
+        for image in crash_images(disk.start, disk.operations, seed=1, first=opened, each=2, chances=2):
+            files = image.build().files
+            if lost in files:
+                raise AssertionError(f"the run is there again: {image}")
+            if kept not in files:
+                raise AssertionError(f"a true run is gone: {image}")
+
+
 def snapshots(script: Script) -> None:
     """Enough events for two snapshots of the state."""
     script.open()
@@ -453,6 +480,7 @@ def _all() -> Iterator[tuple[str, Callable[[], None]]]:
     for check in (
         failed_sync_without_a_mark,
         failed_sync_and_another_end,
+        runs_of_a_lost_past,
         quarantined_copies,
         kept_strangers,
         frames_follow_their_entries,

@@ -196,6 +196,20 @@ ORDER: tuple[Mutation, ...] = (
         "what may have been a checkpoint is deleted",
     ),
     swap(
+        "storage/recovery.py",
+        "        sort_out_runs(engine, commit)\n",
+        "",
+        "runs of a lost past",
+        "untrue runs of an index by key are left",
+    ),
+    swap(
+        "log/keys/index.py",
+        "if seeds in ([], [run.anchor.seed]):",
+        "if True:",
+        "runs by key",
+        "runs of another store are believed",
+    ),
+    swap(
         "storage/stream_table.py",
         "            if self._filesystem.durable:\n",
         "            if False:\n",

@@ -108,6 +108,12 @@ SYNCS: tuple[Mutation, ...] = (
         "the name of a rewritten segment is not synced",
     ),
     cut(
+        "storage/remains.py",
+        "filesystem.sync_directory(engine.path(KEYS))",
+        "runs of a lost past",
+        "the removal of untrue runs of an index by key is not synced",
+    ),
+    cut(
         "storage/cache.py",
         "segment.file.sync()",
         "power cuts, many_streams, interval",

@@ -10,7 +10,7 @@ WAITS: tuple[Mutation, ...] = (
     cut("log/producer.py", "self._engine.wait(number)\n        if self", _LOG, "taking a name does not wait"),
     cut("log/consumer.py", "self._engine.wait(number)", _LOG, "a commit of offsets does not wait"),
     cut("log/admin.py", "self._engine.wait(number)\n        if exists", _LOG, "creating a topic does not wait"),
-    cut("log/admin.py", "self._engine.wait(number)\n\n    def topics", _LOG, "deleting a topic does not wait"),
+    cut("log/admin.py", "self._engine.wait(number)\n        self._model", _LOG, "deleting a topic does not wait"),
     cut("log/admin.py", "self._engine.wait(number)\n\n    def alter", _LOG, "adding partitions does not wait"),
     cut(
         "log/admin.py",
