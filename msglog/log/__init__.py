@@ -8,6 +8,7 @@ from msglog.log.background import BackgroundCleaning
 from msglog.log.checking import LogCheck
 from msglog.log.consumer import Consumer
 from msglog.log.groups import GroupsModel
+from msglog.log.keys.checking import KeysCheck
 from msglog.log.keys.service import KeyIndexing
 from msglog.log.log import Log
 from msglog.log.model import LogModel
@@ -25,6 +26,7 @@ register_model(LogModel)
 register_model(GroupsModel)
 register_model(ShareModel)
 register_check(LogCheck)
+register_check(KeysCheck)
 register_check(ShareCheck)
 register_face("log", Log)
 register_service(BackgroundCleaning.name, BackgroundCleaning)

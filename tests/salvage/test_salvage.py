@@ -23,6 +23,7 @@ from support.faulty_filesystem import FaultyFileSystem
 from support.recovery import MODES
 from support.scale import scaled
 from support.session import small_limits
+from support.synced import check_synced
 from support.telling import tell
 
 COPY = "/copy"
@@ -112,11 +113,12 @@ class Judge:
         self.counts = Counter()
 
     def salvage(self, image):
-        target = FaultyFileSystem(Disk(recording=False))
+        target = FaultyFileSystem()
         source = disk(image)
         before = {path: inode.contents() for path, inode in source.disk.names.items()}
         report = salvage_to(source, DIRECTORY, target, COPY, was_there=False)
         assert {path: inode.contents() for path, inode in source.disk.names.items()} == before
+        check_synced(target.disk, COPY, "checkpoint")
         found = read(target, COPY)
         assert found.engine.recovery.clean
         return report, found, target

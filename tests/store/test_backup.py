@@ -24,6 +24,7 @@ from support.faulty_filesystem import FaultyFileSystem
 from support.recovery import MODES
 from support.scale import scaled
 from support.session import small_limits
+from support.synced import check_synced
 from support.telling import tell
 
 ROUNDS = 8
@@ -308,4 +309,13 @@ def test_a_full_disk_leaves_nothing(image):
         assert not any(name.startswith("/copy") for name in target.disk.names)
         target.disk.budget = None
         backup_to(engine, target, "/copy", None, was_there=False)
+        engine.close()
+
+
+def test_all_of_a_copy_is_synced_before_its_checkpoint(image):
+    with small_limits():
+        engine = open_on(disk(image))
+        target = FaultyFileSystem()
+        backup_to(engine, target, "/copy", None, was_there=False)
+        check_synced(target.disk, "/copy", "checkpoint")
         engine.close()

@@ -279,3 +279,22 @@ def test_what_is_wrong_in_memory_is_found(store, damage):
         assert all(isinstance(problem, msglog.Problem) and "\n" not in str(problem) for problem in problems)
     finally:
         store.core.engine.stop_writing("a test broke it", OSError())  # so that closing writes none of this down
+
+
+def test_the_index_by_key_is_checked(tmp_path):
+    with msglog.Store(tmp_path / "s", sync="none") as store:
+        store.log.create_topic("t")
+        for number in range(20_000):
+            store.log.append("t", b"v", key=b"%d" % (number % 7))
+        assert len(list(store.log.read_key("t", b"3"))) > 1000
+        assert list(store.verify()) == []
+    runs = sorted((tmp_path / "s" / "keys").iterdir())
+    assert runs
+    assert list(msglog.verify(tmp_path / "s")) == []
+    contents = bytearray(runs[0].read_bytes())
+    contents[30] ^= 1
+    runs[0].write_bytes(contents)
+    (problem,) = msglog.verify(tmp_path / "s")
+    assert (problem.kind, problem.path) == ("index", str(runs[0]))
+    (tmp_path / "s" / "keys" / "notes").write_bytes(b"?")
+    assert {problem.kind for problem in msglog.verify(tmp_path / "s")} == {"index", "file"}

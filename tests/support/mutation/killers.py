@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from importlib import import_module
 
-MODULES = ("crash_killers", "damage_killers", "forged_killers", "system_killers", "api_killers")
+MODULES = ("crash_killers", "damage_killers", "forged_killers", "system_killers", "api_killers", "tools_killers")
 STORAGE_ONLY = MODULES[:4]
 """What checks the storage engine imports nothing above it."""
 

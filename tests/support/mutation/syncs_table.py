@@ -138,7 +138,7 @@ SYSTEM: tuple[Mutation, ...] = (
     ),
     cut(
         "storage/filesystem/posix.py",
-        "os.rmdir(path)",
+        "os.rmdir(path)  # the next try must not take an unsynced name for a durable one",
         "a directory whose name cannot be synced",
         "a directory whose name was not synced stays",
     ),
@@ -171,7 +171,7 @@ SYSTEM: tuple[Mutation, ...] = (
     ),
     cut(
         "storage/filesystem/posix.py",
-        "fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "fcntl.flock(descriptor, kind | fcntl.LOCK_NB)",
         _LOCKS,
         "a store is not locked",
     ),

@@ -9,9 +9,10 @@ from support.mutation.errors_table import ERRORS
 from support.mutation.mutant import Mutation
 from support.mutation.order_table import ORDER
 from support.mutation.syncs_table import SYNCS, SYSTEM
+from support.mutation.tools_table import TOOLS
 from support.mutation.waits_table import WAITS
 
-MUTATIONS: tuple[Mutation, ...] = (*SYNCS, *SYSTEM, *CHECKSUMS, *ERRORS, *ORDER, *WAITS)
+MUTATIONS: tuple[Mutation, ...] = (*SYNCS, *SYSTEM, *CHECKSUMS, *ERRORS, *ORDER, *WAITS, *TOOLS)
 
 _TO_SEE = "waits to see messages that were published without waiting, sooner than the next sync would show them"
 
