@@ -1,0 +1,87 @@
+"""What a durable transaction costs: one write of the journal and one sync, whatever is in it."""
+
+import pytest
+
+from msglog import OffsetConflictError, TopicPartition
+from msglog.testing import ManualClock
+from support.broker_session import open_store
+from support.faulty_filesystem import FaultyFileSystem
+from support.operations import Store, Sync
+
+
+@pytest.fixture
+def filesystem():
+    return FaultyFileSystem()
+
+
+@pytest.fixture
+def store(filesystem):
+    with open_store(filesystem, ManualClock(), sync="commit", segment_bytes=1 << 20) as store:
+        yield store
+
+
+def _journal_inodes(disk):
+    return {inode.number for path, inode in disk.names.items() if "journal" in path}
+
+
+def test_everything_in_one_entry_and_one_sync(store, filesystem):
+    log, broker = store.log, store.broker
+    log.create_topic("t", partitions=2)
+    log.append("t", b"0", partition=0)
+    for name in ("a", "b", "work", "dlq"):
+        broker.declare_queue(name)
+    broker.declare_exchange("e", "fanout")
+    broker.bind("a", "e")
+    broker.bind("b", "e")
+    broker.set_policy("dead", "^work$", {"dead-letter-exchange": "", "dead-letter-routing-key": "dlq"})
+    broker.publish("e", "", b"before")
+    broker.send("dlq", b"before", delay_ms=1000)
+    broker.publish_many("", [("work", b"1"), ("work", b"2"), ("work", b"3")])
+    with log.consumer("t", group="g") as consumer, log.share_consumer("t", group="s") as sharing:
+        consumer.poll(0)
+        (record,) = sharing.poll(0)
+        deliveries = [broker.get("work") for _ in range(3)]
+        with log.producer("p") as producer:
+            store.flush()
+            disk = filesystem.disk
+            disk.notice()
+            before, commits = len(disk.operations), store.core.engine.commit_number
+            with store.transaction(producer=producer) as tx:
+                tx.append("t", b"1", partition=0)
+                tx.append_many("t", [b"many", b"more"], partition=1)
+                tx.publish("e", "", b"published")
+                tx.send("a", b"5")
+                tx.send("dlq", b"6", delay_ms=1001)
+                tx.ack(deliveries[0])
+                tx.reject(deliveries[1])
+                tx.nack(deliveries[2])
+                tx.ack(record)
+                tx.commit_offsets(consumer)
+                tx.commit_offsets("other", {TopicPartition("t", 0): 1})
+            disk.notice()
+            done = disk.operations[before:]
+    assert store.core.engine.commit_number == commits + 1
+    journals = _journal_inodes(disk)
+    (sync,) = [place for place, operation in enumerate(done) if isinstance(operation, Sync)]
+    assert done[sync].inode in journals
+    entries = [operation for operation in done if isinstance(operation, Store) and operation.inode in journals]
+    assert len(entries) == 1
+    assert done.index(entries[0]) < sync
+    for value in (b"many", b"published"):
+        first = next(place for place, operation in enumerate(done) if value in getattr(operation, "data", b""))
+        assert done[first] is entries[0], "nothing reaches a segment before its entry is synced"
+
+
+def test_a_refusal_and_a_rollback_write_nothing(store, filesystem):
+    store.log.create_topic("t")
+    store.flush()
+    disk = filesystem.disk
+    disk.notice()
+    before = len(disk.operations)
+    with store.transaction() as tx:
+        tx.append("t", b"1")
+        tx.rollback()
+    with pytest.raises(OffsetConflictError), store.transaction() as tx:
+        tx.append("t", b"1", expected_offset=4)
+    disk.notice()
+    assert disk.operations[before:] == []
