@@ -1,5 +1,6 @@
 """A share group beside a plain model: members that come, go and stall, a clock that moves, stores that end."""
 
+import gc
 import shutil
 import tempfile
 import warnings
@@ -157,6 +158,7 @@ class ShareMachine(RuleBasedStateMachine):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ResourceWarning)
                 del member
+                gc.collect()  # the traceback of a call that was refused may hold a record of it, in a cycle
         else:
             member.close()
         kept = len(self.stale)
