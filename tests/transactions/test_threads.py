@@ -194,6 +194,7 @@ def test_consumers_that_close_while_transactions_settle_what_they_had(tmp_path, 
                     tx.ack(delivery)
                     if number % 2:
                         go.set()
+                        time.sleep(number % 4 / 10_000)  # which of the two is first is left to chance
                     tx.send("out", delivery.body)
                     go.set()
             except SettlementError:
