@@ -56,9 +56,9 @@ class Books:
         return "; ".join(f"{name} {others[name]} instead of {mine[name]}" for name in mine if mine[name] != others[name])
 
 
-def look(store: msglog.Store, clock: ManualClock) -> Books:
+def look(store: msglog.Store, clock: ManualClock, broker: msglog.Broker | None = None) -> Books:
     """Look at everything in an open store. It is good for nothing afterwards: all is in somebody's hand."""
-    log, broker = store.log, store.broker
+    log, broker = store.log, broker or store.broker
     topics = {
         (topic, partition): [record.value for record in log.read(topic, partition)]
         for topic in ("t", "u")
@@ -154,6 +154,11 @@ class World:
         return self.store.core.engine
 
     @property
+    def broker(self) -> msglog.Broker:
+        """Its broker."""
+        return self.store.broker
+
+    @property
     def is_open(self) -> bool:
         """Whether an opening has ended well."""
         return self._store is not None
@@ -178,6 +183,13 @@ class World:
             self.held.append(delivery)
         self.records += self._sharing.poll(0, max_records=4 - len(self.records)) if len(self.records) < 4 else []
         self.reading = False
+
+    def look_alive(self) -> Books:
+        """Have all hands give back what they had, and look at everything in the store that lives on."""
+        self._sharing.close()
+        self.broker.close()
+        with msglog.Broker(self.store) as other:
+            return look(self.store, self.clock, other)
 
     def end(self) -> None:
         """End the process."""
