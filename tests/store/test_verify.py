@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import msglog
+from msglog.cursors import OffsetRanges
 from msglog.store.verifying import verify_directory
 from support import everything
 from support.everything import DIRECTORY, damaged, disk, image_of, read_all
@@ -150,7 +151,7 @@ def _break_cursor_settled(store):
 
 
 def _break_cursor_done(store):
-    _lane(store).cursor.done.spans = ([900, 800], [901, 805], 6)
+    _lane(store).cursor.done = OffsetRanges([(900, 905)])
 
 
 def _break_cursor_unsettled(store):

@@ -211,7 +211,7 @@ ORDER: tuple[Mutation, ...] = (
     ),
     swap(
         "storage/stream_table.py",
-        "            if self._filesystem.durable:\n",
+        "            if self._filesystem.durable or self.holders:\n",
         "            if False:\n",
         "power cuts, trimmed, commit",
         "dropped segments are unlinked at once",
