@@ -36,6 +36,7 @@ from msglog.storage.options import JOURNAL_FIRST_BYTES, JOURNAL_LARGEST_BYTES, S
 from msglog.storage.published import PublishedPage
 from msglog.storage.recovery import Recovered, recover
 from msglog.storage.segment import FIRST_ALLOCATION, Segment, SegmentFacts
+from msglog.storage.several import Several
 from msglog.storage.small_commit import SmallCommit
 from msglog.storage.state import Model, StorageModel
 from msglog.storage.stream import NO_SEGMENT, Stream, new_segment
@@ -344,6 +345,8 @@ class Engine:
             self._refuse()
         if isinstance(obstacle, Plan):
             self.writer.redo(obstacle)
+        elif isinstance(obstacle, Several):
+            self.writer.redo_several(obstacle)
         elif isinstance(obstacle, SmallCommit):
             obstacle.redo(self)
         elif isinstance(self.writer, JournalWriter):

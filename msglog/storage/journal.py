@@ -53,6 +53,8 @@ VERSION = 1
 AREA_HEADER = struct.Struct("<IIHHIQQ")
 ENTRY_HEADER = struct.Struct("<IIIIQQIIII")
 PLACE = struct.Struct("<QQII")
+# The header of an entry without its checksum.
+_REST = struct.Struct("<IIIQQIIII")
 # An entry of one frame and no creates, without the checksum, up to the frame's header.
 _SINGLE = struct.Struct("<IIIQQIIIIQQII")
 # What such an entry has between its header and its body, for reading it back.
@@ -142,6 +144,30 @@ def pack_single(seed: int, life: int, commit: int, synced: int, file_id: int, po
         )
     )
     return _CRC.pack(crc32c(rest, seed)) + rest + bytes(-length % _ALIGNMENT)
+
+
+def pack_several(
+    seed: int, life: int, commit: int, synced: int, frames: Iterable[tuple[int, int, bytes, bytes]]
+) -> bytes:
+    """Return what `pack_entry` returns for frames (file id, position, frame, its body) without creates, in a third.
+
+    Copies are known as one body where they follow each other.
+    """
+    parts: list[bytes] = []
+    bodies: list[bytes] = []
+    count = 0
+    last: bytes | None = None
+    for file_id, position, frame, body in frames:
+        if body is not last:
+            bodies.append(body)
+            last = body
+        parts += (PLACE.pack(file_id, position, len(bodies) - 1, 0), frame[:HEADER_SIZE])
+        count += 1
+    parts += map(_CRC.pack, map(len, bodies))
+    tail = b"".join(parts + bodies)
+    length = ENTRY_HEADER_SIZE + len(tail)
+    rest = _REST.pack(ENTRY_MAGIC, length, life, commit, synced, count, len(bodies), 0, VERSION)
+    return b"".join((_CRC.pack(crc32c(tail, crc32c(rest, seed))), rest, tail, bytes(-length % _ALIGNMENT)))
 
 
 def unpack_entry(data: bytes, path: str, position: int) -> Entry:

@@ -13,6 +13,7 @@ from msglog.storage.commit import Commit, Placed, Plan
 from msglog.storage.frame import encode_body, encode_one, header_of
 from msglog.storage.options import MAX_COMMIT_BYTES
 from msglog.storage.segment import FILE_HEADER_SIZE, Segment
+from msglog.storage.several import ByHand, Several
 from msglog.storage.state import CURSORS, EVENT_COST, SETTLE, STATE_STREAM, pack_event
 from msglog.storage.stream import Stream
 
@@ -24,29 +25,60 @@ if TYPE_CHECKING:
 MAP_STORE_LIMIT = 8 << 10
 
 
-class Writer:
+class Writer(ByHand):
     """What both ways share: finding a place for every frame."""
 
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
 
     def write(self, commit: Commit) -> int:
-        """Plan and do a commit; return its number."""
+        """Do a commit, by hand if it is small; return its number."""
+        engine = self._engine
+        bodies = self.bodies_of(commit)
+        several = self.several(commit, bodies)
+        if several is None:
+            return self.write_planned(commit, bodies)
+        # From here on only forward.
+        engine.obstacle = several
+        self.redo_several(several)
+        engine.obstacle = engine.failure
+        engine.state_cost += EVENT_COST * len(commit.events)
+        self.wrote_several(several)
+        return several.number
+
+    def several(self, commit: Commit, bodies: list[tuple[Stream, frames.Body]]) -> Several | None:
+        """Give a commit's frames their places by hand; None where a plan is needed."""
+        raise NotImplementedError
+
+    def wrote_several(self, several: Several) -> None:
+        """A commit by hand is done: see what is due."""
+        raise NotImplementedError
+
+    def write_planned(self, commit: Commit, bodies: list[tuple[Stream, frames.Body]]) -> int:
+        """Plan and do a commit; return its number. `bodies`: see `bodies_of`."""
         raise NotImplementedError
 
     def redo(self, plan: Plan) -> None:
         """Finish an interrupted plan."""
         raise NotImplementedError
 
-    def plan(self, commit: Commit) -> Plan:
-        """Reserve a place for all of a commit. On an error nothing is left behind."""
+    def redo_several(self, several: Several) -> None:
+        """Finish an interrupted commit by hand."""
+        raise NotImplementedError
+
+    def bodies_of(self, commit: Commit) -> list[tuple[Stream, frames.Body]]:
+        """Return all batches of a commit, its events among them."""
+        if not commit.events:
+            return commit.bodies
         engine = self._engine
-        bodies = commit.bodies
-        if commit.events:
-            packed = [pack_event(section, event) for section, event in commit.events]
-            now_ms = engine.clock.now_ms()
-            events = encode_body(packed, now_ms) if len(packed) > 1 else encode_one(packed[0], now_ms)
-            bodies = [*bodies, (engine.streams[STATE_STREAM], events)]
+        packed = [pack_event(section, event) for section, event in commit.events]
+        now_ms = engine.clock.now_ms()
+        events = encode_body(packed, now_ms) if len(packed) > 1 else encode_one(packed[0], now_ms)
+        return [*commit.bodies, (engine.streams[STATE_STREAM], events)]
+
+    def plan(self, commit: Commit, bodies: list[tuple[Stream, frames.Body]]) -> Plan:
+        """Reserve a place for all batches of a commit. On an error nothing is left behind."""
+        engine = self._engine
         size = sum(body.size for _, body in bodies)
         if size > MAX_COMMIT_BYTES:
             raise TransactionTooLargeError(
@@ -74,7 +106,7 @@ class Writer:
         """
         with self._engine.lock:
             self._engine.begin()
-            return self.append_planned(records, timestamp_ms, section, event)
+            return self.write(self._commit_of(records, timestamp_ms, section, event))
 
     def append_copies(self, streams: Sequence[Stream], value: bytes, key: bytes, timestamp_ms: int) -> list[int]:
         """Append the same record to some streams in one commit, and return the offset that each gave it.
@@ -83,11 +115,10 @@ class Writer:
         """
         with self._engine.lock:
             self._engine.begin()
-            return self._copies_planned(streams, value, key, timestamp_ms)
-
-    def _copies_planned(self, streams: Sequence[Stream], value: bytes, key: bytes, timestamp_ms: int) -> list[int]:
-        offsets = [stream.next_offset for stream in streams]
-        self.append_planned([(stream, value, key) for stream in streams], timestamp_ms, "", None)
+            commit = Commit(self._engine)
+            body = encode_one(value, timestamp_ms, key)
+            offsets = [commit.append(stream, body) for stream in streams]
+            self.write(commit)
         return offsets
 
     def append_settle(self, cursor: "Settles", first: int, end: int, timestamp_ms: int) -> int:
@@ -101,12 +132,18 @@ class Writer:
         self, records: Sequence["Small"], timestamp_ms: int, section: str, event: list[Any] | None
     ) -> int:
         """Under the lock: do what `append_all` does by way of a plan."""
+        commit = self._commit_of(records, timestamp_ms, section, event)
+        return self.write_planned(commit, self.bodies_of(commit))
+
+    def _commit_of(
+        self, records: Sequence["Small"], timestamp_ms: int, section: str, event: list[Any] | None
+    ) -> Commit:
         commit = Commit(self._engine)
         for stream, value, key in records:
             commit.append(stream, encode_one(value, timestamp_ms, key))
         if event is not None:
             commit.record(section, event)
-        return self.write(commit)
+        return commit
 
     def abandon(self, plan: Plan) -> None:
         """Leave nothing of a plan behind that was not begun."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from crc32c import crc32c
 
+from msglog.storage.commit import Commit
 from msglog.storage.frame import (
     CRC,
     HEADER_SIZE,
@@ -21,9 +22,11 @@ from msglog.storage.frame import (
     PACKED_PLAIN,
     REST_OF_ONE,
     STAMPS,
+    Body,
 )
-from msglog.storage.planning import Writer
+from msglog.storage.planning import MAP_STORE_LIMIT, Writer
 from msglog.storage.segment import Segment
+from msglog.storage.several import Several
 from msglog.storage.state import (
     CURSORS,
     SETTLE,
@@ -94,6 +97,7 @@ class SmallCommit:
 class SmallCommits(Writer):
     """What `DirectWriter` does by hand beside `append`."""
 
+    _bytes: int
     _life: bytes
     _next_draft: int
     _state: Stream
@@ -178,7 +182,9 @@ class SmallCommits(Writer):
                 position = segment.position
                 end = position + frame_size
                 if end > segment.limit and not self.make_way(stream, segment, position, end):
-                    return self._copies_planned(streams, value, key, timestamp_ms)
+                    offsets = [stream.next_offset for stream in streams]
+                    self.append_planned([(stream, value, key) for stream in streams], timestamp_ms, "", None)
+                    return offsets
                 offset = stream.next_offset
                 total = stream.value_bytes
                 rest = _PACK_ONE(PACKED_KEYED, size, PACKED_ONE_RECORD, offset, stamps, number, life, total) + body
@@ -249,6 +255,43 @@ class SmallCommits(Writer):
             if held:
                 engine.release()
         raise AssertionError("turns never end")
+
+    def has_room(self, stream: Stream, segment: Segment, position: int, end: int) -> bool:
+        """Return whether a frame needs nothing but its bytes, and perhaps an entry in the index."""
+        if end - position > MAP_STORE_LIMIT:
+            return False
+        if end <= segment.limit:
+            return True
+        return position == segment.position and self.make_way(stream, segment, position, end)
+
+    def several(self, commit: Commit, bodies: list[tuple[Stream, Body]]) -> Several | None:
+        """Give a commit's frames their places by hand; None where a plan is needed."""
+        frames = self.place_by_hand(bodies)
+        return Several(self._engine.commit_number + 1, frames, commit.events) if frames else None
+
+    def wrote_several(self, several: Several) -> None:
+        """Count its bytes: so many more, and a checkpoint is due."""
+        self._bytes += several.size
+
+    def redo_several(self, several: Several) -> None:
+        """Do all steps of a commit by hand, again if need be."""
+        engine = self._engine
+        engine.commit_number = several.number
+        for stream, segment, position, end, _, end_offset, stamp, latest, total, frame, _ in several.frames:
+            mapped = segment.map
+            if segment.dropped:  # by an event of this commit, before an interruption
+                continue
+            if mapped is None:  # after an interruption a reader may have closed it
+                mapped = engine.cache.open(segment)
+            mapped[position:end] = frame
+            segment.note_frame(end_offset, end, stamp, latest)
+            segment.before_ms = segment.max_timestamp_ms
+            segment.stored_position = end
+            stream.next_offset = stream.end = end_offset
+            segment.value_total = stream.value_bytes = total
+        several.apply_events(engine)
+        engine.published = engine.page_slots[2] = several.number
+        several.wake()
 
     def pack_stamps(self, timestamp_ms: int) -> None:
         """Pack a record's timestamps for those that follow in the same millisecond."""

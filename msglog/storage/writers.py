@@ -26,14 +26,21 @@ from msglog.storage.frame import (
     PACKED_ONE_RECORD,
     PACKED_PLAIN,
     REST_OF_ONE,
-    STAMPS,
     encode_one,
 )
-from msglog.storage.journal import ENTRY_HEADER_SIZE, Area, Create, Journal, PlacedFrame, pack_entry, pack_single
+from msglog.storage.journal import (
+    ENTRY_HEADER_SIZE,
+    Area,
+    Create,
+    Journal,
+    PlacedFrame,
+    pack_entry,
+)
 from msglog.storage.options import CHECKPOINT_BYTES, CHECKPOINT_COMMITS, DRAFT_COMMITS
-from msglog.storage.planning import MAP_STORE_LIMIT, Writer
 from msglog.storage.segment import Segment
+from msglog.storage.several import Several
 from msglog.storage.small_commit import Small, SmallCommits
+from msglog.storage.small_entry import SmallEntries
 from msglog.storage.state import STATE_STREAM, unpack_event
 from msglog.storage.stream import Stream
 from msglog.waiting import Waiter
@@ -64,10 +71,10 @@ class DirectWriter(SmallCommits):
         self._next_draft = engine.commit_number + DRAFT_COMMITS
         self._bytes = 0
 
-    def write(self, commit: Commit) -> int:
+    def write_planned(self, commit: Commit, bodies: list[tuple[Stream, frames.Body]]) -> int:
         """Store, then publish."""
         engine = self._engine
-        plan = self.plan(commit)
+        plan = self.plan(commit, bodies)
         if not plan.frames:
             return engine.commit_number
         # From here on only forward.
@@ -191,21 +198,21 @@ class DirectWriter(SmallCommits):
             engine.write_draft()
 
 
-class JournalWriter(Writer):
+class JournalWriter(SmallEntries):
     """Through the journal."""
 
     def __init__(self, engine: "Engine", journal: Journal) -> None:
         super().__init__(engine)
         self._journal = journal
         self._life = LIFE_OF_ONE.pack(engine.life, 1)
-        self._pending: deque[Plan | Single] = deque()
+        self._pending: deque[Plan | Single | Several] = deque()
         self._leading = Lock()
         self._waiting: list[tuple[int, Waiter]] = []
 
-    def write(self, commit: Commit) -> int:
+    def write_planned(self, commit: Commit, bodies: list[tuple[Stream, frames.Body]]) -> int:
         """Write an entry; the frames follow after its sync."""
         engine = self._engine
-        plan = self.plan(commit)
+        plan = self.plan(commit, bodies)
         if not plan.frames:
             return engine.commit_number
         try:
@@ -229,7 +236,7 @@ class JournalWriter(Writer):
         """Write the entry and advance the assigned state, again if need be."""
         engine = self._engine
         self._journal.add(plan.entry, plan.entry_position, plan.number)
-        self._write_out()  # nobody may wait for it
+        self.write_out()  # nobody may wait for it
         self.install(plan)
         for placed in plan.frames:
             placed.assign()
@@ -294,7 +301,7 @@ class JournalWriter(Writer):
         with engine.lock:
             if engine.obstacle is not None:
                 engine.clear_obstacle()
-            single = self._single(stream, value, timestamp_ms, key)
+            single = self.single(stream, value, timestamp_ms, key)
             if single is None:
                 commit = Commit(engine)
                 offset = commit.append(stream, encode_one(value, timestamp_ms, key))
@@ -306,79 +313,13 @@ class JournalWriter(Writer):
                 self.redo_single(single)
                 engine.obstacle = engine.failure
                 if not waited_for:
-                    self._write_out()
+                    self.write_out()
                 self._request_checkpoint(number)
         return number, offset
 
-    def _single(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None) -> Single | None:
-        """Give one record its place; None where more than its frame is due: space, a segment, a look at the stream."""
-        engine = self._engine
-        segment, area = stream.active, self._journal.area
-        kind, body = (PACKED_PLAIN, value) if key is None else (PACKED_KEYED, _PACK_CRC(len(key)) + key + value)
-        size = len(body)
-        position = segment.position
-        end = position + HEADER_SIZE + size
-        if (
-            size > MAP_STORE_LIMIT
-            or end > segment.capacity
-            or end > stream.segment_bytes
-            or stream.segment_ms is not None
-            or segment.map is None
-            or not segment.announced
-            or area.position + size + ENTRY_OVERHEAD > area.size
-            or engine.streams.get(stream.id) is not stream
-        ):
-            return None
-        number, offset, total = engine.commit_number + 1, stream.next_offset, stream.value_bytes
-        stamps = STAMPS.pack(timestamp_ms, timestamp_ms)
-        rest = _PACK_ONE(kind, size, PACKED_ONE_RECORD, offset, stamps, number, self._life, total) + body
-        frame = _PACK_CRC(crc32c(rest, segment.crc_seed)) + rest
-        entry = pack_single(area.crc_seed, engine.life, number, engine.published, segment.file_id, position, frame)
-        return Single(
-            number,
-            stream,
-            segment,
-            position,
-            end,
-            offset,
-            timestamp_ms,
-            total + len(value),
-            frame,
-            entry,
-            area.position,
-        )
-
-    def redo_single(self, single: Single) -> None:
-        """Do what `redo` does, for a commit of one record.
-
-        Its entry is written by whoever syncs next, since there is always one who waits for that: a write here would let
-        go of the interpreter while the store lock is held, and all the others would crowd in and block.
-        """
-        engine, stream, segment = self._engine, single.stream, single.segment
-        self._journal.add(single.entry, single.entry_position, single.number)
-        segment.note_frame(single.offset + 1, single.end, single.timestamp_ms, single.timestamp_ms)
-        segment.value_total = stream.value_bytes = single.value_total
-        stream.next_offset = single.offset + 1
-        engine.commit_number = single.number
-        if not self._pending or self._pending[-1] is not single:
-            self._pending.append(single)
-
-    def _show_single(self, single: Single) -> None:
-        """Do what `store` and `publish` do, for a commit of one record."""
-        engine, stream, segment = self._engine, single.stream, single.segment
-        if not segment.dropped:
-            mapped = segment.map
-            if mapped is None:
-                mapped = engine.cache.open(segment)
-            if single.end > segment.zeroed_position:
-                segment.zero_ahead(single.end, durable=True)
-            mapped[single.position : single.end] = single.frame
-            segment.note_stored(single.offset, single.position, single.end, single.timestamp_ms)
-        stream.end = single.offset + 1
-        engine.published = engine.page_slots[2] = single.number
-        if stream.waiters:
-            for waiter in tuple(stream.waiters):
-                waiter.wake()
+    def wrote_several(self, several: Several) -> None:
+        """See whether a checkpoint is due."""
+        self._request_checkpoint(several.number)
 
     def _request_checkpoint(self, number: int) -> None:
         engine = self._engine
@@ -455,7 +396,7 @@ class JournalWriter(Writer):
         with engine.lock:
             engine.clear_obstacle()
             target = engine.commit_number
-            areas = self._write_out()
+            areas = self.write_out()
         self._sync_areas(areas, target)
         with engine.lock:
             self._publish_up_to(target)
@@ -463,16 +404,8 @@ class JournalWriter(Writer):
     def drain_locked(self) -> None:
         """Sync and publish all that is written without letting go of the store lock."""
         target = self._engine.commit_number
-        self._sync_areas(self._write_out(), target)
+        self._sync_areas(self.write_out(), target)
         self._publish_up_to(target)
-
-    def _write_out(self) -> list[Area]:
-        """Under the store lock: write what is collected and return the areas to sync."""
-        try:
-            self._journal.write_out()
-        except OSError as error:
-            raise self._engine.stop_writing("a write to the journal failed", error) from error
-        return self._journal.unsynced_areas()
 
     def _sync_areas(self, areas: list[Area], target: int) -> None:
         try:
@@ -490,7 +423,9 @@ class JournalWriter(Writer):
             plan = pending[0]
             try:
                 if isinstance(plan, Single):
-                    self._show_single(plan)
+                    self.show_single(plan)
+                elif isinstance(plan, Several):
+                    self.show_several(plan)
                 else:
                     for placed in plan.frames:
                         self.store(placed)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from msglog.storage.filesystem import MemoryFileSystem
 from msglog.storage.frame import HEADER_SIZE
-from msglog.storage.journal import Area, Create, Journal, PlacedFrame, pack_entry, pack_single
+from msglog.storage.journal import Area, Create, Journal, PlacedFrame, pack_entry, pack_several, pack_single
 from msglog.storage.segment import FILE_HEADER_SIZE
 
 AREA_BYTES = 16 << 10
@@ -44,6 +44,17 @@ def test_an_entry_of_one_frame_is_the_same_written_by_hand(body, seed):
     header = bytes(range(HEADER_SIZE))
     expected = pack_entry(seed, 3, 2**40, 7, [PlacedFrame(2**33, 2**34, header, body)], ())
     assert pack_single(seed, 3, 2**40, 7, 2**33, 2**34, header + body) == expected
+
+
+@given(st.lists(st.binary(max_size=50), min_size=1, max_size=4), st.integers(0, 2**32 - 1), st.data())
+def test_an_entry_of_several_frames_is_the_same_written_by_hand(bodies, seed, data):
+    copies = data.draw(st.lists(st.integers(1, 3), min_size=len(bodies), max_size=len(bodies)))
+    different = [b"%d: " % place + body for place, body in enumerate(bodies)]
+    frames = [body for body, times in zip(different, copies, strict=True) for _ in range(times)]
+    placed = [frame(number, body) for number, body in enumerate(frames)]
+    expected = pack_entry(seed, 3, 2**40, 7, placed, ())
+    by_hand = [(one.file_id, one.position, one.header + one.body, one.body) for one in placed]
+    assert pack_several(seed, 3, 2**40, 7, by_hand) == expected
 
 
 def test_entries_that_were_collected_are_written_together_and_again_if_need_be():

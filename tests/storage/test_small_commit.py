@@ -1,4 +1,4 @@
-"""Small commits by hand: one record each for some streams, perhaps with an event, as brokers make them.
+"""Small commits by hand: a record for some streams and an event, as brokers make them; small batches and any events.
 
 They must be what the way over a plan makes of the same: byte by byte in the files, whole or absent after crashes and
 interrupts, and seen by whoever waits.
@@ -7,7 +7,7 @@ interrupts, and seen by whoever waits.
 import os
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -30,7 +30,7 @@ from support.ledger import Ledger
 from support.opcodes import Striker, Struck
 from support.recovery import MODES, CrashCheck, recover
 from support.scale import scaled
-from support.session import DIRECTORY, Script, small_limits
+from support.session import DIRECTORY, Change, Script, small_limits
 from support.telling import tell
 from support.workloads import Workload
 
@@ -76,6 +76,13 @@ class SmallScript(Script):
             engine.wait(number)
             self._returned(index)
 
+    def several(self, *changes: Change, planned: bool = False) -> None:
+        """Do several changes in one commit, by hand if they are small and nobody wants a plan."""
+        with pytest.MonkeyPatch.context() as patch:
+            if planned:
+                patch.setattr(self.engine.writer, "place_by_hand", lambda _: None)
+            self.commit(*changes)
+
 
 def _prepare(script: SmallScript) -> None:
     script.open()
@@ -89,6 +96,9 @@ def _some_of_each(script: SmallScript, *, planned: bool = False) -> None:
     script.small(event=True, wait=False, planned=planned)
     script.small(("b", 300, None), event=True, wait=False, planned=planned)
     script.small(("c", 30, b"key" * 20), ("a", 10, None), planned=planned)
+    script.several(("append", "a", 20), ("append", "b", 5, 7, 20), ("event",), planned=planned)
+    script.several(("append", "c", 20, 20), ("append", "a", 5), ("append", "c", 0), ("trim", "b", 1), planned=planned)
+    script.several(("event",), ("append", "b", 300), ("event",), ("event",), planned=planned)
 
 
 def small_commits(script: SmallScript) -> None:
@@ -170,18 +180,43 @@ def test_the_files_are_those_that_a_plan_makes(limits, sync):
             found.append(_frames(script.engine))
             script.close()
     assert found[0] == found[1]
-    assert sum(map(len, found[0].values())) > 30
+    assert sum(map(len, found[0].values())) > 60
 
 
-def _strike(script: SmallScript, at: int, event: bool) -> Striker:
+@pytest.mark.parametrize("sync", MODES)
+def test_small_commits_go_the_short_way(sync):
+    with small_limits(**ROOMY):
+        script = SmallScript(sync, segment_bytes=ROOM)
+        _prepare(script)
+        _some_of_each(script)  # which makes the files
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(script.engine.writer, "plan", lambda *_: pytest.fail("a plan was made"))
+            _some_of_each(script)
+        script.check()
+        script.close()
+
+
+STRUCK: dict[str, Callable[[SmallScript], None]] = {
+    "with an event": lambda script: script.small(("a", 20, b"key"), ("b", 30, None), event=True),
+    "without": lambda script: script.small(("a", 20, b"key"), ("b", 30, None)),
+    "several": lambda script: script.commit(
+        ("append", "a", 20, 9), ("append", "b", 30), ("append", "a", 5), ("event",), ("event",)
+    ),
+    "with a stream that goes": lambda script: script.commit(
+        ("append", "c", 20), ("append", "a", 20), ("delete", "c"), ("trim", "a", 1), ("event",)
+    ),
+}
+
+
+def _strike(script: SmallScript, at: int, work: str) -> Striker:
     script.open()
-    script.small(("a", 20, None), ("b", 20, None), event=True)
+    script.small(("a", 20, None), ("b", 20, None), ("c", 20, None), event=True)
     striker = Striker(STORAGE_FOLDER, at)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(script, "_take_claims", lambda: None)  # only the call itself is to be struck
         try:
             with striker.striking():
-                script.small(("a", 20, b"key"), ("b", 30, None), event=event)
+                STRUCK[work](script)
         except Struck:
             pass
     return striker
@@ -189,9 +224,9 @@ def _strike(script: SmallScript, at: int, event: bool) -> Striker:
 
 @pytest.mark.skipif(sys.implementation.name != "cpython", reason="opcodes are CPython's")
 @pytest.mark.parametrize("sync", MODES)
-@pytest.mark.parametrize("event", [True, False], ids=["with an event", "without"])
+@pytest.mark.parametrize("work", STRUCK)
 @pytest.mark.parametrize("limits", [{}, ROOMY], ids=["tight", "roomy"])
-def test_a_small_commit_that_is_interrupted_is_done_or_not(limits, event, sync, record_property):
+def test_a_small_commit_that_is_interrupted_is_done_or_not(limits, work, sync, record_property):
     with small_limits(**limits):
         first = SmallScript(sync, segment_bytes=ROOM)
         _prepare(first)
@@ -203,12 +238,12 @@ def test_a_small_commit_that_is_interrupted_is_done_or_not(limits, event, sync, 
             script.history._steps[0].state = known
             return script
 
-        places = _strike(again(), Striker.NEVER, event).seen
+        places = _strike(again(), Striker.NEVER, work).seen
         step = max(1, round(places / scaled(STRIKES)))
         tried = range(random.Random(places).randrange(step), places, step)
         for at in tried:
             script = again()
-            striker = _strike(script, at, event)
+            striker = _strike(script, at, work)
             try:
                 script.engine.flush()
                 with script.engine.lock:
