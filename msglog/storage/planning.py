@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msglog.errors import ClosedError, MsglogError, StoreFailedError, TransactionTooLargeError
 from msglog.storage import frame as frames
 from msglog.storage.commit import Commit, Placed, Plan
-from msglog.storage.frame import encode_body, encode_one, header_of
+from msglog.storage.frame import encode_one, encode_values, header_of
 from msglog.storage.options import MAX_COMMIT_BYTES
 from msglog.storage.segment import FILE_HEADER_SIZE, Segment
 from msglog.storage.several import ByHand, Several
@@ -73,7 +73,7 @@ class Writer(ByHand):
         engine = self._engine
         packed = [pack_event(section, event) for section, event in commit.events]
         now_ms = engine.clock.now_ms()
-        events = encode_body(packed, now_ms) if len(packed) > 1 else encode_one(packed[0], now_ms)
+        events = encode_values(packed, now_ms) if len(packed) > 1 else encode_one(packed[0], now_ms)
         return [*commit.bodies, (engine.streams[STATE_STREAM], events)]
 
     def plan(self, commit: Commit, bodies: list[tuple[Stream, frames.Body]]) -> Plan:

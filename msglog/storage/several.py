@@ -48,10 +48,9 @@ class Several(NamedTuple):
 
     def wake(self) -> None:
         """Wake those who wait for the streams."""
-        for frame in self.frames:
-            waiters = frame[0].waiters
-            if waiters:
-                for waiter in tuple(waiters):
+        for stream, *_ in self.frames:
+            if stream.waiters:
+                for waiter in tuple(stream.waiters):
                     waiter.wake()
 
 

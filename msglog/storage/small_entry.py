@@ -20,6 +20,7 @@ from msglog.storage.frame import (
     REST_OF_ONE,
     STAMPS,
 )
+from msglog.storage.index import MIN_TIMESTAMP
 from msglog.storage.journal import ENTRY_HEADER_SIZE, Area, Journal, pack_several, pack_single
 from msglog.storage.planning import MAP_STORE_LIMIT, Writer
 from msglog.storage.segment import Segment
@@ -74,9 +75,13 @@ class SmallEntries(Writer):
         self._journal.add(several.entry, several.entry_position, several.number)
         self.write_out()  # nobody may wait for it
         for stream, segment, _, end, _, end_offset, stamp, latest, total, _, _ in several.frames:
-            segment.note_frame(end_offset, end, stamp, latest)
+            # What `note_frame` does: this loop is most of what stands between two syncs.
+            if segment.first_timestamp_ms == MIN_TIMESTAMP:
+                segment.first_timestamp_ms = stamp
+            segment.max_timestamp_ms = max(segment.max_timestamp_ms, latest)
+            segment.end_offset = stream.next_offset = end_offset
+            segment.position = end
             segment.value_total = stream.value_bytes = total
-            stream.next_offset = end_offset
         engine.commit_number = several.number
         several.apply_events(engine)
         if not self._pending or self._pending[-1] is not several:
@@ -94,7 +99,10 @@ class SmallEntries(Writer):
             if end > segment.zeroed_position:
                 segment.zero_ahead(end, durable=True)
             mapped[position:end] = frame
-            segment.note_stored(offset, position, end, latest)
+            if position >= segment.next_index_position:
+                segment.note_frame_at(offset, position)
+            segment.before_ms = max(segment.before_ms, latest)
+            segment.stored_position = end
         for stream, _, _, _, _, end_offset, *_ in several.frames:
             stream.end = end_offset
         engine.published = engine.page_slots[2] = several.number
