@@ -47,25 +47,33 @@ class Settled:
         self._vhost = vhost
         self._gone: list[Unsettled] = []
         self._returning: list[Settlement] = []
-        self._ranges: dict[Lane, OffsetRanges] = {}
+        self._offsets: dict[Lane, list[int]] = {}
 
-    def add(self, batch: Batch, settlement: Settlement) -> None:
-        """Add one delivery."""
+    def add(self, batch: Batch, settlement: Settlement) -> bool:
+        """Add one delivery; return False when it is not in hand any more."""
         subscriber, taken, outcome, _ = settlement
         queue, lane, stored = subscriber.queue, taken.lane, taken.stored
-        if queue.deleted or not settlement.is_in_hand():
-            return
+        offset = stored.offset
+        if queue.deleted or lane.cursor.unsettled.get(offset) is not subscriber:
+            return False
         if outcome == "requeue" and not self._vhost.delivered_too_often(queue, lane, stored):
             self._returning.append(settlement)
-            return
+            return True
         if outcome != "ack":
             self._vhost.dead_letter(batch, queue, stored, "rejected" if outcome == "reject" else "delivery_limit")
         self._gone.append((subscriber, taken))
-        self._ranges.setdefault(lane, OffsetRanges()).add(stored.offset, stored.offset + 1)
+        self._offsets.setdefault(lane, []).append(offset)
+        return True
 
     def record(self, batch: Batch) -> None:
         """Add what is settled to the commit, neighbours together."""
-        for lane, ranges in self._ranges.items():
+        for lane, offsets in self._offsets.items():
+            if len(offsets) == 1:
+                batch.settle(lane, offsets[0], offsets[0] + 1)
+                continue
+            ranges = OffsetRanges()
+            for offset in offsets:
+                ranges.add(offset, offset + 1)
             for first, end in ranges:
                 batch.settle(lane, first, end)
 
@@ -80,7 +88,7 @@ class Settled:
             subscriber.unsettled -= 1
         for subscriber, (lane, stored, *_), _, delay_ms in self._returning:
             self._vhost.hold_back(subscriber.queue, lane, subscriber, stored, delay_ms)
-        for lane in self._ranges:
+        for lane in self._offsets:
             if lane.cursor.next >= lane.trim_check:
                 self._vhost.tidy(lane)
 

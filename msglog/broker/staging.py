@@ -17,7 +17,7 @@ from msglog.broker.properties import Properties
 from msglog.broker.publications import check_delay, check_exchange, check_queue, check_refused, publications_of
 from msglog.broker.rules.names import queue_not_found
 from msglog.broker.settling import Outcome, Settled, Settlement
-from msglog.broker.vhost import Publication, VirtualHost
+from msglog.broker.vhost import PERSISTENT, Publication, VirtualHost
 from msglog.checks import check_flag
 from msglog.errors import SettlementError
 from msglog.storage import Commit
@@ -82,6 +82,20 @@ class BrokerStage:
         vhost.check_writable()
         if send:
             check_queue(vhost, routing_key)
+        if (
+            headers is None
+            and properties is None
+            and priority is None
+            and expiration_ms is None
+            and delay_ms is None
+            and persistent is True
+            and type(body) is bytes
+        ):
+            route = vhost.plain_route(exchange, routing_key)
+            if route is not None and len(body) <= route.limit:  # then nothing is left to check
+                publication = Publication(exchange, routing_key, body, PERSISTENT)
+                self._wishes.append(Wish(publication, 0, check_flag("mandatory", mandatory), send))
+                return len(route.meta) + len(body)
         own = with_mode(combined(properties, headers, priority, expiration_ms), persistent=persistent)
         publication = Publication(check_exchange(exchange), check_routing_key(routing_key), check_body(body), own)
         flag = check_flag("mandatory", mandatory)
@@ -125,14 +139,15 @@ class BrokerStage:
         batch = self._batch = vhost.batch()
         settled = self._settled = Settled(vhost)
         for settlement in self._settlements:
-            if settlement.subscriber.queue.deleted or not settlement.is_in_hand():
+            if not settled.add(batch, settlement):
                 raise SettlementError(_STALE)
-            settled.add(batch, settlement)
         settled.record(batch)
         refused: dict[str, None] = {}
         for wish in self._wishes:
-            refused.update(dict.fromkeys(self._route(batch, wish)))
-        check_refused(tuple(refused))
+            for name in self._route(batch, wish):
+                refused[name] = None
+        if refused:
+            check_refused(tuple(refused))
         self._cut = [lane for queue in tuple(vhost.news) for lane in vhost.make_room(batch, queue)]
 
     def _route(self, batch: Batch, wish: Wish) -> tuple[str, ...]:
@@ -167,7 +182,9 @@ class BrokerStage:
         except BaseException:
             self.failed()
             raise
-        self._vhost.news.update((settlement.subscriber.queue, None) for settlement in self._settlements)
+        news = self._vhost.news
+        for settlement in self._settlements:
+            news[settlement.subscriber.queue] = None
         if not self._vhost.journaled:
             self._vhost.attend()
 

@@ -213,8 +213,8 @@ class Handing(Removing):
             self._release_abandoned()
         while self.news:
             queue, _ = self.news.popitem()
-            if queue.deleted:
-                continue
+            if queue.deleted or (queue.plain and not queue.may_expire and not queue.line):
+                continue  # or: nobody waits, nothing expires, nothing is too much
             if queue.line:
                 self.dispatch(queue)
             try:

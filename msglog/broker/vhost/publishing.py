@@ -84,6 +84,16 @@ class Publishing(Handing):
                 routes[exchange, routing_key] = found
         return found
 
+    def plain_route(self, exchange: object, routing_key: object) -> Route | None:
+        """Return what `route` returns, whatever it is asked for. Takes the lock, where the way is not known yet."""
+        if not isinstance(exchange, str) or not isinstance(routing_key, str):
+            return None
+        found = self.routes.get((exchange, routing_key))
+        if found is None or found.version != self.model.version:
+            with self.lock:
+                found = self.route(exchange, routing_key)
+        return found
+
     def _find_route(self, exchange: str, routing_key: str) -> Route | None:
         version = self.model.version
         topology = self.model.topology
@@ -257,7 +267,8 @@ class Publishing(Handing):
 
     def add_similar(self, batch: Batch, publication: Publication, *, mandatory: bool = False) -> Published:
         """Add one of many messages to a commit: plain ones by their remembered route. Under the lock."""
-        if publication.properties == PERSISTENT:
+        own = publication.properties
+        if own is PERSISTENT or own == PERSISTENT:
             route = self.route(publication.exchange, publication.routing_key)
             if route is not None and len(publication.body) <= route.limit:
                 for lane in route.lanes:
