@@ -22,6 +22,8 @@ def check_integer(option: str, given: object, least: int, most: int = MAX_INT64)
 
     Raises `InvalidTypeError` for anything but an int, `InvalidOptionError` outside of the range.
     """
+    if type(given) is int and least <= given <= most:  # nearly always: the text costs more than the check
+        return given
     allowed = f"an int from {least} to {most}"
     if isinstance(given, bool) or not isinstance(given, int):
         raise wrong_type(option, given, allowed)

@@ -154,6 +154,14 @@ def batch_of_one(
     expected_key_offset: int | None,
 ) -> Batch:
     """Check and pack one record. Raises the errors of `arguments`."""
+    bare = type(headers) is tuple and not headers and timestamp_ms is None
+    if bare and type(value) is bytes and (key is None or type(key) is bytes):
+        size, limit = len(value), topic.plain_limit
+        if key is not None:
+            size, limit = size + len(key), topic.keyed_limit
+        if size <= limit and expected_offset is None and expected_key_offset is None:  # a plain record: nothing to ask
+            piece = (choose_partition(topic, key, partition, size), encode_one(value, now_ms, key))
+            return Batch(topic, 1, [piece], [key], [(0,)])
     arguments.check_bytes("value", value)
     arguments.check_bytes("key", key)
     arguments.check_key_rule(topic, has_key=key is not None)

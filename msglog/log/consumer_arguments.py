@@ -22,6 +22,8 @@ def check_callback(option: str, given: Any) -> Callable[..., None] | None:
 
 def check_partition(option: str, given: object) -> TopicPartition:
     """Return a (topic, partition) pair as a `TopicPartition`. Raises `InvalidTypeError`."""
+    if type(given) is TopicPartition and type(given[0]) is str and type(given[1]) is int:
+        return given
     if isinstance(given, tuple) and len(given) == len(TopicPartition._fields):
         topic, number = given
         if isinstance(topic, str) and isinstance(number, int) and not isinstance(number, bool):

@@ -184,10 +184,13 @@ class Coordination:
         has members; `RebalanceError` when they come back with the next assignment; `TopicNotFoundError`,
         `PartitionNotFoundError`; `OffsetOutOfRangeError` for an offset beyond the end.
         """
-        live = self._live_or_new(group)
         if seat is None:
-            self._guarded(live, live.group.check_standalone_commit)
+            self._take_up_abandoned()
+            known = self._groups.get(group)
+            if known is not None:  # a group that is unknown here has no members
+                self._guarded(known, known.group.check_standalone_commit)
         else:
+            live = self._live_or_new(group)
             self._guarded(live, lambda: live.group.check_commit(seat.member_id, seat.generation, offsets))
         self.record_offsets(commit, group, offsets)
 

@@ -89,7 +89,7 @@ def find_refusal(batch: Batch, commit: Commit) -> MsglogError | None:
     topic = batch.topic
     if topic.deleted:
         return deleted_meanwhile(topic)
-    if not batch.pieces:
+    if not batch.pieces or (batch.expected_offset is None and batch.sight is None):
         return None
     return _unexpected_end(batch, commit) or _unexpected_record(batch)
 
@@ -156,6 +156,8 @@ def note(batch: Batch, placed: dict[int, range]) -> None:
     An interrupt before or in it costs a look at the records.
     """
     topic = batch.topic
+    if topic.indexes.empty:
+        return
     bases = {partition: offsets.start for partition, offsets in placed.items()}
     for (partition, body), keys in zip(batch.pieces, batch.keys, strict=True):
         index = topic.indexes.find(topic.partitions[partition])

@@ -57,7 +57,8 @@ class LogStage:
         # What the last `fill` decided.
         self._placed: list[tuple[Batch, dict[int, range]]] = []
         self._events: list[list[Any] | None] = []
-        self._metadata: list[RecordMetadata] = []
+        # Where the records are: batches that were placed, in between duplicates of earlier ones.
+        self._outcomes: list[tuple[Batch, dict[int, range]] | list[RecordMetadata]] = []
 
     @classmethod
     def of(cls, core: StoreCore, producer: Producer | None) -> Self:
@@ -79,13 +80,21 @@ class LogStage:
     @property
     def metadata(self) -> list[RecordMetadata]:
         """Where the records are, in the order of the calls, once the commit is written."""
-        return self._metadata
+        found: list[RecordMetadata] = []
+        for outcome in self._outcomes:
+            if isinstance(outcome, list):
+                found += outcome
+            else:
+                batch, placed = outcome
+                found += batch.metadata(placed)
+        return found
 
     # Collecting
 
     def append(self, topic: str, value: bytes | None, sequence: int | None, **options: Any) -> int:
         """Take a record in; return its size in bytes. Raises as `Log.append` does, but for what the commit finds."""
-        self._check_sequence("sequence", sequence)
+        if sequence is not None:
+            self._check_sequence("sequence", sequence)
         batch = batches.batch_of_one(self._model.topic(topic), self._core.clock.now_ms(), value, **options)
         return self._take(batch, sequence)
 
@@ -104,9 +113,11 @@ class LogStage:
                 raise refused(option, sequence, "None in a transaction without a producer")
 
     def _take(self, batch: Batch, sequence: int | None) -> int:
-        if batch.pieces:
-            self._appends.append(_Append(batch, sequence))
-        return sum(body.size for _, body in batch.pieces)
+        pieces = batch.pieces
+        if not pieces:
+            return 0
+        self._appends.append(_Append(batch, sequence))
+        return pieces[0][1].size if len(pieces) == 1 else sum([body.size for _, body in pieces])
 
     def commit_offsets(
         self,
@@ -144,7 +155,7 @@ class LogStage:
 
     def is_ready(self) -> bool:
         """Whether what `prepare` found still holds. Under the store lock."""
-        return all(placing.is_ready(append.batch) for append in self._appends)
+        return all(placing.is_ready(batch) for batch, _ in self._appends)
 
     def fill(self, commit: Commit) -> None:
         """Decide, and make everything part of a commit, under both locks.
@@ -153,7 +164,7 @@ class LogStage:
         `TopicNotFoundError`, `PartitionNotFoundError`, `OffsetOutOfRangeError`, and `SettlementError` for a record that
         is no longer in its consumer's hand.
         """
-        self._placed, self._metadata = [], []
+        self._placed, self._outcomes = [], []
         self._events = [record.settlement(release=release) for record, release in self._settlements]
         for event in self._events:
             if event is not None:
@@ -182,16 +193,19 @@ class LogStage:
         if not outcome.duplicate:
             self._note_placed(batch, outcome.placed)
             return outcome.last_sequence
-        self._metadata += [
-            RecordMetadata(batch.topic.name, partition, offset, outcome.timestamp_ms, duplicate=True)
-            for partition, offsets in outcome.placed.items()
-            for offset in offsets
-        ]
+        self._outcomes.append(
+            [
+                RecordMetadata(batch.topic.name, partition, offset, outcome.timestamp_ms, duplicate=True)
+                for partition, offsets in outcome.placed.items()
+                for offset in offsets
+            ]
+        )
         return last_sequence
 
     def _note_placed(self, batch: Batch, placed: dict[int, range]) -> None:
-        self._placed.append((batch, placed))
-        self._metadata += batch.metadata(placed)
+        outcome = (batch, placed)
+        self._placed.append(outcome)
+        self._outcomes.append(outcome)
 
     def written(self) -> None:
         """The commit is written: let indexes, groups and records follow. Under both locks."""

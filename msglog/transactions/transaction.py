@@ -7,7 +7,6 @@ the commit is written leaves nothing behind.
 
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
-from functools import partial
 from threading import Lock
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -92,7 +91,7 @@ class Transaction:
         """Where the records are, in the order of the calls, after the commit. Raises `TransactionError` before."""
         if self._state is not _State.COMMITTED:
             raise TransactionError(f"there is no metadata before the commit, and the transaction {self._state.value}")
-        return list(self._log.metadata)
+        return self._log.metadata
 
     # The log
 
@@ -351,14 +350,15 @@ class Transaction:
         self._log.prepare()
         broker, engine = self._broker, self._engine
         with Lock() if broker is None else broker.lock:
-            with engine.lock:
-                engine.begin()  # a commit that was interrupted is finished before anything is decided
+            if engine.obstacle is not None:
+                with engine.lock:
+                    engine.begin()  # a commit that was interrupted is finished before anything is decided
             refusal = None if broker is None else _refusal_of(broker.decide)
             with self._log.lock, engine.lock:
                 commit = engine.begin()
                 if refusal is None and not self._log.is_ready():
                     return _Attempt(engine.commit_number, over=False)
-                refusal = refusal or _refusal_of(partial(self._log.fill, commit))
+                refusal = refusal or _refusal_of(self._log.fill, commit)
                 if refusal is not None:
                     return _Attempt(engine.commit_number, refusal=refusal)
                 number = self._write(commit)
@@ -430,10 +430,10 @@ class Transaction:
         return f"<msglog.Transaction {self._state.name.lower()} of {self._core.path!r}>"
 
 
-def _refusal_of(decide: Callable[[], None]) -> MsglogError | None:
+def _refusal_of(decide: Callable[..., None], *arguments: Any) -> MsglogError | None:
     """Return the error that a decision ends with, None when nothing stands in the way."""
     try:
-        decide()
+        decide(*arguments)
     except MsglogError as error:
         return error
     return None

@@ -23,6 +23,11 @@ class KeyIndexes:
         self._indexes: dict[int, KeyIndex] = {}
         self._files: RunFiles | None = None
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is no index yet. Under any lock or none."""
+        return not self._indexes
+
     def find(self, stream: Stream) -> KeyIndex | None:
         """Return a stream's index if there is one yet. Under any lock or none."""
         return self._indexes.get(stream.id)
