@@ -60,7 +60,7 @@ class BrokerStage:
         """The broker's lock, which comes before all others that a commit takes."""
         return self._vhost.lock
 
-    # Collecting
+    # Collecting, in a store that is open for writing: the transaction sees to that
 
     def publish(
         self,
@@ -79,7 +79,6 @@ class BrokerStage:
     ) -> int:
         """Take a publication in; return its size in bytes. Raises as publishing does, but for what routing finds."""
         vhost = self._vhost
-        vhost.check_writable()
         if send:
             check_queue(vhost, routing_key)
         if (
@@ -109,7 +108,6 @@ class BrokerStage:
     ) -> int:
         """Take publications in, all or none; return their size in bytes. Raises as `publish` does."""
         vhost = self._vhost
-        vhost.check_writable()
         flag = check_flag("mandatory", mandatory)
         publications = publications_of(exchange, messages, persistent=persistent)
         size = sum(map(vhost.check_publication, publications))
@@ -118,9 +116,7 @@ class BrokerStage:
 
     def settle(self, delivery: Delivery, outcome: Outcome, delay_ms: int = 0) -> None:
         """Take the settlement of a delivery in. Raises `SettlementError`, also for one of another store."""
-        vhost = self._vhost
-        vhost.check_writable()
-        if delivery.vhost is not vhost:
+        if delivery.vhost is not self._vhost:
             raise SettlementError("the delivery is of another store than the transaction")
         settlement = delivery.stage(self, outcome, delay_ms)
         self._deliveries.append(delivery)

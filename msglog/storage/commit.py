@@ -89,7 +89,7 @@ class Commit:
 
     def append(self, stream: Stream, body: Body) -> int:
         """Add a batch to a stream; return the offset its first record gets."""
-        base_offset = self.next_offset(stream)
+        base_offset = self._ends.get(stream.id, stream.next_offset)
         self._ends[stream.id] = base_offset + body.span
         self.bodies.append((stream, body))
         return base_offset

@@ -362,10 +362,12 @@ class Engine:
 
         Raises `ClosedError`, `ReadOnlyError`, `StoreFailedError`.
         """
-        self.check_open()
+        if self.closed:
+            self.check_open()
         if self.readonly:
             raise ReadOnlyError(f"the store {self.directory} was opened with readonly=True", path=self.directory)
-        self.clear_obstacle()
+        if self.obstacle is not None:
+            self.clear_obstacle()
         return Commit(self)
 
     def _refuse_append(self, *_arguments: Any) -> int:

@@ -48,9 +48,10 @@ class Several(NamedTuple):
 
     def wake(self) -> None:
         """Wake those who wait for the streams."""
-        for stream, *_ in self.frames:
-            if stream.waiters:
-                for waiter in tuple(stream.waiters):
+        for frame in self.frames:
+            waiters = frame[0].waiters
+            if waiters:
+                for waiter in tuple(waiters):
                     waiter.wake()
 
 

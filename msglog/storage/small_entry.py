@@ -103,8 +103,8 @@ class SmallEntries(Writer):
                 segment.note_frame_at(offset, position)
             segment.before_ms = max(segment.before_ms, latest)
             segment.stored_position = end
-        for stream, _, _, _, _, end_offset, *_ in several.frames:
-            stream.end = end_offset
+        for shown in several.frames:
+            shown[0].end = shown[5]
         engine.published = engine.page_slots[2] = several.number
         several.wake()
 

@@ -394,7 +394,8 @@ class JournalWriter(SmallEntries):
     def _sync(self) -> None:
         engine = self._engine
         with engine.lock:
-            engine.clear_obstacle()
+            if engine.obstacle is not None:
+                engine.clear_obstacle()
             target = engine.commit_number
             areas = self.write_out()
         self._sync_areas(areas, target)

@@ -405,7 +405,8 @@ class Transaction:
             raise TransactionError(f"the transaction {self._state.value}")
         if self._owner != scope.current_owner():
             raise TransactionError("the transaction belongs to another thread or task")
-        self._engine.check_open()
+        if self._engine.closed:
+            self._engine.check_open()
 
     def _stage(self) -> BrokerStage:
         if self._broker is None:
