@@ -1,8 +1,11 @@
-"""Hypothesis profiles, chosen by MSGLOG_HYPOTHESIS_PROFILE: "ci" (the default) or "torture"."""
+"""Hypothesis profiles, chosen by MSGLOG_HYPOTHESIS_PROFILE: "ci" (the default) or "torture"; the table of evidence."""
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from support import evidence
 
 settings.register_profile(
     "ci",
@@ -17,3 +20,7 @@ settings.register_profile(
 )
 settings.register_profile("torture", parent=settings.get_profile("ci"), max_examples=10_000, stateful_step_count=200)
 settings.load_profile(os.environ.get("MSGLOG_HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    evidence.register(config)

@@ -16,11 +16,12 @@ from support.disk import Disk, Image
 from support.faulty_filesystem import FaultyFileSystem
 from support.history import Entry, State, StreamState, read_entries
 from support.recovery import MODES
-from support.scale import TORTURE, scaled
+from support.scale import scaled
 from support.session import Script, open_engine, small_limits
 from support.telling import tell
 
 BITS = 7000
+BYTES = 500
 SECTOR = 512
 
 
@@ -125,6 +126,17 @@ def test_every_flipped_bit_is_found_or_harmless(tally, record_property):
     tally.report(record_property, "flipped_bits")
 
 
+def test_bytes_that_became_zeros_or_ones(tally, record_property):
+    chance = random.Random(8)
+    places = [(path, at) for path, contents in tally.sound.files.items() for at, byte in enumerate(contents) if byte]
+    for path, position in chance.sample(places, min(len(places), scaled(BYTES))):
+        for value in (0x00, 0xFF):
+            contents = bytearray(tally.sound.files[path])
+            contents[position] = value
+            tally.examine(f"byte {position} as {value:02X}", path, bytes(contents))
+    tally.report(record_property, "changed_bytes")
+
+
 def test_sectors_that_were_zeroed_repeated_or_swapped(tally, record_property):
     for path, contents in tally.sound.files.items():
         filled = [at for at in range(0, len(contents), SECTOR) if any(contents[at : at + SECTOR])]
@@ -145,8 +157,7 @@ def test_sectors_that_were_zeroed_repeated_or_swapped(tally, record_property):
 def test_files_that_were_cut_at_any_length(tally, record_property):
     for path, contents in tally.sound.files.items():
         end = len(contents.rstrip(b"\0"))
-        step = 1 if TORTURE > 1 else max(1, end // 60)
-        for length in {*range(0, end, step), max(0, end - 1), end, len(contents) - 1}:
+        for length in {*range(end + 1), len(contents) - 1}:
             if 0 <= length < len(contents):
                 tally.examine(f"a cut at {length}", path, contents[:length])
     tally.report(record_property, "truncations")

@@ -11,6 +11,7 @@ class Fault(enum.Enum):
     ENOSPC = errno.ENOSPC
     EDQUOT = errno.EDQUOT
     EMFILE = errno.EMFILE
+    EINTR = errno.EINTR
     SHORT_WRITE = "short write"
 
 
@@ -26,6 +27,8 @@ _CALLS_THAT_CAN_FAIL: dict[Fault, frozenset[str]] = {
     Fault.ENOSPC: _GROWING_CALLS,
     Fault.EDQUOT: _GROWING_CALLS,
     Fault.EMFILE: frozenset({"open", "create", "map", "list", "sync_directory", "lock"}),
+    # Python itself goes on with an interrupted call, but where a signal's handler raises: then it looks like this.
+    Fault.EINTR: _EVERY_CALL,
     Fault.SHORT_WRITE: frozenset({"write"}),
 }
 

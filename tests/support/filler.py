@@ -1,11 +1,7 @@
-"""Run in a child: fill a small disk with a store, make space, and see that nothing was lost.
-
-Arguments: a directory on the small disk, the sync mode, bytes to leave free before the store is filled.
-"""
+"""Run in a child: fill a small disk with a store, make space, and see that nothing was lost."""
 
 import os
 import shutil
-import sys
 from contextlib import suppress
 
 from msglog.clock import ManualClock
@@ -60,7 +56,10 @@ def _check(stream: Stream, values: list[bytes]) -> None:
 
 
 def main(place: str, sync: str, headroom: int) -> None:
-    """Fill the disk, check, make some space, fill that, make more, close, and read all of it once more."""
+    """Fill the disk, check, make some space, fill that, make more, close, and read all of it once more.
+
+    `place`: a directory on the small disk; `headroom`: bytes to leave free before the store is filled.
+    """
     directory = os.path.join(place, "store")
     ballast, reserve = os.path.join(place, "ballast"), os.path.join(place, "reserve")
     engine_module.JOURNAL_FIRST_BYTES = journal_module._GROWTH_STEP = JOURNAL_BYTES
@@ -91,7 +90,3 @@ def main(place: str, sync: str, headroom: int) -> None:
     engine = _open(directory, sync)
     _check(engine.streams[stream_id], values)
     engine.close()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
