@@ -52,12 +52,18 @@ def calls_of_the_log_wait() -> None:
             ("reset_offsets of a share group", lambda: log.reset_offsets("s", "given")),
             ("delete_group of a share group", lambda: log.delete_group("s")),
             ("delete_topic", lambda: log.delete_topic("t")),
+            ("transaction", lambda: _transaction(store)),
         ]
         _all_wait(store, calls)
         _cleaning_waits(store, log)
         sharing = log.share_consumer(re.compile("later|given"), group="s")
         log.create_topic("later")
         _all_wait(store, [("poll that follows topics", lambda: sharing.poll(timeout=0))])
+
+
+def _transaction(store: msglog.Store) -> None:
+    with store.transaction() as transaction:
+        transaction.append("given", b"4", partition=0)
 
 
 def _cleaning_waits(store: msglog.Store, log: msglog.Log) -> None:

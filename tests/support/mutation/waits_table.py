@@ -63,4 +63,12 @@ WAITS: tuple[Mutation, ...] = (
         "a publication does not wait",
     ),
     cut("broker/vhost/delaying.py", "self.engine.wait(number)", _BROKER, "a delayed publication does not wait"),
+    swap(
+        "transactions/transaction.py",
+        "            self._engine.wait(attempt.number)\n            while not attempt.over:\n"
+        "                attempt = self._attempt()\n                self._engine.wait(attempt.number)\n",
+        "            while not attempt.over:\n                attempt = self._attempt()\n",
+        _LOG,
+        "a transaction does not wait",
+    ),
 )
