@@ -20,7 +20,7 @@ POWER_CUTS = 2
 
 
 def everything_once(script: Script) -> None:
-    """One of each: create, append, roll (in time, as asked), trim, flush, rewrite, checkpoint, delete, close, open."""
+    """One of each: create, append, roll twice, trim, flush, rewrite, checkpoint, delete, close, reopen."""
     script.open()
     script.commit(("create", "a"), ("create", "b"), ("event",))
     script.append("a", 300)

@@ -185,6 +185,14 @@ def crash_images(
             pending.apply(operations[point])
 
 
+def any_crash_image(start: Image, operations: Sequence[Operation], chance: random.Random) -> Image:
+    """Return one of the trees that a power cut after all of these operations may leave, drawn at random."""
+    pending = Pending.of(start)
+    for operation in operations:
+        pending.apply(operation)
+    return _Chooser(pending, len(operations), chance).random().build()
+
+
 def torn_kills(start: Image, operations: Sequence[Operation], *, seed: int) -> Iterator[tuple[int, Image]]:
     """Yield (point, tree) of processes that died in the middle of the store after `point` operations."""
     pending = Pending.of(start)

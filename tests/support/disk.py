@@ -21,6 +21,7 @@ from support.operations import Create, MakeDirectory, Operation, Rename, Resize,
 
 SMALL = 4096
 WORD = 8
+BLOCK = 32 * WORD
 
 
 class Process(Protocol):
@@ -104,10 +105,13 @@ class Inode:
         """Record what was changed in a map by other means than slice assignment, word by word."""
         if mapped == memoryview(self._contents)[: len(mapped)]:
             return
-        for start in range(0, len(mapped), WORD):
-            word = bytes(memoryview(mapped)[start : start + WORD])
-            if word != self._contents[start : start + WORD]:
-                self.store(start, word)
+        for block in range(0, len(mapped), BLOCK):
+            if mapped[block : block + BLOCK] == self._contents[block : min(block + BLOCK, len(mapped))]:
+                continue
+            for start in range(block, min(block + BLOCK, len(mapped)), WORD):
+                word = bytes(memoryview(mapped)[start : start + WORD])
+                if word != self._contents[start : start + WORD]:
+                    self.store(start, word)
 
     def check_maps(self) -> None:
         """Fail when a map was changed behind the recording's back, through the buffer protocol."""

@@ -22,7 +22,7 @@ Seen = tuple[bytes, bool, int, tuple[Death, ...]]
 
 @dataclass(slots=True)
 class Letter:
-    """One message in one queue."""
+    """One message in one queue. Papers share them: who changes one makes another one."""
 
     body: bytes
     stamp_ms: int
@@ -54,8 +54,9 @@ class PaperQueue:
 
     def copy(self) -> "PaperQueue":
         """Return another one that is the same."""
-        other = copy.copy(self)
-        other.letters = {place: copy.copy(letter) for place, letter in self.letters.items()}
+        other = PaperQueue.__new__(PaperQueue)
+        other.__dict__.update(self.__dict__)
+        other.letters = dict(self.letters)
         other.hands = set(self.hands)
         for name in ("away", "ends", "next", "noted"):
             setattr(other, name, dict(getattr(self, name)))
@@ -253,6 +254,7 @@ class Paper:
                 self.settle_down()
                 continue
             self._hand_out(queue, place)
+            self.settle_down()  # the next one may have expired behind it
             return place
         return None
 
@@ -262,7 +264,8 @@ class Paper:
         queue.hands.add(place)
         queue.next[level] = max(queue.next.get(level, 0), place[1] + 1)
         if queue.limit is not None:
-            queue.letters[place].deliveries += 1
+            letter = queue.letters[place] = copy.copy(queue.letters[place])
+            letter.deliveries += 1
             queue.note(place)
 
     def ack(self, name: str, place: Place) -> None:

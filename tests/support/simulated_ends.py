@@ -1,0 +1,24 @@
+"""How a simulated process ends in the middle of a call: by itself (a kill) or with the machine (a loss of power)."""
+
+from support.faults import Fault, FaultPlan
+from support.faulty_filesystem import FaultyFileSystem
+
+
+class Ended(BaseException):
+    """The process is dead: no code of it runs any more, and what of it does reaches no file."""
+
+
+class CutPlan(FaultPlan):
+    """Ends the process at the call number `at` to its file system. `heir` is what the next process finds."""
+
+    def __init__(self, filesystem: FaultyFileSystem, at: int) -> None:
+        super().__init__(Fault.EIO, at)
+        self.heir: FaultyFileSystem | None = None
+        self._filesystem = filesystem
+
+    def strikes(self, call: str) -> bool:
+        """Count a call; the one that is reached does not happen, nor anything after it."""
+        if super().strikes(call):
+            self.heir = self._filesystem.kill()
+            raise Ended(call)
+        return False
