@@ -53,7 +53,9 @@ class Books:
     def difference(self, found: "Books") -> str:
         """Say how another one differs."""
         mine, others = dataclasses.asdict(self), dataclasses.asdict(found)
-        return "; ".join(f"{name} {others[name]} instead of {mine[name]}" for name in mine if mine[name] != others[name])
+        return "; ".join(
+            f"{name} {others[name]} instead of {mine[name]}" for name in mine if mine[name] != others[name]
+        )
 
 
 def look(store: msglog.Store, clock: ManualClock, broker: msglog.Broker | None = None) -> Books:
