@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 from crc32c import crc32c
 
-from msglog.errors import CorruptionError
+from msglog.checks import refused
+from msglog.errors import CorruptionError, StoreLockedError
 from msglog.storage.checking import SegmentCheck, SegmentView, settle
 from msglog.storage.checkpoint import Checkpoint, write_checkpoint
 from msglog.storage.engine import Engine
@@ -75,6 +76,7 @@ class NewStore:
     def __init__(self, filesystem: FileSystem, directory: str, *, was_there: bool) -> None:
         self._filesystem = filesystem
         self.directory = directory
+        self._segments = os.path.join(directory, SEGMENTS)
         self._was_there = was_there
         # File ids with the bytes that are there already, and the name.
         self.copied: dict[int, tuple[int, str]] = {}
@@ -84,12 +86,25 @@ class NewStore:
         self._lock: ProcessLock | None = None
 
     def begin(self) -> None:
-        """Make the directory and lock it. Raises `StoreLockedError` when somebody else makes a store there."""
+        """Make the directory and lock it.
+
+        Raises `StoreLockedError` when somebody else makes a store there, `InvalidOptionError` when somebody has.
+        """
         self._filesystem.make_directory(self.directory)
         path = os.path.join(self.directory, LOCK)
         self._lock = self._filesystem.lock(path)
         self._made.append(path)
-        self._filesystem.make_directory(os.path.join(self.directory, SEGMENTS))
+        if not self._lock.is_current():
+            self._made.clear()
+            raise StoreLockedError(
+                f"somebody else makes a store in {self.directory}", path=self.directory, owner_pid=None
+            )
+        # That it was empty before it was locked means nothing any more.
+        if self._filesystem.list(self.directory).keys() - {LOCK} or self._filesystem.list(self._segments):
+            self._made.clear()
+            raise refused("directory", self.directory, "the path of a new or empty directory; this one is not any more")
+        self._made.append(self._segments)
+        self._filesystem.make_directory(self._segments)
 
     def copy_segment(self, source: FileSystem, view: SegmentView, report: Report) -> int:
         """Copy a segment up to the noted position, sync it, check the copy, and return how many records it has.
@@ -155,7 +170,7 @@ class NewStore:
     def finish(self, checkpoint: Checkpoint, snapshot: bytes) -> None:
         """Make it a store: sync the names, write the snapshot, then the checkpoint."""
         filesystem = self._filesystem
-        filesystem.sync_directory(os.path.join(self.directory, SEGMENTS))
+        filesystem.sync_directory(self._segments)
         if checkpoint.state[0]:
             file = self._create(os.path.join(self.directory, state_name(checkpoint.state[0])))
             try:
@@ -168,7 +183,7 @@ class NewStore:
         path = os.path.join(self.directory, CHECKPOINTS[checkpoint.sequence % len(CHECKPOINTS)])
         self._made.append(path)
         write_checkpoint(filesystem, self.directory, checkpoint)  # the first one syncs its name, too
-        self.files = len(filesystem.list(os.path.join(self.directory, SEGMENTS)))
+        self.files = len(filesystem.list(self._segments))
         self.files += len(filesystem.list(self.directory))
 
     def release(self) -> None:
@@ -181,10 +196,11 @@ class NewStore:
         """Remove all that was made, the checkpoint first: what is left, whatever happens, is no store."""
         for path in reversed(self._made):
             with suppress(OSError):
-                self._filesystem.unlink(path)
+                if path == self._segments:
+                    self._filesystem.remove_directory(path)
+                else:
+                    self._filesystem.unlink(path)
         self.release()
-        with suppress(OSError):
-            self._filesystem.remove_directory(os.path.join(self.directory, SEGMENTS))
         if not self._was_there:
             with suppress(OSError):
                 self._filesystem.remove_directory(self.directory)

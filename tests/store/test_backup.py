@@ -13,6 +13,8 @@ import msglog
 from msglog import BackupReport, ClosedError, CorruptionError, DiskFullError, InvalidOptionError, InvalidTypeError
 from msglog.clock import SystemClock
 from msglog.storage import Engine, Options
+from msglog.storage.copying import NewStore
+from msglog.store import backing_up
 from msglog.store.backing_up import backup_to
 from msglog.store.registration import model_factories
 from support import everything
@@ -207,6 +209,43 @@ def test_the_copy_is_locked_while_it_is_made(tmp_path):
 
         store.backup(tmp_path / "copy", progress=progress)
     assert seen
+    check_copy(tmp_path / "copy")
+
+
+def test_a_store_that_was_made_there_meanwhile_is_left_alone(tmp_path, monkeypatch):
+    with msglog.Store(tmp_path / "s") as store:
+        everything.define(store)
+
+        def overtaken(directory, source, check=backing_up.check_target):
+            found = check(directory, source)
+            with msglog.Store(tmp_path / "copy") as other:
+                other.log.create_topic("mine")
+            return found
+
+        monkeypatch.setattr(backing_up, "check_target", overtaken)
+        with pytest.raises(InvalidOptionError):
+            store.backup(tmp_path / "copy")
+    with msglog.Store(tmp_path / "copy") as other:
+        assert other.recovery.clean
+        assert other.log.topics() == ["mine"]
+        assert list(other.verify()) == []
+
+
+def test_who_comes_second_takes_nothing_from_who_came_first(tmp_path, monkeypatch):
+    with msglog.Store(tmp_path / "s") as store:
+        everything.define(store)
+        begin = NewStore.begin
+
+        def overtake(copy):
+            begin(copy)
+            with monkeypatch.context() as patch:
+                patch.setattr(NewStore, "begin", begin)
+                patch.setattr(backing_up, "check_target", lambda *_: (str(tmp_path / "copy"), False))
+                with pytest.raises(msglog.StoreLockedError):
+                    store.backup(tmp_path / "copy")
+
+        monkeypatch.setattr(NewStore, "begin", overtake)
+        store.backup(tmp_path / "copy")
     check_copy(tmp_path / "copy")
 
 
