@@ -17,6 +17,7 @@ from msglog.broker.lane import Stored, read_range
 from msglog.broker.message import check_body, check_routing_key
 from msglog.broker.properties import Properties
 from msglog.broker.queue import Queue
+from msglog.broker.rules.dead_letters import DEATHS, are_deaths
 from msglog.broker.rules.expiration import expiration_ms
 from msglog.broker.rules.field_lines import pack_fields, unpack_fields
 from msglog.broker.rules.message_codec import Meta, pack_meta, unpack_meta
@@ -143,4 +144,6 @@ def _unpack(line: dict[str, Any]) -> tuple[bytes, bytes, Properties]:
     flag = field(line, "dead_lettered", bool, default=False)
     if body is None:
         raise DecodeError("body must not be null")
+    if flag and not are_deaths((properties.headers or {}).get(DEATHS)):
+        raise DecodeError("dead_lettered is for messages with a header x-death as the broker writes it")
     return pack_meta(meta.exchange, meta.routing_key, properties, dead_lettered=flag), check_body(body), properties

@@ -203,3 +203,33 @@ def test_imported_messages_are_durable(tmp_path):
     with msglog.Broker(tmp_path / "s", readonly=True) as broker:
         assert broker.export_messages("q", tmp_path / "out.jsonl") == 3
     assert [json.loads(line)["body"] for line in (tmp_path / "out.jsonl").read_text().splitlines()] == ["text"] * 3
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        "null",
+        "{}",
+        '{"x-death":5}',
+        '{"x-death":[5]}',
+        '{"x-death":[{"table":{"queue":5,"reason":"expired","count":1}}]}',
+        '{"x-death":[{"table":{"queue":"q","count":1}}]}',
+        '{"x-death":[{"table":{"queue":"q","reason":"expired","count":true}}]}',
+        '{"x-death":[{"table":{"queue":"q","reason":"expired","count":18446744073709551615}}]}',
+    ],
+)
+def test_deaths_that_no_broker_wrote_are_refused(broker, headers):
+    """Dead-lettering goes on with these headers: it must not find out that it cannot."""
+    line = f'{{"dead_lettered":true,"properties":{{"headers":{headers}}},"body":"text"}}\n'
+    with pytest.raises(DecodeError, match="x-death") as caught:
+        broker.import_messages("q", io.StringIO(GOOD + line))
+    assert (caught.value.line, caught.value.imported) == (2, 0)
+    assert broker.peek("q") == []
+
+
+def test_what_is_nested_too_deeply_is_an_error_of_its_line(broker):
+    line = '{"properties":{"headers":{"a":' + "[" * 900 + "]" * 900 + '}},"body":"text"}\n'
+    with pytest.raises(DecodeError) as caught:
+        broker.import_messages("q", io.StringIO(GOOD + line))
+    assert (caught.value.line, caught.value.imported) == (2, 0)
+    assert broker.peek("q") == []

@@ -16,7 +16,8 @@ from msglog.errors import PreconditionFailedError
 
 Reason = Literal["rejected", "expired", "maxlen", "delivery_limit"]
 
-_DEATHS: Final = "x-death"
+DEATHS: Final = "x-death"
+_MOST_DEATHS: Final = 2**62
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -39,7 +40,7 @@ def dead_letter(
     """
     headers = dict(meta.properties.headers or ())
     copies = _texts(headers.get("CC"))
-    deaths = headers.get(_DEATHS, []) if meta.dead_lettered else []
+    deaths = headers.get(DEATHS, []) if meta.dead_lettered else []
     entry = {
         "count": 1,
         "reason": reason,
@@ -53,13 +54,25 @@ def dead_letter(
     if not meta.dead_lettered:
         headers.update(_death("first", queue, reason, meta.exchange))
     headers.update(_death("last", queue, reason, meta.exchange))
-    headers[_DEATHS] = _with_death(deaths, entry)
+    headers[DEATHS] = _with_death(deaths, entry)
     headers.pop("BCC", None)
     keys = dict.fromkeys((meta.routing_key, *copies))
     if routing_key is not None:
         keys = {routing_key: None}
         headers.pop("CC", None)
     return DeadLetter(tuple(keys), meta.properties.replace(headers=headers, expiration=None), exchange)
+
+
+def are_deaths(value: object) -> bool:
+    """Whether a value of the header x-death is one that the broker can have written, and can go on with."""
+    return isinstance(value, list) and all(
+        isinstance(death, dict)
+        and isinstance(death.get("queue"), str)
+        and isinstance(death.get("reason"), str)
+        and type(count := death.get("count")) is int
+        and 1 <= count <= _MOST_DEATHS
+        for death in value
+    )
 
 
 def _with_death(deaths: list[dict[str, Any]], entry: dict[str, Any]) -> list[dict[str, Any]]:
@@ -86,7 +99,7 @@ def is_cycle(headers: Mapping[str, Any] | None, target_queue: str, reason: Reaso
     """
     if reason == "rejected" or headers is None:
         return False
-    for death in headers.get(_DEATHS, ()):
+    for death in headers.get(DEATHS, ()):
         if death["reason"] == "rejected":
             return False
         if death["queue"] == target_queue:
