@@ -1,7 +1,7 @@
 """JSON Lines for export and import: reading and writing lines, and bytes as text.
 
 One object a line, in UTF-8. Bytes that are UTF-8 are a string; others are an object with the key `base64`; None is
-null: so each stands for exactly one thing. A target given by path appears whole or not at all. Imported by the models.
+null: so each stands for exactly one thing. A file given by path appears whole or not at all. Imported by the models.
 """
 
 import base64
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, TextIO, TypeVar
 
-from msglog.checks import show, wrong_type
+from msglog.checks import refused, show, wrong_type
 from msglog.errors import DecodeError, MsglogError
 
 T = TypeVar("T")
@@ -32,7 +32,12 @@ def export_lines(target: object, lines: Iterable[dict[str, Any]]) -> int:
         return _write(target, lines)  # type: ignore[arg-type]  # that it takes text it says itself
     if not isinstance(target, str | os.PathLike):
         raise wrong_type("target", target, _FILES)
-    path = Path(target)
+    if not os.fspath(target):
+        raise refused("target", target, _FILES)
+    path = Path(os.path.realpath(target))  # a link stays one
+    if path.exists() and not path.is_file():
+        with path.open("w", encoding="utf-8", newline="\n") as file:  # a pipe or a device is no file to be replaced
+            return _write(file, lines)
     partial = path.with_name(path.name + _PARTIAL)
     try:
         with partial.open("w", encoding="utf-8", newline="\n") as file:
@@ -79,7 +84,7 @@ def _import(
         for number, text in _numbered(file):
             if not text.strip():
                 continue
-            item, item_size = parse(_object(text))
+            item, item_size = _parsed(text, parse)
             if batch and (len(batch) >= BATCH_LINES or size + item_size > BATCH_BYTES):
                 _hand_over(batch, take, count)
                 count += len(batch)
@@ -93,6 +98,14 @@ def _import(
     if batch:
         _hand_over(batch, take, count)
     return count + len(batch)
+
+
+def _parsed(text: str, parse: Callable[[dict[str, Any]], tuple[T, int]]) -> tuple[T, int]:
+    found = _object(text)
+    try:
+        return parse(found)
+    except RecursionError as error:  # what JSON can still hold may be too deep for what comes after
+        raise DecodeError("nested too deeply") from error
 
 
 def _hand_over(batch: list[tuple[int, T]], take: Callable[[list[tuple[int, T]]], None], imported: int) -> None:

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import stat
 
 import pytest
 from hypothesis import given
@@ -198,3 +200,35 @@ def test_many_records(tmp_path):
         assert log.import_records("copy", tmp_path / "out") == 25_000
         assert log.store.metrics()["commits"] == before + 3
         assert [record.value for record in log.read("copy")] == [record.value for record in log.read("t")]
+
+
+def test_links_stay_links(log, tmp_path):
+    log.append("t", b"value", partition=0, timestamp_ms=1)
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to("real")
+    assert log.export_records("t", tmp_path / "link") == 1
+    assert (tmp_path / "link").is_symlink()
+    assert json.loads((tmp_path / "real").read_text())["value"] == "value"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]
+
+
+def test_pipes_and_devices_are_written_not_replaced(log, tmp_path):
+    log.append("t", b"value", partition=0, timestamp_ms=1)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert log.export_records("t", pipe) == 1
+        assert json.loads(os.read(reader, 1000))["value"] == "value"
+    finally:
+        os.close(reader)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_targets_that_are_no_files(log, tmp_path):
+    with pytest.raises(IsADirectoryError):
+        log.export_records("t", tmp_path)
+    with pytest.raises(InvalidOptionError):
+        log.export_records("t", "")
+    assert list(tmp_path.iterdir()) == []
