@@ -8,24 +8,40 @@ those who look at stores without opening them (`msglog.store`, `msglog.salvage`)
 
 import mmap
 import os
+from collections.abc import Callable
+from typing import Final
 
 from msglog.storage.filesystem.memory import MemoryLock
 from msglog.storage.filesystem.seam import File, FileSystem, Map
 
+_SMALL: Final = 1 << 20
+
 
 class OverlayFile:
-    """One file: the one below until something is written to it, from then on a private map of it."""
+    """One file: the one below until something is written to it, from then on a private map of it.
 
-    def __init__(self, path: str, below: File | None) -> None:
+    The file below is open only while it is needed: there may be more files than descriptors.
+    """
+
+    def __init__(self, path: str, open_below: Callable[[], File] | None) -> None:
         self.path = path
-        self._below = below
-        self._private: Map | None = None if below is not None else bytearray()
+        self._open_below = open_below
+        self._opened: File | None = None
+        self._private: Map | None = None if open_below is not None else bytearray()
         self._size = 0
+        if open_below is not None:
+            self._opened = open_below()  # a file that is missing is told at once
+
+    @property
+    def _below(self) -> File | None:
+        if self._opened is None and self._open_below is not None:
+            self._opened = self._open_below()
+        return self._opened
 
     def size(self) -> int:
         """Return the file's size in bytes."""
-        if self._private is None and self._below is not None:
-            return self._below.size()
+        if self._private is None and (below := self._below) is not None:
+            return below.size()
         return self._size
 
     def allocate(self, size: int) -> None:
@@ -37,11 +53,12 @@ class OverlayFile:
         grown[:before] = self.read(0, before)
         self._private = grown
         self._size = size
+        self.close()
 
     def map(self, size: int) -> Map:
         """Return a map; what is written later may need a new one to be seen."""
-        if self._private is None and self._below is not None:
-            return self._below.map(size)
+        if self._private is None and (below := self._below) is not None:
+            return below.map(size)
         return self._own()
 
     def map_privately(self, size: int) -> Map:
@@ -50,8 +67,8 @@ class OverlayFile:
 
     def read(self, position: int, size: int) -> bytes:
         """Return up to `size` bytes from `position`."""
-        if self._private is None and self._below is not None:
-            return self._below.read(position, size)
+        if self._private is None and (below := self._below) is not None:
+            return below.read(position, size)
         return bytes(self._own()[position : min(position + size, self._size)])
 
     def write(self, position: int, data: bytes | bytearray | memoryview) -> None:
@@ -65,14 +82,20 @@ class OverlayFile:
         """Do nothing."""
 
     def close(self) -> None:
-        """Do nothing: other handles are this same object."""
+        """Close the file below; other handles are this same object, and open it again."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.close()
 
     def _own(self) -> Map:
         """Return the map that takes the changes."""
-        if self._private is None and self._below is not None:
-            size = self._below.size()
-            self._private = self._below.map_privately(size) if size else bytearray()
+        if self._private is None and (below := self._below) is not None:
+            size = below.size()
+            # A map may hold a descriptor for as long as it lives.
+            small = size <= _SMALL
+            self._private = bytearray(below.read(0, size)) if small else below.map_privately(size)
             self._size = size
+            self.close()
         if self._private is None:
             raise AssertionError("a file without one below has a map of its own")
         return self._private
@@ -110,18 +133,20 @@ class OverlayFileSystem:
         changed = self._changed.get(path)
         if changed is not None:
             return changed
-        below: File | None = None
+        if path in self._changed and not create:
+            raise FileNotFoundError(path)
         if path not in self._changed:
+            if not writable and not create:
+                return self._below.open(path, writable=False)
             try:
-                below = self._below.open(path, writable=False)
+                file = OverlayFile(path, lambda: self._below.open(path, writable=False))
             except FileNotFoundError:
                 if not create:
                     raise
-        elif not create:
-            raise FileNotFoundError(path)
-        if below is not None and not writable:
-            return below
-        file = self._changed[path] = OverlayFile(path, below)
+            else:
+                self._changed[path] = file
+                return file
+        file = self._changed[path] = OverlayFile(path, None)
         return file
 
     def rename(self, source: str, destination: str) -> None:
