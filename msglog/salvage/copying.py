@@ -5,6 +5,7 @@ compaction: so it has that form. A stream ends where it ended, or where its stat
 given twice. Imported by `salvage`.
 """
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -103,7 +104,10 @@ class StreamCopy:
         try:
             copied.records += self._target.copy_segment(overlay, SegmentView.of(part), self._report)
             copied.facts.append(part.packed_facts())
-        except (CorruptionError, FileNotFoundError):
+        except OSError as error:
+            damaged = isinstance(error, CorruptionError | FileNotFoundError) or error.errno == errno.EIO
+            if not damaged:
+                raise
             self._target.forget_segment(part.file_id)
             self._copy_rest(part)
         self._total = part.value_total

@@ -1,5 +1,6 @@
 """Salvage: whatever is damaged, all that is whole is saved, at its place, and what is missing is told exactly."""
 
+import errno
 import random
 from collections import Counter
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from msglog import DiskFullError, InvalidOptionError, StoreLockedError
 from msglog.salvage.salvage import salvage_to
 from msglog.storage import Stream
 from msglog.storage.checking import FrameScan, Scanned
+from msglog.storage.filesystem.posix import OSFile
 from msglog.storage.layout import parse_segment_name
 from msglog.storage.segment import SegmentHeader, seed_of
 from msglog.store.looking import open_overlay
@@ -436,3 +438,30 @@ def test_every_call_that_fails_leaves_nothing(tmp_path, fault, record_property):
             assert not any(name.startswith(COPY) for name in target.disk.names)
             tried += 1
     tell(record_property, failures=tried)
+
+
+def test_what_the_disk_does_not_read_is_a_gap(tmp_path, monkeypatch):
+    with msglog.Store(tmp_path / "s") as store:
+        store.log.create_topic("t")
+        for _ in range(20):
+            store.log.append_many("t", [b"x" * 1000] * 10)
+    (segment,) = (tmp_path / "s" / "segments").glob("*-t.*[0-9]")
+    read = OSFile.read
+    bad = range(104_000, 104_001)
+
+    def fail(file, position, size):
+        if file.path == str(segment) and position < bad.stop and position + size > bad.start:
+            raise OSError(errno.EIO, "Input/output error", file.path)
+        return read(file, position, size)
+
+    monkeypatch.setattr(OSFile, "read", fail)
+    report = msglog.salvage(tmp_path / "s", tmp_path / "saved")
+    (gap,) = report.gaps
+    assert gap.next_offset - gap.first_offset == 10
+    assert [(problem.kind, problem.first_offset, problem.next_offset) for problem in report.problems] == [
+        ("frame", gap.first_offset, gap.next_offset)
+    ]
+    with msglog.Store(tmp_path / "saved") as saved:
+        offsets = [record.offset for record in saved.log.read("t")]
+        assert offsets == [*range(gap.first_offset), *range(gap.next_offset, 200)]
+        assert list(saved.verify()) == []

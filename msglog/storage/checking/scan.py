@@ -1,10 +1,11 @@
 """Going through the frames of one file from end to end, over whatever damage there is.
 
 It reads in pieces, never by a map, so that a file that is cut short while it is looked at raises nothing, and memory
-is bounded by one frame. A frame counts when its checksum matches; behind damage the next one is searched for. Imported
-by what checks, copies and salvages; reads only.
+is bounded by one frame. A frame counts when its checksum matches; behind damage the next one is searched for, and what
+the disk refuses to read is damage like any other. Imported by what checks, copies and salvages; reads only.
 """
 
+import errno
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from msglog.storage.frame import CRC, HEADER, HEADER_SIZE, KIND_KEYED, KIND_PLAI
 from msglog.storage.runs import HEADER_OF_ONE
 
 _PIECE = 1 << 20
+_BLOCK = 4096
 _LIFE = (1 << 32) - 1
 _UNPACK_ONE = HEADER_OF_ONE.unpack_from
 _MAGIC = MAGIC_AND_VERSION.to_bytes(3, "little")
@@ -153,16 +155,39 @@ class FrameScan:
             return None
         at = position - self._start
         if at < 0 or at + size > len(self._piece):
-            self._piece = self._file.read(position, min(max(size, _PIECE), self._end - position))
+            self._piece = self._read(position, min(max(size, _PIECE), self._end - position))
             self._start = position
             at = 0
         return at if at + size <= len(self._piece) else None
+
+    def _read(self, position: int, size: int) -> bytes:
+        """Read; what the disk does not give back is zeros, in which there is no frame."""
+        try:
+            return self._file.read(position, size)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+        parts: list[bytes] = []
+        size = min(size, max(0, self._file.size() - position))
+        while size > 0:
+            # To the end of a block: the system reads whole ones.
+            count = min(size, _BLOCK - position % _BLOCK)
+            try:
+                part = self._file.read(position, count)
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+                part = b""
+            parts.append(part.ljust(count, b"\0"))
+            position += count
+            size -= count
+        return b"".join(parts)
 
     def _next_frame(self, position: int) -> int | None:
         """Return where the first valid frame begins at or behind `position`."""
         place = position + _MAGIC_POSITION
         while place < self._end:
-            piece = self._file.read(place, _PIECE)
+            piece = self._read(place, _PIECE)
             at = piece.find(_MAGIC)
             while at >= 0:
                 begin = place + at - _MAGIC_POSITION
