@@ -88,7 +88,11 @@ class ShareConsumer:
         self._group, number = self._sharing.join(group, self._member)
         self._closed = False
         if number:
-            self._engine.wait(number)
+            try:
+                self._engine.wait(number)
+            except BaseException:
+                self.close()  # nobody gets this consumer: it must not stay a member
+                raise
 
     @property
     def engine(self) -> Engine:

@@ -1,8 +1,14 @@
 """Ctrl-C anywhere inside a poll or a settlement: no record is lost, none is settled that was not."""
 
+import gc
+
 import pytest
 
-from msglog import Log, SettlementError
+from msglog import Log, SettlementError, StoreFailedError
+from msglog.testing import ManualClock
+from support.broker_session import open_store
+from support.faults import Fault, FaultPlan
+from support.faulty_filesystem import FaultyFileSystem
 from support.opcodes import Striker, Struck
 from support.shares import offsets
 
@@ -56,3 +62,15 @@ def test_an_interrupt_anywhere(folder):
     assert places > 100
     for at in range(0, places, STEP):
         attempt(at, folder)
+
+
+def test_a_consumer_that_could_not_be_made_is_no_member():
+    filesystem = FaultyFileSystem()
+    store = open_store(filesystem, ManualClock())
+    store.log.create_topic("t")
+    filesystem.plan = FaultPlan(Fault.EIO, 0, calls=frozenset({"sync"}))
+    with pytest.raises(StoreFailedError):
+        store.log.share_consumer("t", group="g")
+    gc.collect()  # nothing warns of a consumer that was not closed
+    assert store.log.describe_group("g").members == ()
+    store.close()
