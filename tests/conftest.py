@@ -1,11 +1,12 @@
-"""Hypothesis profiles, chosen by MSGLOG_HYPOTHESIS_PROFILE: "ci" (the default) or "torture"; the table of evidence."""
+"""Hypothesis profiles, chosen by MSGLOG_HYPOTHESIS_PROFILE ("ci" or "torture"), and counts for the table of evidence."""
 
 import os
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from support import evidence
+from support import evidence, model_steps
+from support.telling import tell
 
 settings.register_profile(
     "ci",
@@ -24,3 +25,15 @@ settings.load_profile(os.environ.get("MSGLOG_HYPOTHESIS_PROFILE", "ci"))
 
 def pytest_configure(config: pytest.Config) -> None:
     evidence.register(config)
+
+
+model_steps.install()
+
+
+@pytest.fixture(autouse=True)
+def _model_steps(record_property):
+    """Tell how many steps a state machine made."""
+    before = model_steps.executed()
+    yield
+    if (steps := model_steps.executed() - before) > 0:
+        tell(record_property, model_steps=steps)

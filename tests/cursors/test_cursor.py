@@ -2,6 +2,7 @@
 
 import hypothesis.strategies as st
 import pytest
+from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from msglog.cursors import Cursor, OffsetRanges
@@ -137,6 +138,7 @@ class CursorMachine(RuleBasedStateMachine):
         assert {offset for one in unsettled for offset in one} == set(range(self.end)) - self.settled
 
 
+CursorMachine.TestCase.settings = settings(max_examples=settings.default.max_examples * 3 // 2)  # its steps are quick
 TestCursor = CursorMachine.TestCase
 
 

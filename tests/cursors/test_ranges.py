@@ -5,7 +5,7 @@ from unittest.mock import patch
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from msglog.cursors import OffsetRanges
@@ -93,6 +93,7 @@ class SmallChunksMachine(RangesMachine):
         assert all(len(firsts) == len(ends) <= 3 for firsts, ends in chunks)
 
 
+RangesMachine.TestCase.settings = settings(max_examples=settings.default.max_examples * 3 // 2)  # its steps are quick
 TestRanges = RangesMachine.TestCase
 TestSmallChunks = SmallChunksMachine.TestCase
 

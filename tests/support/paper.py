@@ -333,7 +333,7 @@ class Paper:
     def advance(self, ms: int) -> None:
         """Let time pass: whatever is due happens in order."""
         end_ms = self.now_ms + ms
-        while (due_ms := min(self._due(), default=end_ms + 1)) <= end_ms:
+        while (due_ms := min(self.due_times(), default=end_ms + 1)) <= end_ms:
             self.now_ms = max(self.now_ms, due_ms)
             self._release()
             for queue in self.queues.values():
@@ -344,7 +344,8 @@ class Paper:
         self.now_ms = end_ms
         self.settle_down()
 
-    def _due(self) -> Iterator[int]:
+    def due_times(self) -> Iterator[int]:
+        """Yield the times at which something happens by itself."""
         yield from (due_ms for due_ms, *_ in self.delayed)
         for queue in self.queues.values():
             yield from queue.away.values()

@@ -8,6 +8,10 @@ class Ended(BaseException):
     """The process is dead: no code of it runs any more, and what of it does reaches no file."""
 
 
+class Unnoticed(Exception):  # noqa: N818 nothing is wrong with the store
+    """A fault struck in a call that did not tell: it put off a part of what was to be done."""
+
+
 class CutPlan(FaultPlan):
     """Ends the process at the call number `at` to its file system. `heir` is what the next process finds."""
 

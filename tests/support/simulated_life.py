@@ -6,8 +6,8 @@ is one history, and the same one wherever it is run again.
 
 import random
 import zlib
-from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -61,38 +61,63 @@ class Telling:
 class Life:
     """One simulated history."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, chance: random.Random | None = None) -> None:
         self.seed = seed
-        self.chance = random.Random(seed)
+        self.chance = chance or random.Random(seed)
         self.store = SimulatedTransactions(self.chance.choice(MODES), self.chance)
         self.digest = 0
         self.steps = 0
-        self.acts: Counter[str] = Counter()
         self.trace: list[str] = []
         self.telling: Any = Telling(self.store, self._note)
         self._values = 0
         self._plan_until = 0
+        self._patches = ExitStack()
 
     # The whole
 
     def run(self, steps: int = STEPS) -> "Life":
         """Live through it. Raises `AssertionError` with the seed and the last steps when something does not hold."""
-        with small_broker_limits(), mock.patch("os.urandom", random.Random(self.seed).randbytes):
-            try:
-                self.store.open()
-                self._furnish()
-                while self.steps < steps:
-                    self._one_step()
-                self._see_it_through()
-            except Exception as error:
-                last = "\n  ".join(self.trace[-TRACED:])
-                raise AssertionError(
-                    f"seed {self.seed} fails at step {self.steps}: {type(error).__name__}: {error}\n"
-                    f"Replay: MSGLOG_SEED={self.seed} python -m pytest tests/simulation -k one_seed\n  {last}"
-                ) from error
-            finally:
-                self.store.end()
+        try:
+            self.begin()
+            while self.steps < steps:
+                acts = self.possible_acts()
+                self.step(self.chance.choices(list(acts), [act.weight for act in acts.values()])[0])
+            self.see_it_through()
+        except Exception as error:
+            last = "\n  ".join(self.trace[-TRACED:])
+            raise AssertionError(
+                f"seed {self.seed} fails at step {self.steps}: {type(error).__name__}: {error}\n"
+                f"Replay: MSGLOG_SEED={self.seed} python -m pytest tests/simulation -k one_seed\n  {last}"
+            ) from error
+        finally:
+            self.end()
         return self
+
+    def begin(self) -> None:
+        """Open the store and make what every history begins with."""
+        self._patches.enter_context(small_broker_limits())
+        self._patches.enter_context(mock.patch("os.urandom", random.Random(self.seed).randbytes))
+        self.store.open()
+        self._furnish()
+
+    def possible_acts(self) -> dict[str, Act]:
+        """Return what can be done now."""
+        return {name: act for name, act in self._acts().items() if act.possible}
+
+    def step(self, name: str) -> None:
+        """Do one of the things that can be done."""
+        self.steps += 1
+        self.store.what = name
+        self._note(name)
+        self._do(self._acts()[name])
+        plan = self.store.filesystem.plan
+        if plan is not None and self.steps >= self._plan_until and not plan.fired:
+            self.store.filesystem.plan = None
+
+    def end(self) -> None:
+        """Be done with it, whatever state it is in."""
+        self.store.end()
+        self._patches.close()
 
     def _furnish(self) -> None:
         store, chance = self.telling, self.chance
@@ -114,18 +139,6 @@ class Life:
             store.bind(name, "all")
         store.bind("q", "some", "one")
         store.flush()
-
-    def _one_step(self) -> None:
-        self.steps += 1
-        acts = {name: act for name, act in self._acts().items() if act.possible}
-        name = self.chance.choices(list(acts), [act.weight for act in acts.values()])[0]
-        self.store.what = name
-        self.acts[name] += 1
-        self._note(name)
-        self._do(acts[name])
-        plan = self.store.filesystem.plan
-        if plan is not None and self.steps >= self._plan_until and not plan.fired:
-            self.store.filesystem.plan = None
 
     def _do(self, act: Act) -> None:
         store = self.store
@@ -188,7 +201,7 @@ class Life:
             fault = chance.choice(list(Fault))
             store.filesystem.plan = FaultPlan(fault, chance.randrange(6), forever=chance.random() < 0.3)
 
-    def _see_it_through(self) -> None:
+    def see_it_through(self) -> None:
         """At the end everything that is left comes out, once, and in order."""
         store = self.store
         store.filesystem.plan = None

@@ -6,13 +6,12 @@ from typing import Any
 
 from msglog import FencedError, GroupError, OffsetConflictError, RebalanceError, SettlementError, TopicPartition
 from support.simulated_store import SimulatedStore
-from support.simulated_world import Part, Shares, Topic, World
+from support.simulated_world import SHARE_LIMIT, Part, Shares, Topic, World
 
 Row = tuple[bytes | None, bytes | None, tuple[tuple[str, bytes | None], ...], int | None]
 """Key, value, headers, timestamp or None for the clock's."""
 
 LOCK_MS = 5_000
-SHARE_LIMIT = 3
 
 
 @dataclass(eq=False)
@@ -57,7 +56,7 @@ class SimulatedLog(SimulatedStore):
             one.consumer._closed = True
         for producer in self.producers.values():
             producer._closed = True
-        self._forget()
+        self.forget_consumers()
 
     def let_go_of_records(self) -> None:
         """The store is about to be closed: members leave, and what they have in hand comes back."""
@@ -66,13 +65,21 @@ class SimulatedLog(SimulatedStore):
                 self.world = self._come_back(self.world, sharer, place)
         for producer in self.producers.values():
             producer.close()
-        self._forget()
 
-    def _forget(self) -> None:
+    def forget_consumers(self) -> None:
+        """They are closed."""
         self.readers, self.sharers, self.producers = [], [], {}
 
     def advance(self, ms: int) -> None:
-        """Let time pass: locks expire, and members that have not polled are given up."""
+        """Let time pass, from one time at which something is due to the next: an end may come between them."""
+        end_ms = self.clock.now_ms() + ms
+        while (now_ms := self.clock.now_ms()) < end_ms:
+            dues = [due_ms for due_ms in self.paper.due_times() if now_ms < due_ms <= end_ms]
+            self._advance(min(dues, default=end_ms) - now_ms)
+        self.accept_cleaning()
+
+    def _advance(self, ms: int) -> None:
+        """Locks expire, and members that have not polled are given up."""
         paper = self.paper.copy()
         paper.advance(ms)
         world = replace(self.world, paper=paper)
@@ -81,7 +88,6 @@ class SimulatedLog(SimulatedStore):
                 world = self._come_back(world, sharer, place)
         with self._step(world, durable=False, loose=True):
             self.clock.advance(ms=ms)
-        self.accept_cleaning()
 
     def get(self, queue: str, count: int = 1) -> None:
         """Get messages. What is not synced cannot be seen, so now and then somebody has to sync first."""
@@ -288,8 +294,8 @@ class SimulatedLog(SimulatedStore):
 
     def leave(self, reader: Reader) -> None:
         """Let a consumer leave."""
-        self.readers.remove(reader)
         reader.consumer.close()
+        self.readers.remove(reader)
 
     # Share groups
 
@@ -373,9 +379,9 @@ class SimulatedLog(SimulatedStore):
         world = self.world
         for place in list(sharer.hand):
             world = self._come_back(world, sharer, place)
-        self.sharers.remove(sharer)
         with self._step(world, durable=False, loose=True):
             sharer.consumer.close()
+        self.sharers.remove(sharer)
 
     def drain_shares(self, group: str) -> None:
         """Take all that is left of a share group, again until nothing comes."""

@@ -26,8 +26,8 @@ from support.disk import Disk
 from support.faulty_filesystem import FaultyFileSystem
 from support.history import read_entries
 from support.paper import Paper
-from support.simulated_ends import CutPlan, Ended
-from support.simulated_world import Topic, World, differences
+from support.simulated_ends import CutPlan, Ended, Unnoticed
+from support.simulated_world import SHARE_LIMIT, Shares, Topic, World, differences
 
 
 class SimulatedStore(BrokerSession):
@@ -68,6 +68,9 @@ class SimulatedStore(BrokerSession):
         world = after if isinstance(after, World) else replace(self.world, paper=after)
         step = self.chronicle.begin(world, self.what, loose=loose)
         yield
+        plan = self.filesystem.plan
+        if loose and plan is not None and plan.fired:
+            raise Unnoticed
         self.world = step.world
         self.wrote(durable=durable)
 
@@ -155,9 +158,25 @@ class SimulatedStore(BrokerSession):
                 paper = mixed.paper.copy()
                 paper.delayed = before.paper.delayed
                 mixed = replace(mixed, paper=paper)
-            elif kind == "shares" and found == first.get(what):
-                mixed = mixed.with_shares(name, before.shares[name])
+            elif kind == "shares" and name in before.shares:
+                mixed = mixed.with_shares(name, self._shares_between(before, mixed, name, found))
         return mixed
+
+    @staticmethod
+    def _shares_between(before: World, after: World, name: str, found: list[tuple[int, int, int]]) -> Shares:
+        """Return what a share group knows after a part of a call: some handed out once more, some settled."""
+        shares = before.shares[name]
+        times, settled = dict(shares.times), set(shares.settled)
+        seen = {(number, offset): count for number, offset, count in found}
+        for place in before.unsettled(name):
+            had = times.get(place, 0)
+            if place not in seen:
+                assert place in after.shares[name].settled or had >= SHARE_LIMIT, f"{place} of {name} was settled"
+                settled.add(place)
+                continue
+            assert seen[place] in {had, had + 1}, f"{place} of {name} was handed out {seen[place]} times, after {had}"
+            times[place] = seen[place]
+        return Shares(shares.topic, frozenset(settled), times)
 
     def close(self) -> None:
         """Close the store: all is durable then."""
@@ -173,6 +192,7 @@ class SimulatedStore(BrokerSession):
             warnings.simplefilter("ignore", RuntimeWarning)  # closing a broker whose store has failed
             self.broker.close()
             self.store.close()
+        self.forget_consumers()
         self._broker = None
         if engine.failure is not None or (self.filesystem.plan is not None and self.filesystem.plan.fired):
             self._is_over(power_lost=False)
@@ -183,7 +203,10 @@ class SimulatedStore(BrokerSession):
         self.chronicle.end(power_lost=False)
 
     def let_go_of_records(self) -> None:
-        """Forget what is in hand of the log's consumers. To be overridden."""
+        """What the log's consumers have in hand goes back. To be overridden."""
+
+    def forget_consumers(self) -> None:
+        """The log's consumers are closed. To be overridden."""
 
     def kill(self) -> None:
         """End the process; the next opening finds its page cache."""
@@ -264,7 +287,7 @@ class SimulatedStore(BrokerSession):
                 raise
             # What reading meets is passed on as the operating system tells it.
             typed = isinstance(error, MsglogError) or (isinstance(error, OSError) and error.errno)
-            if not (typed or isinstance(plan, CutPlan)):
+            if not (typed or isinstance(error, Unnoticed) or isinstance(plan, CutPlan)):
                 raise AssertionError(f"not typed: {error!r}") from error
             return error
         return None

@@ -11,6 +11,9 @@ from typing import Any
 from msglog import Record, TopicPartition
 from support.paper import Paper
 
+SHARE_LIMIT = 3
+"""How often the share groups hand a record out."""
+
 
 @dataclass(frozen=True)
 class Part:

@@ -1,5 +1,6 @@
 """The topology under any changes, against a plain list of bindings."""
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -102,4 +103,5 @@ class TopologyMachine(RuleBasedStateMachine):
             assert self.topology.route(name, ["a", "b", "a.b", ""], {"h": "1"}) == ()
 
 
+TopologyMachine.TestCase.settings = settings(max_examples=settings.default.max_examples * 3 // 2)  # its steps are quick
 TestTopologyMachine = TopologyMachine.TestCase

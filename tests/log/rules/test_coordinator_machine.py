@@ -1,6 +1,7 @@
 """The group coordinator against a model: consumers poll, stall, leave, return and time out in any order."""
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -216,4 +217,5 @@ class Machine(RuleBasedStateMachine):
         self.latest = self.group.generation
 
 
+Machine.TestCase.settings = settings(max_examples=settings.default.max_examples * 3 // 2)  # its steps are quick
 TestMachine = Machine.TestCase
