@@ -86,12 +86,11 @@ _UNIFORM_STRUCT_MAX = 2048
 class Body:
     """The columns of one batch, packed and ready: all of a frame that does not depend on its place."""
 
-    __slots__ = ("append_time", "count", "data", "kind", "max_timestamp_ms", "span", "timestamp_ms", "value_bytes")
+    __slots__ = ("count", "data", "kind", "max_timestamp_ms", "span", "timestamp_ms", "value_bytes")
 
     def __init__(
         self,
         data: bytes,
-        *,
         count: int,
         span: int,
         kind: int,
@@ -106,7 +105,11 @@ class Body:
         self.timestamp_ms = timestamp_ms
         self.max_timestamp_ms = max_timestamp_ms
         self.value_bytes = value_bytes
-        self.append_time = bool(kind >> 32 & Flag.APPEND_TIME)
+
+    @property
+    def append_time(self) -> bool:
+        """Whether the records have the time of appending: `stamp` sets it when they get their places."""
+        return bool(self.kind >> 32 & Flag.APPEND_TIME)
 
     @property
     def size(self) -> int:
@@ -203,15 +206,7 @@ def encode_body(
 def encode_one(value: bytes, timestamp_ms: int, key: bytes | None = None) -> Body:
     """Pack one record without headers: what `encode_body` returns for it, in a fifth of the time."""
     kind, data = (KIND_PLAIN, value) if key is None else (KIND_KEYED, CRC.pack(len(key)) + key + value)
-    return Body(
-        data,
-        count=1,
-        span=1,
-        kind=kind,
-        timestamp_ms=timestamp_ms,
-        max_timestamp_ms=timestamp_ms,
-        value_bytes=len(value),
-    )
+    return Body(data, 1, 1, kind, timestamp_ms, timestamp_ms, len(value))  # by place: by name takes twice as long
 
 
 def encode_values(values: Sequence[bytes], timestamp_ms: int) -> Body:
@@ -221,15 +216,7 @@ def encode_values(values: Sequence[bytes], timestamp_ms: int) -> Body:
     kind, data = KIND_PLAIN, joined
     if lengths.count(lengths[0]) != count:
         kind, data = KIND_UNEVEN, struct.pack(f"<{count}I", *lengths) + joined
-    return Body(
-        data,
-        count=count,
-        span=count,
-        kind=kind,
-        timestamp_ms=timestamp_ms,
-        max_timestamp_ms=timestamp_ms,
-        value_bytes=len(joined),
-    )
+    return Body(data, count, count, kind, timestamp_ms, timestamp_ms, len(joined))
 
 
 def _pack_values(values: Sequence[bytes | None]) -> tuple[bytes | None, bytes]:
