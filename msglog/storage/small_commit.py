@@ -3,7 +3,8 @@
 A message that goes to ten queues, an acknowledgement, a message moved from one queue to another: brokers live on
 commits like these, and a plan with a place for every frame costs four to five times as much as the frame itself. Frames
 are built first and left as the engine's obstacle, and only then stored: from the first store on it only goes forward,
-and whoever takes the lock after an interruption does all steps again. Part of `writers.DirectWriter`.
+and whoever takes the lock after an interruption does all steps again. Commits of other small batches (`several`) are
+stored here, too. Part of `writers.DirectWriter`.
 """
 
 import struct

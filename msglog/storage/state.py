@@ -27,8 +27,6 @@ SHORT_EVENT_COST = 1
 SHORT_EVENT_MARK = 0xC1
 SHORT_EVENT = struct.Struct("<BIQIQ")
 _LARGEST_COUNT = (1 << 32) - 1
-# One for all: making a packer costs as much as packing an event. It is called under a lock, and calls no code of ours.
-_pack: Callable[[Any], bytes] = msgpack.Packer().pack
 
 
 class Model(Protocol):
@@ -53,7 +51,8 @@ def pack_event(section: str, event: list[Any]) -> bytes:
     """Return an event as it stands in the state stream."""
     if event[0] == SETTLE and section == CURSORS and event[3] - event[2] <= _LARGEST_COUNT:
         return pack_settle(*event[1:])
-    return _pack([section, event])
+    packed: bytes = msgpack.packb([section, event])
+    return packed
 
 
 def pack_settle(cursor_id: int, first: int, end: int, next_offset: int) -> bytes:
