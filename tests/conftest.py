@@ -1,4 +1,4 @@
-"""Hypothesis profiles, chosen by MSGLOG_HYPOTHESIS_PROFILE ("ci" or "torture"), and counts for the table of evidence."""
+"""Hypothesis profiles, by MSGLOG_HYPOTHESIS_PROFILE ("ci" or "torture"), and counts for the table of evidence."""
 
 import os
 

@@ -69,8 +69,8 @@ class SimulatedStore(BrokerSession):
         step = self.chronicle.begin(world, self.what, loose=loose)
         yield
         plan = self.filesystem.plan
-        if loose and plan is not None and plan.fired:
-            raise Unnoticed
+        if plan is not None and plan.fired and (loose or self.engine.failure is not None):
+            raise Unnoticed  # the call returned, but what was to be done beside it may have failed
         self.world = step.world
         self.wrote(durable=durable)
 
