@@ -179,9 +179,10 @@ class Delivery(Message):
         taken = Taken(self._lane, self._stored, self.redelivered, self.delivery_count)
         return Settlement(self._terms.subscriber, taken, outcome, delay_ms)
 
-    def staged(self, *, settled: bool) -> None:
-        """Hear what became of the transaction; not public."""
-        self._settled = settled
+    def staged(self, transaction: object, *, settled: bool) -> None:
+        """Hear what became of the transaction, if it was this one that was to settle it; not public."""
+        if self._settled is transaction:
+            self._settled = settled
 
     def _refusal(self) -> SettlementError:
         if self._settled is not True and self._settled is not False:

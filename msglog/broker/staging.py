@@ -41,8 +41,8 @@ class BrokerStage:
     def __init__(self, vhost: VirtualHost) -> None:
         self._vhost = vhost
         self._wishes: list[Wish] = []
-        self._deliveries: list[Delivery] = []
-        self._settlements: list[Settlement] = []
+        self._claimed: list[Delivery] = []
+        self._settlements: list[tuple[Delivery, Settlement]] = []
         self._batch: Batch | None = None
         self._settled: Settled | None = None
         # What loses its oldest messages to the length limits of their queues.
@@ -118,9 +118,8 @@ class BrokerStage:
         """Take the settlement of a delivery in. Raises `SettlementError`, also for one of another store."""
         if delivery.vhost is not self._vhost:
             raise SettlementError("the delivery is of another store than the transaction")
-        settlement = delivery.stage(self, outcome, delay_ms)
-        self._deliveries.append(delivery)
-        self._settlements.append(settlement)
+        self._claimed.append(delivery)  # first of all: whatever strikes, the end lets go of it
+        self._settlements.append((delivery, delivery.stage(self, outcome, delay_ms)))
 
     # The commit, under the broker's lock
 
@@ -134,7 +133,7 @@ class BrokerStage:
         vhost.check_writable()
         batch = self._batch = vhost.batch()
         settled = self._settled = Settled(vhost)
-        for settlement in self._settlements:
+        for _, settlement in self._settlements:
             if not settled.add(batch, settlement):
                 raise SettlementError(_STALE)
         settled.record(batch)
@@ -166,26 +165,22 @@ class BrokerStage:
         if batch is None or settled is None:
             return
         self._replies, batch.replies = batch.replies, []  # whoever gets one must be able to see the rest
-        for delivery in self._deliveries:
-            delivery.staged(settled=True)
-        try:
-            batch.keep()
-            self._vhost.written(batch)
-            settled.finish()
-            for lane in self._cut:
-                lane.forget_bytes()
-                self._vhost.look_for_space(lane)
-        except BaseException:
-            self.failed()
-            raise
+        for delivery, _ in self._settlements:
+            delivery.staged(self, settled=True)
+        batch.keep()
+        self._vhost.written(batch)
+        settled.finish()
+        for lane in self._cut:
+            lane.forget_bytes()
+            self._vhost.look_for_space(lane)
         news = self._vhost.news
-        for settlement in self._settlements:
+        for _, settlement in self._settlements:
             news[settlement.subscriber.queue] = None
         if not self._vhost.journaled:
             self._vhost.attend()
 
     def failed(self) -> None:
-        """An exception struck while the commit was written: what is in whose hand is counted anew."""
+        """An exception struck, before the commit or after it: what is in whose hand is counted anew."""
         if self._settled is not None:
             self._settled.fail()
         for lane in self._cut:
@@ -205,10 +200,9 @@ class BrokerStage:
 
         Called again it does nothing.
         """
-        for delivery in self._deliveries:
-            if not delivery.settled:
-                delivery.staged(settled=False)
-        self._deliveries.clear()
+        for delivery in self._claimed:
+            delivery.staged(self, settled=False)
+        self._claimed.clear()
         vhost, replies, self._replies = self._vhost, self._replies, []
         if not replies or vhost.engine.closed or vhost.engine.failure is not None:
             return

@@ -53,6 +53,7 @@ class LogStage:
         self._producer = producer
         self._appends: list[_Append] = []
         self._offsets: list[StagedOffsets] = []
+        self._claimed: list[ShareRecord] = []
         self._settlements: list[_Settlement] = []
         # What the last `fill` decided.
         self._placed: list[tuple[Batch, dict[int, range]]] = []
@@ -143,6 +144,7 @@ class LogStage:
         check_flag("requeue", release)
         if record.sharing is not Sharing.of(self._core):
             raise SettlementError("the record is of another store than the transaction")
+        self._claimed.append(record)  # first of all: whatever strikes, the end lets go of it
         record.stage(self)
         self._settlements.append(_Settlement(record, release))
 
@@ -215,11 +217,10 @@ class LogStage:
             group_offsets.staged(offsets)
         for (record, _), event in zip(self._settlements, self._events, strict=True):
             record.settle_staged(event)
-            record.staged(settled=True)
+            record.staged(self, settled=True)
 
     def end(self) -> None:
         """The transaction is over: what it did not settle can be settled otherwise. Again, it does nothing."""
-        for record, _ in self._settlements:
-            if not record.settled:
-                record.staged(settled=False)
-        self._settlements.clear()
+        for record in self._claimed:
+            record.staged(self, settled=False)
+        self._claimed.clear()

@@ -7,7 +7,6 @@ the commit is written leaves nothing behind.
 
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
-from threading import Lock
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -19,7 +18,6 @@ from msglog.errors import MsglogError, ReadOnlyError, TransactionError, Transact
 from msglog.log import Consumer, Producer, ShareRecord
 from msglog.log.appending import HeadersArgument
 from msglog.log.staging import LogStage
-from msglog.storage import Commit
 from msglog.storage.options import MAX_COMMIT_BYTES
 from msglog.store import Store, StoreCore
 from msglog.transactions import scope
@@ -348,36 +346,38 @@ class Transaction:
     def _attempt(self) -> _Attempt:
         """Decide and write; what a refusal saw may not be durable yet, so it is raised after the sync of that."""
         self._log.prepare()
-        broker, engine = self._broker, self._engine
-        with Lock() if broker is None else broker.lock:
-            if engine.obstacle is not None:
-                with engine.lock:
-                    engine.begin()  # a commit that was interrupted is finished before anything is decided
-            refusal = None if broker is None else _refusal_of(broker.decide)
-            with self._log.lock, engine.lock:
-                commit = engine.begin()
-                if refusal is None and not self._log.is_ready():
-                    return _Attempt(engine.commit_number, over=False)
-                refusal = refusal or _refusal_of(self._log.fill, commit)
-                if refusal is not None:
-                    return _Attempt(engine.commit_number, refusal=refusal)
-                number = self._write(commit)
-            if broker is not None:
-                broker.written()
-        return _Attempt(number)
-
-    def _write(self, commit: Commit) -> int:
         broker = self._broker
-        if broker is not None:
-            broker.fill(commit)
-        try:
+        if broker is None:
+            return self._decide_and_write(None)
+        with broker.lock:
+            try:
+                attempt = self._decide_and_write(broker)
+                if attempt.over and attempt.refusal is None:
+                    broker.written()
+            except BaseException:
+                broker.failed()
+                raise
+        return attempt
+
+    def _decide_and_write(self, broker: BrokerStage | None) -> _Attempt:
+        """Do the part below the broker's lock."""
+        engine = self._engine
+        if engine.obstacle is not None:
+            with engine.lock:
+                engine.begin()  # a commit that was interrupted is finished before anything is decided
+        refusal = None if broker is None else _refusal_of(broker.decide)
+        with self._log.lock, engine.lock:
+            commit = engine.begin()
+            if refusal is None and not self._log.is_ready():
+                return _Attempt(engine.commit_number, over=False)
+            refusal = refusal or _refusal_of(self._log.fill, commit)
+            if refusal is not None:
+                return _Attempt(engine.commit_number, refusal=refusal)
+            if broker is not None:
+                broker.fill(commit)
             number = commit.write()
             self._log.written()
-        except BaseException:
-            if broker is not None:
-                broker.failed()
-            raise
-        return number
+        return _Attempt(number)
 
     def _conclude(self, attempt: _Attempt) -> None:
         if attempt.refusal is not None:

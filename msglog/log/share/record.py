@@ -88,9 +88,10 @@ class ShareRecord(Record):
         self._check_unsettled()
         self._settled = transaction
 
-    def staged(self, *, settled: bool) -> None:
-        """Hear what became of the transaction; not public."""
-        self._settled = settled
+    def staged(self, transaction: object, *, settled: bool) -> None:
+        """Hear what became of the transaction, if it was this one that was to settle it; not public."""
+        if self._settled is transaction:
+            self._settled = settled
 
     def settlement(self, *, release: bool) -> list[Any] | None:
         """Return the event that settles it, None when it is only to be released; under the lock of `sharing`.
