@@ -1,4 +1,4 @@
-"""Drives transactions in a faulty file system, with the books on paper beside them and a history of what a crash may leave.
+"""Drives transactions in a faulty file system, with books on paper beside them and a history of what may be left.
 
 A `World` is one life of a store on a disk that begins with `prepared`. Each change is a step of the history; a
 transaction is one step, so a crash that leaves part of one leaves a state that never was.
@@ -211,14 +211,13 @@ class World:
         """Do these parts in one transaction; `spoil` does something to it at the end that keeps it from happening."""
         after = self.books.copy()
         done: list[Callable[[], None]] = []
-        with self._step(None if spoil else after):
-            with self.store.transaction(producer=self.producer if sequenced else None) as tx:
-                for part in parts:
-                    done.append(part(self, tx, after))
-                if sequenced:
-                    after.sequence += sum(len(after.topics[key]) - len(self.books.topics[key]) for key in after.topics)
-                if spoil is not None:
-                    spoil(tx)
+        transaction = self.store.transaction(producer=self.producer if sequenced else None)
+        with self._step(None if spoil else after), transaction as tx:
+            done += [part(self, tx, after) for part in parts]
+            if sequenced:
+                after.sequence += sum(len(after.topics[key]) - len(self.books.topics[key]) for key in after.topics)
+            if spoil is not None:
+                spoil(tx)
         for forget in done if spoil is None else ():
             forget()
 

@@ -9,7 +9,7 @@ import msglog
 from msglog import TransactionError
 from msglog.storage import Engine
 from msglog.storage.filesystem.posix import OSFile
-from support.brokers import ready, take
+from support.brokers import ready, take, wait_until
 from support.dumps import check_counts, difference, dump
 
 
@@ -148,13 +148,14 @@ def test_many_tasks_share_few_syncs(durable, monkeypatch):
 
     def counted(file):
         syncs.append(file)
+        wait_until(lambda: engine.commit_number == commits + tasks)  # the loop goes on meanwhile
         sync(file)
 
     commits = engine.commit_number
     monkeypatch.setattr(OSFile, "sync", counted)
     asyncio.run(main())
     assert engine.commit_number == commits + tasks
-    assert 1 <= len(syncs) <= tasks // 4
+    assert 1 <= len(syncs) <= 3
     assert sorted(map(int, _values(durable))) == list(range(tasks))
 
 
