@@ -189,11 +189,14 @@ class BrokerStage:
     # Without the lock
 
     def attend(self) -> None:
-        """The commit can be seen: hand out what came by it."""
+        """The commit can be seen, or nobody waits for that any more: hand out what came by it."""
         vhost = self._vhost
-        if vhost.news or vhost.has_abandoned:
+        if (
+            vhost.news or vhost.has_abandoned
+        ) and not vhost.engine.closed:  # in a forked child, somebody may have the lock
             with vhost.lock:
-                vhost.attend()
+                if not vhost.closed:
+                    vhost.attend()
 
     def end(self) -> None:
         """The transaction is over: send its answers, and leave what it did not settle to others.

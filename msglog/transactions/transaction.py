@@ -6,6 +6,7 @@ the commit is written leaves nothing behind.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from enum import Enum
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -315,6 +316,7 @@ class Transaction:
             self._conclude(attempt)
         except BaseException:
             self._end(_State.FAILED)
+            self._follow()
             raise
 
     async def __aenter__(self) -> Self:
@@ -334,6 +336,7 @@ class Transaction:
             self._conclude(attempt)
         except BaseException:
             self._end(_State.FAILED)
+            self._follow()
             raise
 
     def _is_to_commit(self, error: BaseException | None) -> bool:
@@ -385,6 +388,15 @@ class Transaction:
         self._end(_State.COMMITTED)
         if self._broker is not None:
             self._broker.attend()
+
+    def _follow(self) -> None:
+        """It failed, which an interrupt or a cancelled wait may have done after it was written: let memory follow."""
+        with suppress(MsglogError):  # nothing more can be done, and the exception that came first is what counts
+            if self._engine.obstacle is not None:
+                with self._engine.lock:
+                    self._engine.clear_obstacle()
+            if self._broker is not None:
+                self._broker.attend()
 
     def _end(self, state: _State) -> None:
         if self._owner is not None:

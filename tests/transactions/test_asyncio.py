@@ -9,7 +9,7 @@ import msglog
 from msglog import TransactionError
 from msglog.storage import Engine
 from msglog.storage.filesystem.posix import OSFile
-from support.brokers import ready, take, wait_until
+from support.brokers import Call, ready, send_all, take, wait_until
 from support.dumps import check_counts, difference, dump
 
 
@@ -243,6 +243,36 @@ def test_cancelling_the_wait_ends_the_wait_only(durable, monkeypatch):
     with durable.transaction() as tx:  # its owner is free again
         tx.append("t", b"3")
     assert _values(durable) == [b"1", b"3"]
+
+
+@pytest.mark.parametrize("settle", ["nack", "ack"])
+def test_a_cancelled_wait_wakes_who_waits_for_what_it_settled(durable, monkeypatch, settle):
+    """What went back, or the room for one more, belongs to a consumer that waits already."""
+    broker = durable.broker
+    send_all(broker, "q", b"1", b"2")
+    consumer = broker.consume("q", prefetch_count=1)
+    delivery = consumer.get(0)
+    call = Call(consumer.get).until_asleep()
+
+    async def work():
+        async with durable.transaction() as tx:
+            tx.append("t", b"1")
+            getattr(tx, settle)(delivery)
+
+    async def main():
+        task = asyncio.create_task(work())
+        assert await asyncio.to_thread(gate.entered.wait, 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        gate.opened.set()
+
+    gate = Gate(monkeypatch)
+    asyncio.run(main())
+    monkeypatch.undo()
+    assert call.result().body == (b"1" if settle == "nack" else b"2")
+    consumer.close()
+    check_counts(durable)
 
 
 def test_a_plain_block_in_a_task(store):

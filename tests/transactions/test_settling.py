@@ -7,6 +7,7 @@ import pytest
 
 import msglog
 from msglog import SettlementError
+from msglog.storage import Engine
 from support.brokers import DEAD_LETTERED, Call, ready, take, take_one
 from support.dumps import check_counts, unsettled
 
@@ -228,3 +229,26 @@ def test_a_consumer_that_is_dropped_lives_as_long_as_the_transaction_needs_its_d
         gc.collect()
     assert unsettled(any_store) == 0
     assert ready(b, "q") == 0
+
+
+def test_an_interrupt_in_the_wait_for_the_sync_wakes_who_waits_for_what_went_back(tmp_path, monkeypatch):
+    with msglog.Store(tmp_path / "durable") as store:
+        broker = store.broker
+        broker.declare_queue("q")
+        broker.send("q", b"1")
+        delivery = broker.get("q")
+        consumer = broker.consume("q")
+        call = Call(consumer.get).until_asleep()
+        wait = Engine.wait
+
+        def interrupted(engine, number):
+            monkeypatch.undo()
+            wait(engine, number)
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt), store.transaction() as tx:
+            tx.nack(delivery)
+            monkeypatch.setattr(Engine, "wait", interrupted)
+        assert call.result().body == b"1"
+        consumer.close()
+        check_counts(store)
