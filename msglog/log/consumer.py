@@ -118,6 +118,11 @@ class Consumer(Positioning):
         return self._offsets.name
 
     @property
+    def is_member(self) -> bool:
+        """Whether its partitions come from its group, not from `assign`; not public."""
+        return self._seat is not None
+
+    @property
     def auto_commit(self) -> bool:
         """Whether it commits by itself what was finished."""
         return self._offsets.auto_commit

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 from msglog.broker import Delivery, QueueConsumer
 from msglog.checks import refused
-from msglog.errors import ClosedError, GroupError, MsglogError, SettlementError, StoreFailedError
+from msglog.errors import ClosedError, FencedError, GroupError, MsglogError, SettlementError, StoreFailedError
 from msglog.log import Consumer, ShareConsumer, ShareRecord
 from msglog.log.record_loop import RecordLoop
 from msglog.retry import Retry
@@ -61,15 +61,23 @@ class ConsumerSource:
 
     def is_final(self, error: Exception) -> bool:
         """Whether trying again is of no use."""
-        return _is_final(error)
+        return _is_final(error) or self._is_shut_out(error)
+
+    def _is_shut_out(self, error: BaseException) -> bool:
+        """Whether partitions were assigned by hand while the group has members: nobody hands them to somebody else."""
+        return isinstance(error, FencedError) and not self._consumer.is_member
 
     def give_up(self, record: Record, attempts: int, error: Exception) -> None:
-        """Write its dead letter."""
-        topic = self._dead_letters.topic_for(record)
+        """Write its dead letter; where that fails, the record is still to be done."""
+        try:
+            topic = self._dead_letters.topic_for(record)
+        except BaseException:
+            self._take_back(record)
+            raise
         logger.error("%r goes to %r after %d attempts", record, topic, attempts, exc_info=error)
-        self._commit(record, lambda tx, it: self._dead_letters.add(tx, topic, it, attempts, error))
+        self._commit(record, lambda tx, it: self._dead_letters.add(tx, topic, it, attempts, error), last=True)
 
-    def _commit(self, record: Record, work: Handler) -> bool:
+    def _commit(self, record: Record, work: Handler, *, last: bool = False) -> bool:
         handled = False
         try:
             with self._store.transaction() as tx:
@@ -77,17 +85,27 @@ class ConsumerSource:
                 handled = True
                 tx.commit_offsets(self._consumer, record)
         except BaseException as error:
-            lost = handled and isinstance(error, GroupError)
-            if lost or not isinstance(error, Exception) or _is_final(error):
-                # It is handed out again: to us, or to who has the partition now.
-                with suppress(MsglogError):
-                    self._consumer.seek(TopicPartition(record.topic, record.partition), record.offset)
+            lost = handled and isinstance(error, GroupError) and not self._is_shut_out(error)
+            ends = last or not isinstance(error, Exception) or self.is_final(error)
+            if (lost or ends) and not (handled and self._is_done(record)):
+                self._take_back(record)
             if lost:
                 logger.info("%r belongs to another member by now: %s", record, error)
                 return False
             raise
         self._done += 1
         return True
+
+    def _is_done(self, record: Record) -> bool:
+        """Whether the commit was written although an exception followed, as an interrupt in the wait for its sync."""
+        with suppress(MsglogError):
+            return self._consumer.committed(TopicPartition(record.topic, record.partition)) == record.offset + 1
+        return False
+
+    def _take_back(self, record: Record) -> None:
+        """Have a record handed out again: to us, or to who has the partition now."""
+        with suppress(MsglogError):
+            self._consumer.seek(TopicPartition(record.topic, record.partition), record.offset)
 
 
 class _Settled:
@@ -111,13 +129,25 @@ class _Settled:
             if handled and isinstance(error, SettlementError):
                 logger.info("%r went back before it was processed: %s", message, error)
                 return
-            with suppress(SettlementError):
-                if isinstance(error, Exception) and not _is_final(error):
-                    self._fail(message, error)
-                    return
+            self._let_go(message, error)
+            if not isinstance(error, Exception) or _is_final(error):
+                raise
+            return
+        self._done += 1
+
+    def _let_go(self, message: Delivery | ShareRecord, error: BaseException) -> None:
+        """Do with a message what is to be done after an exception; nothing keeps it in hand."""
+        try:
+            if isinstance(error, Exception) and not _is_final(error):
+                self._fail(message, error)
+            else:
+                self._give_back(message)
+        except SettlementError as gone:
+            logger.warning("%r was no longer in hand after an exception: %s", message, gone, exc_info=error)
+        except BaseException:
+            with suppress(MsglogError):
                 self._give_back(message)
             raise
-        self._done += 1
 
     def _fail(self, message: Any, error: Exception) -> None:
         raise NotImplementedError

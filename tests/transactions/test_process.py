@@ -6,8 +6,10 @@ from itertools import pairwise
 import pytest
 
 import msglog
-from msglog import InvalidOptionError, InvalidTypeError, Retry, TopicPartition
+from msglog import DiskFullError, InvalidOptionError, InvalidTypeError, Retry, TopicPartition
+from msglog.storage import Engine
 from msglog.testing import ManualClock
+from msglog.transactions.dead_letters import DeadLetters
 from support.brokers import Call, ready, take, wait_until
 
 TWICE = Retry(limit=1, delay_ms=0)
@@ -224,6 +226,87 @@ def test_an_interrupt_leaves_the_message_to_the_next(store, kind):
         assert out(store) == []
         assert store.process(source, copy, timeout=0) == 2
     assert out(store) == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_interrupt_in_the_wait_for_the_sync_does_nothing_twice(store, kind, monkeypatch):
+    """What was written is done with, whoever heard of it."""
+    fill(store, kind, b"1", b"2")
+    wait = Engine.wait
+
+    def interrupted(engine, number):
+        wait(engine, number)
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    def handler(tx, message):
+        copy(tx, message)
+        monkeypatch.setattr(Engine, "wait", interrupted)
+
+    with open_source(store, kind) as source:
+        with pytest.raises(KeyboardInterrupt):
+            store.process(source, handler)
+        assert store.process(source, copy, timeout=0) == 1
+        assert left(store, kind) == 0
+    assert out(store) == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("kind", ["consumer", "queue"])
+def test_what_cannot_be_given_up_is_still_to_be_done(store, kind, monkeypatch):
+    """A full disk, say: neither is it passed over, nor does it stay in hand."""
+    fill(store, kind, b"1", b"2")
+
+    def full(*_arguments):
+        raise DiskFullError("no space")
+
+    with open_source(store, kind) as source:
+        monkeypatch.setattr(DeadLetters, "topic_for", full)
+        monkeypatch.setattr(msglog.Delivery, "reject", full)
+        with pytest.raises(DiskFullError):
+            store.process(source, Fails(**{"1": 1}), retry=Retry(limit=0), timeout=0)
+        assert store.process(source, copy, timeout=0) == 2
+    assert out(store) == [b"1", b"2"]
+
+
+def test_a_dead_letter_that_is_too_large_loses_no_record(tmp_path):
+    with msglog.Store(tmp_path / "small", max_record_bytes=2000) as store:
+        store.log.create_topic("in")
+        store.log.create_topic("out")
+        store.log.append("in", bytes(1990))
+        with open_source(store, "consumer") as source:
+            for _ in range(2):
+                with pytest.raises(msglog.RecordTooLargeError):
+                    store.process(source, Fails(**{"\0" * 1990: 9}), retry=Retry(limit=0), timeout=0)
+            assert store.process(source, copy, timeout=0) == 1
+
+
+def test_a_message_that_was_no_longer_in_hand_when_it_failed(store, clock):
+    """The back-off belongs to who has it now, and the loop goes on."""
+    fill(store, "share", b"1", b"2")
+    failing = Fails(**{"1": 1})
+
+    def late(tx, record):
+        if failing.left[b"1"]:
+            clock.advance(seconds=31)
+        failing(tx, record)
+
+    with open_source(store, "share") as source:
+        assert store.process(source, late, retry=Retry(delay_ms=0), timeout=0) == 2
+    assert out(store) == [b"1", b"2"]
+
+
+def test_partitions_assigned_by_hand_while_the_group_has_members(store):
+    """Nobody would ever take the offsets, so trying on is of no use."""
+    fill(store, "consumer", b"1")
+    with open_source(store, "consumer") as member, store.log.consumer(group="g") as source:
+        member.poll(0)
+        source.assign([TopicPartition("in", 0)])
+        calls = Fails()
+        with pytest.raises(msglog.FencedError, match="has members"):
+            store.process(source, calls, timeout=0)
+        assert calls.calls == [b"1"]
+        assert source.position(TopicPartition("in", 0)) == 0
+    assert out(store) == []
 
 
 def test_a_partition_that_goes_to_another_member_meanwhile(store):
