@@ -6,6 +6,7 @@ and why it is here.
 
 from typing import Final
 
+from msglog.log.rules.names import check_topic_name
 from msglog.store import Store
 from msglog.transactions.transaction import Transaction
 from msglog.types import Headers, Record
@@ -15,15 +16,18 @@ _MOST_REASON_BYTES: Final = 1000
 
 
 class DeadLetters:
-    """The dead letters of one source. `topic`: where they go, None for `<topic of the record>.dead-letters`."""
+    """The dead letters of one source. `topic`: where they go, None for `<topic of the record>.dead-letters`.
+
+    Raises `InvalidNameError`.
+    """
 
     def __init__(self, store: Store, topic: str | None) -> None:
         self._store = store
-        self._topic = topic
+        self._topic = None if topic is None else check_topic_name(topic)
 
     def topic_for(self, record: Record) -> str:
         """Return the topic for a record's dead letter, which is made if it is not there."""
-        topic = self._topic or record.topic + SUFFIX
+        topic = record.topic + SUFFIX if self._topic is None else self._topic
         if topic not in self._store.log.topics():
             self._store.log.create_topic(topic, exist_ok=True)
         return topic

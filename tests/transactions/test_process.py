@@ -373,6 +373,27 @@ def test_two_threads_share_a_queue(store):
     assert sorted(map(int, out(store))) == list(range(100))
 
 
+async def coroutine(tx, message):
+    copy(tx, message)
+
+
+def generator(tx, message):
+    yield copy(tx, message)
+
+
+class Coroutine:
+    async def __call__(self, tx, message):
+        copy(tx, message)
+
+
+@pytest.mark.parametrize("kind", ["consumer", "share"])
+def test_names_of_topics_for_dead_letters(store, kind):
+    with open_source(store, kind) as source:
+        for name in ("", "two words", 5):
+            with pytest.raises(msglog.InvalidNameError):
+                store.process(source, copy, timeout=0, dead_letter=name)
+
+
 def test_bad_input(store):
     log, broker = store.log, store.broker
     with log.consumer("in") as groupless, log.consumer("in", group="a", auto_commit=True) as automatic:
@@ -386,6 +407,9 @@ def test_bad_input(store):
     with open_source(store, "queue") as source:
         with pytest.raises(InvalidTypeError, match="handler"):
             store.process(source, None, timeout=0)
+        for handler in (coroutine, generator, Coroutine()):
+            with pytest.raises(InvalidTypeError, match="plain function"):
+                store.process(source, handler, timeout=0)
         with pytest.raises(InvalidTypeError, match="retry"):
             store.process(source, copy, retry=3, timeout=0)
         with pytest.raises(InvalidOptionError, match="dead_letter"):
