@@ -96,11 +96,11 @@ class LogModel:
         }
 
     def _create(self, name: str, topic_id: int, stream_ids: list[int], options: dict[str, Any]) -> None:
-        if topic_id in self.topic_ids:
-            return
-        config = TopicConfig.from_dict(options)
-        self._add(Topic(self._engine, self.indexes, name, topic_id, stream_ids, config))
+        # First of all: were it last, an interrupt before it would leave the id to be given away again.
         self.next_topic_id = max(self.next_topic_id, topic_id + 1)
+        if topic_id not in self.topic_ids:
+            config = TopicConfig.from_dict(options)
+            self._add(Topic(self._engine, self.indexes, name, topic_id, stream_ids, config))
         self._tell(name)
 
     def _add(self, topic: Topic) -> None:
@@ -119,13 +119,14 @@ class LogModel:
         self.topic_ids[topic_id].set_config(TopicConfig.from_dict(options))
 
     def _delete(self, topic_id: int) -> None:
-        topic = self.topic_ids.pop(topic_id, None)
+        topic = self.topic_ids.get(topic_id)
         if topic is None:
             return
         topic.deleted = True
-        del self.topics[topic.name]
+        self.topics.pop(topic.name, None)
         self.indexes.forget(topic.stream_ids)
         self._tell(topic.name)
+        self.topic_ids.pop(topic_id, None)  # last: an interrupt before it leaves all of this to be done again
 
     def _note_cleaned(self, topic_id: int, partition: int, end: int, horizon_ms: int | None, now_ms: int) -> None:
         cleaning = self.topic_ids[topic_id].cleaning_of(partition)

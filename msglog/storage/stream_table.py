@@ -37,6 +37,8 @@ class StreamTable:
 
     def add_stream(self, stream_id: int, slug: str) -> None:
         """Make a stream; one that is there stays."""
+        # First of all: were it last, an interrupt before it would leave the id to be given away again.
+        self.next_stream_id = max(self.next_stream_id, stream_id + 1)
         if stream_id in self.streams:
             return
         stream = self._known_streams.get(stream_id)
@@ -45,7 +47,6 @@ class StreamTable:
             stream = Stream(stream_id, slug, min(self._segment_bytes, largest), self._cache)
         self.adopt_parts(stream, self._found_parts.pop(stream_id, ()))
         self.streams[stream_id] = stream
-        self.next_stream_id = max(self.next_stream_id, stream_id + 1)
 
     def remove_stream(self, stream_id: int) -> None:
         """Remove a stream and drop its segments."""
