@@ -2,13 +2,14 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+TORTURE ?= 10
 ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: test docs-free check demo bench format setup clean
+.PHONY: test docs-free torture check demo bench format setup clean
 .NOTPARALLEL: # targets share .venv
 
 # All checks, then all tests.
@@ -18,6 +19,12 @@ test: check
 # The same without the tests of README, docs and examples.
 docs-free: check
 	$(BIN)/python -m pytest -n 2 --ignore=tests/docs --ignore=tests/examples $(PYTEST_ARGS)
+
+# The tests that search, searching ten times as far: about an hour on two cores. TORTURE=100 makes a night of it. Others
+# run along, since they take no longer than before.
+torture: setup
+	MSGLOG_TORTURE=$(TORTURE) $(BIN)/python -m pytest -n 2 -o faulthandler_timeout=0 \
+		--ignore=tests/docs --ignore=tests/examples $(PYTEST_ARGS)
 
 check: setup
 	$(BIN)/ruff check .

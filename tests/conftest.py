@@ -6,11 +6,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from support import evidence, model_steps
+from support.scale import scaled
 from support.telling import tell
 
 settings.register_profile(
     "ci",
-    max_examples=100,
+    max_examples=scaled(100),
     stateful_step_count=50,
     # Examples touch files and threads on loaded machines: how long one takes says nothing.
     deadline=None,

@@ -15,7 +15,7 @@ from support.broker_session import DEAD, BrokerSession, check_view, recover_view
 from support.crash_images import crash_images
 from support.faults import Fault, FaultPlan
 from support.recovery import MODES
-from support.scale import scaled
+from support.scale import scaled, stride
 from support.telling import tell
 
 POWER_CUTS = 1
@@ -111,7 +111,7 @@ def test_any_call_may_fail(fault: Fault, forever, sync, record_property):
         assert _attempt(counting) is None
         calls = counting.filesystem.plan.seen
         assert calls
-        step = 1 if scaled(1) > 1 else STRIDE
+        step = stride(STRIDE)
         raised: dict[str, int] = {}
         survived = 0
         for number in range(fault.value % step if isinstance(fault.value, int) else 0, calls, step):
