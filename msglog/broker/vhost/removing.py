@@ -168,6 +168,8 @@ class Removing(VhostState):
         if options.max_length_bytes is not None:
             too_large = self.ready_bytes(queue) + size - options.max_length_bytes
         lanes: dict[Lane, None] = {}
+        if too_many <= 0 and too_large <= 0:
+            return []  # without a look at what waits
         for lane, stored in islice(_waiting(queue), STEP_MESSAGES):
             if too_many <= 0 and too_large <= 0:
                 break
