@@ -48,14 +48,14 @@ def segments_are_not_synced() -> Iterator[None]:
 @contextmanager
 def published_before_it_is_synced() -> Iterator[None]:
     """What was written can be seen at once."""
-    whole = JournalWriter._write_out
+    whole = JournalWriter.write_out
 
     def write_out(self: JournalWriter) -> Any:
         areas = whole(self)
         self._publish_up_to(self._engine.commit_number)
         return areas
 
-    with mock.patch.object(JournalWriter, "_write_out", write_out):
+    with mock.patch.object(JournalWriter, "write_out", write_out):
         yield
 
 

@@ -12,8 +12,8 @@ ORDER: tuple[Mutation, ...] = (
     ),
     swap(
         "storage/writers.py",
-        "        self._sync_areas(self._write_out(), target)\n        self._publish_up_to(target)",
-        "        self._publish_up_to(target)\n        self._sync_areas(self._write_out(), target)",
+        "        self._sync_areas(self.write_out(), target)\n        self._publish_up_to(target)",
+        "        self._publish_up_to(target)\n        self._sync_areas(self.write_out(), target)",
         "commits before a checkpoint",
         "a checkpoint shows commits before they are synced",
     ),
