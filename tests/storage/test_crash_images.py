@@ -31,7 +31,7 @@ def test_every_crash_leaves_a_prefix_that_keeps_all_promises(workload, sync, rec
         disk = script.filesystem.disk
         check = CrashCheck(script.history)
         check.check_all(
-            crash_images(disk.start, disk.operations, seed=1, each=2, chances=scaled(9)),
+            crash_images(disk.start, disk.operations, seed=1, each=2, chances=scaled(6)),
         )
     tell(record_property, crash_images=check.tried, distinct_ones=check.distinct)
 

@@ -1,7 +1,7 @@
-"""Real power cuts: a file system is shut down under a store at work, and mounted again.
+"""Real power cuts: a file system is shut down under a log, a broker and transactions at work, and mounted again.
 
 The writing process is stopped first, so that nothing is told that was not. All that a call promised is there
-afterwards, what is there is a prefix of what was done, over the log and the broker together, and no message is lost, in
+afterwards, what is there is a prefix of what was done, over all of them together, and no message is lost, in
 two places, or there although a flush came after its acknowledgement.
 """
 
@@ -83,7 +83,11 @@ class _Ledger:
             assert appended[partition] == [n for n in range(1, end + 1) if n % 2 == partition]
         pairs = [_numbers(store.log, "pairs", partition) for partition in (0, 1)]
         assert pairs[0] == pairs[1], "half a commit is there"
+        both = _numbers(store.log, "both", 0)
+        assert both == [number_of(message.body) for message in store.broker.peek("both", 10**6)], "half a transaction"
         queues = {name: [number_of(message.body) for message in store.broker.peek(name, 10**6)] for name in _QUEUES}
+        assert not both or both[-1] <= max(queues["kept"]), "not a prefix"
+        assert self.promised in both or self.promised < self.first
         self._check_rounds(end, pairs[0], queues["kept"])
         self._check_settled(Counter(queues["work"]), Counter(queues["dead"]), queues["kept"])
         return end

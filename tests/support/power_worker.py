@@ -1,7 +1,8 @@
 """Run in a child: a log and a broker on one store at work, until the power goes.
 
 Each round appends number n to partition n modulo 2 of topic "numbers", together with one record in each partition of
-"pairs", and publishes it to the queues "work" and "kept"; now and then it takes messages from "work" and acknowledges
+"pairs", publishes it to the queues "work" and "kept", and appends and sends it to topic and queue "both" in one
+transaction; now and then it takes messages from "work" and acknowledges
 or rejects them. It tells what returned, one line each: "done n", "acking n", "rejecting n", "settled n", and, after a
 flush, "flushed".
 """
@@ -39,10 +40,12 @@ def prepare(directory: str, sync: Any) -> None:
     with open_store(directory, sync) as store:
         for topic in ("numbers", "pairs"):
             store.log.create_topic(topic, partitions=2)
+        store.log.create_topic("both")
         broker = store.broker
         broker.declare_exchange("all", "fanout")
         broker.declare_queue("dead")
         broker.declare_queue("work", dead_letter_exchange="", dead_letter_routing_key="dead")
+        broker.declare_queue("both")
         broker.declare_queue("kept")
         for queue in ("work", "kept"):
             broker.bind(queue, "all")
@@ -59,6 +62,9 @@ def run(directory: str, sync: Any, first: int, pipe: Connection) -> None:
         log.append("numbers", value, partition=number % 2)
         log.append_many("pairs", [value, value], keys=PAIR_KEYS)
         broker.publish("all", "", value)
+        with store.transaction() as transaction:
+            transaction.append("both", value)
+            transaction.send("both", value)
         pipe.send_bytes(b"done %d" % number)
         if number % TAKE_EVERY == 0:
             _settle(broker, pipe, rejecting=number % REJECT_EVERY == 0)
