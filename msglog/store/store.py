@@ -156,13 +156,16 @@ class Store:
                 are used up, a delivery is rejected, to its queue's dead-letter exchange if it has one, and a record is
                 written to a topic of dead letters, in the same commit that settles it.
             timeout: end after so many seconds of real time without a message; 0 takes what is there, None goes on until
-                `source.stop()`, from any thread or a signal handler.
+                `source.stop()`, from any thread or a signal handler. A `Consumer`'s records that are backed off are
+                waited for; messages of a queue or a share group that are backed off come with a later call.
             dead_letter: the topic of dead letters, None for the record's topic with ".dead-letters" at the end; made
                 when it is first needed. Not for queues.
 
-        A kill at any point leaves the message processed with all its effects in the store, or not at all. Each message
-        costs one sync with `sync="commit"`. Raises `InvalidOptionError`, `InvalidTypeError`, what the source raises,
-        and `StoreFailedError`; the message in hand is then the next one, or back in its queue.
+        A kill at any point leaves the message processed with all its effects in the store, or not at all. Whatever
+        `retry` says, a share group and a queue with a `delivery_limit` give up what was handed out so often: where the
+        last time ended in a kill or an expired lock, a share record leaves no dead letter. Each message costs one sync
+        with `sync="commit"`. Raises `InvalidOptionError`, `InvalidTypeError`, what the source raises, and
+        `StoreFailedError`; the message in hand is then the next one, or back in its queue.
         """
         done: int = call("process", self, source, handler, retry=retry, timeout=timeout, dead_letter=dead_letter)
         return done

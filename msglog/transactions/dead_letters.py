@@ -6,6 +6,7 @@ and why it is here.
 
 from typing import Final
 
+from msglog.checks import refused
 from msglog.log.rules.names import check_topic_name
 from msglog.store import Store
 from msglog.transactions.transaction import Transaction
@@ -26,8 +27,13 @@ class DeadLetters:
         self._topic = None if topic is None else check_topic_name(topic)
 
     def topic_for(self, record: Record) -> str:
-        """Return the topic for a record's dead letter, which is made if it is not there."""
+        """Return the topic for a record's dead letter, which is made if it is not there.
+
+        Raises `InvalidOptionError` for the topic that the record comes from, where it would never end.
+        """
         topic = record.topic + SUFFIX if self._topic is None else self._topic
+        if topic == record.topic:
+            raise refused("dead_letter", topic, "another topic than those that are read")
         if topic not in self._store.log.topics():
             self._store.log.create_topic(topic, exist_ok=True)
         return topic

@@ -165,6 +165,15 @@ def test_a_topic_of_ones_own_for_dead_letters(store):
     assert "in.dead-letters" not in store.log.topics()
 
 
+def test_dead_letters_never_go_where_they_come_from(store):
+    fill(store, "consumer", b"bad")
+    with open_source(store, "consumer") as source:
+        with pytest.raises(InvalidOptionError, match="another topic"):
+            store.process(source, Fails(bad=9), retry=TWICE, timeout=0, dead_letter="in")
+        assert store.process(source, copy, timeout=0) == 1
+    assert out(store) == [b"bad"]
+
+
 def test_a_poison_message_goes_to_the_dead_letter_exchange(store):
     fill(store, "queue", b"bad", b"good")
     with open_source(store, "queue") as source:
