@@ -103,11 +103,25 @@ CHECKSUMS: tuple[Mutation, ...] = (
         "a direct append has no seed",
     ),
     swap(
-        "storage/writers.py",
+        "storage/small_entry.py",
         "        frame = _PACK_CRC(crc32c(rest, segment.crc_seed)) + rest\n",
         "        frame = _PACK_CRC(crc32c(rest)) + rest\n",
         "written by hand",
         "a journaled append has no seed",
+    ),
+    swap(
+        "storage/several.py",
+        "_PACK_CRC(crc32c(data, crc32c(rest, segment.crc_seed)))",
+        "_PACK_CRC(crc32c(data, crc32c(rest)))",
+        "written by hand",
+        "frames of a commit over several streams have no seed",
+    ),
+    swap(
+        "storage/journal.py",
+        "_CRC.pack(crc32c(tail, crc32c(rest, seed))), rest, tail, bytes(",
+        "_CRC.pack(crc32c(tail, seed)), rest, tail, bytes(",
+        "power cuts, transactions, commit",
+        "the checksum of an entry of several frames leaves out its header",
     ),
     swap(
         "storage/small_commit.py",

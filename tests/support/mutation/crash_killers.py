@@ -443,6 +443,8 @@ def drafts(script: Script) -> None:
     script.flush()
     for _ in range(4):
         script.commit(("append", "a", 200), ("append", "b", 20), ("event",))
+        with script.engine.lock:
+            script.engine.write_draft()
 
 
 def many_streams(script: Script) -> None:

@@ -372,6 +372,7 @@ def drafts_are_believed() -> None:
                 commit = engine.begin()
                 commit.append(engine.streams[1], encode_body([b"more"], 0))
                 commit.write()
+                engine.write_draft()
         _begins_behind_the_draft(filesystem.kill().disk.image(), [8, *[3] * 7])
 
 

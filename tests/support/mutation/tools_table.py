@@ -31,7 +31,7 @@ TOOLS: tuple[Mutation, ...] = (
     ),
     cut(
         _COPYING,
-        "filesystem.sync_directory(os.path.join(self.directory, SEGMENTS))",
+        "filesystem.sync_directory(self._segments)",
         "backups are synced",
         "names of copied segments are not synced",
     ),
