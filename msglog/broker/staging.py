@@ -206,6 +206,7 @@ class BrokerStage:
         for delivery in self._claimed:
             delivery.staged(self, settled=False)
         self._claimed.clear()
+        self._settlements.clear()  # a delivery keeps its consumer alive
         vhost, replies, self._replies = self._vhost, self._replies, []
         if not replies or vhost.engine.closed or vhost.engine.failure is not None:
             return

@@ -27,7 +27,8 @@ def interrupted(log, monkeypatch):
             monkeypatch.undo()
             raise Interrupt
 
-        monkeypatch.setattr(log.store.core.engine.writer, "redo", strike)
+        for redo in ("redo", "redo_several"):  # by a plan, or by hand
+            monkeypatch.setattr(log.store.core.engine.writer, redo, strike)
         with pytest.raises(Interrupt):
             work()
 
