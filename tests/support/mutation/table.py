@@ -23,6 +23,7 @@ HARMLESS: dict[tuple[str, str], str] = {
     ),
     ("broker/consumer.py", "vhost.engine.wait(vhost.engine.commit_number)"): _TO_SEE,
     ("broker/consuming.py", "self._engine.wait(self._engine.commit_number)"): _TO_SEE,
+    ("broker/exporting.py", "self._engine.wait(self._engine.commit_number)"): _TO_SEE,
     ("broker/channel/consuming.py", "vhost.engine.wait(vhost.engine.commit_number)"): _TO_SEE,
     ("broker/vhost/handing.py", "self.engine.wait(self.engine.commit_number)"): _TO_SEE,
 }
