@@ -87,15 +87,8 @@ class Consuming(BrokerHandle):
         Raises `QueueNotFoundError`, `ResourceLockedError`, `ClosedError`.
         """
         check_integer("limit", limit, 0)
-        vhost = self._vhost_to_read()
-        with vhost.lock:
-            found = vhost.queue(queue, self._connection)
-        if vhost.journaled and found.has_unseen():
-            self._engine.wait(self._engine.commit_number)
-        with vhost.lock:
-            if not self._engine.readonly:
-                vhost.news[found] = None
-                vhost.attend()
+        found = self._queue_to_look_at(queue)
+        with self._vhost.lock:
             messages: list[Message] = []
             for lane in found.lanes:
                 room = limit - len(messages)

@@ -47,15 +47,8 @@ class Exporting(BrokerHandle):
         the file, `InvalidOptionError`, `InvalidTypeError`, `ClosedError`.
         """
         most = MAX_INT64 if limit is None else check_integer("limit", limit, 0)
-        vhost = self._vhost_to_read()
-        with vhost.lock:
-            found = vhost.queue(queue, self._connection)
-        if vhost.journaled and found.has_unseen():
-            self._engine.wait(self._engine.commit_number)
-        with vhost.lock:
-            if not self._engine.readonly:
-                vhost.news[found] = None
-                vhost.attend()
+        found = self._queue_to_look_at(queue)
+        with self._vhost.lock:
             ranges = [part for lane in found.lanes for part in _waiting(lane.stream, lane.waiting_ranges())]
         return export_lines(target, map(_pack, islice(_read(ranges), most)))
 

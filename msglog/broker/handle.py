@@ -10,6 +10,7 @@ from typing import Any, Unpack
 from weakref import WeakSet
 
 from msglog.broker.delivery import Terms
+from msglog.broker.queue import Queue
 from msglog.broker.subscriber import Subscriber
 from msglog.broker.vhost import VirtualHost
 from msglog.clock import SystemClock
@@ -121,6 +122,22 @@ class BrokerHandle(StoreFace):
             with vhost.lock:
                 vhost.attend()
         return vhost
+
+    def _queue_to_look_at(self, name: str) -> Queue:
+        """Return a queue once what was published can be seen in it, and what is to go has gone.
+
+        Raises `QueueNotFoundError`, `ResourceLockedError`, `ClosedError`.
+        """
+        vhost = self._vhost_to_read()
+        with vhost.lock:
+            found = vhost.queue(name, self._connection)
+        if vhost.journaled and found.has_unseen():
+            self._engine.wait(self._engine.commit_number)
+        if not self._engine.readonly:
+            with vhost.lock:
+                vhost.news[found] = None
+                vhost.attend()
+        return found
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{len(self._vhost.queues)} queues"

@@ -67,6 +67,9 @@ def note_store(engine: Engine, life: tuple[int, int] | None = None) -> NotedStor
             streams={number: [part.packed_facts() for part in found] for number, found in parts.items()},
         )
         views = tuple(SegmentView.of(part) for found in parts.values() for part in found)
+        # Who only follows a writer hears of new files, but not of the number that the next one gets.
+        known = max((view.header.file_id for view in views), default=0)
+        checkpoint.next_file_id = max(checkpoint.next_file_id, known + 1)
         return NotedStore(checkpoint, pack_snapshot(engine.models.values()), views)
 
 

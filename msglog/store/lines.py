@@ -42,6 +42,8 @@ def export_lines(target: object, lines: Iterable[dict[str, Any]]) -> int:
     try:
         with partial.open("w", encoding="utf-8", newline="\n") as file:
             count = _write(file, lines)
+            file.flush()
+            os.fsync(file.fileno())  # before it takes the place of a file that may be the only good one
         partial.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):

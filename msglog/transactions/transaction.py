@@ -5,7 +5,7 @@ of broker, share groups and store, in this order; waiting for the sync holds non
 the commit is written leaves nothing behind.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from enum import Enum
 from types import TracebackType
@@ -306,14 +306,9 @@ class Transaction:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if not self._is_to_commit(error):
-                return
-            attempt = self._attempt()
-            self._engine.wait(attempt.number)
-            while not attempt.over:
-                attempt = self._attempt()
-                self._engine.wait(attempt.number)
-            self._conclude(attempt)
+            if self._is_to_commit(error):
+                for number in self._attempts():
+                    self._engine.wait(number)
         except BaseException:
             self._end(_State.FAILED)
             self._follow()
@@ -326,14 +321,9 @@ class Transaction:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if not self._is_to_commit(error):
-                return
-            attempt = self._attempt()
-            await wait_off_the_loop(self._engine, attempt.number)
-            while not attempt.over:
-                attempt = self._attempt()
-                await wait_off_the_loop(self._engine, attempt.number)
-            self._conclude(attempt)
+            if self._is_to_commit(error):
+                for number in self._attempts():
+                    await wait_off_the_loop(self._engine, number)
         except BaseException:
             self._end(_State.FAILED)
             self._follow()
@@ -345,6 +335,18 @@ class Transaction:
             return True
         self._end(_State.ROLLED_BACK)
         return False
+
+    def _attempts(self) -> Iterator[int]:
+        """Commit, and yield each commit that is to be waited for in between. Raises why there is none."""
+        over = False
+        while not over:
+            number, over, refusal = self._attempt()
+            yield number
+            if refusal is not None:
+                raise refusal
+        self._end(_State.COMMITTED)
+        if self._broker is not None:
+            self._broker.attend()
 
     def _attempt(self) -> _Attempt:
         """Decide and write; what a refusal saw may not be durable yet, so it is raised after the sync of that."""
@@ -381,13 +383,6 @@ class Transaction:
             number = commit.write()
             self._log.written()
         return _Attempt(number)
-
-    def _conclude(self, attempt: _Attempt) -> None:
-        if attempt.refusal is not None:
-            raise attempt.refusal
-        self._end(_State.COMMITTED)
-        if self._broker is not None:
-            self._broker.attend()
 
     def _follow(self) -> None:
         """It failed, which an interrupt or a cancelled wait may have done after it was written: let memory follow."""

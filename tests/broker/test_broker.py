@@ -1,5 +1,7 @@
 """The handle: opening, sharing, ending."""
 
+import io
+
 import pytest
 
 import msglog
@@ -28,6 +30,8 @@ CALLS = {
     "peek": lambda broker: broker.peek("q"),
     "consume": lambda broker: broker.consume("q"),
     "subscribe": lambda broker: broker.subscribe("q", print),
+    "export_messages": lambda broker: broker.export_messages("q", io.StringIO()),
+    "import_messages": lambda broker: broker.import_messages("q", io.StringIO()),
     "request": lambda broker: broker.request("", "q", b"", timeout=1),
     "history": lambda broker: list(broker.history("q")),
     "replay": lambda broker: broker.replay("q"),

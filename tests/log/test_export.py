@@ -212,6 +212,22 @@ def test_links_stay_links(log, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]
 
 
+def test_a_file_is_on_the_disk_before_it_replaces_another_one(log, tmp_path, monkeypatch):
+    log.append("t", b"new", partition=0)
+    out = tmp_path / "out.jsonl"
+    out.write_text("old")
+    seen = []
+    fsync = os.fsync
+
+    def synced(descriptor):
+        fsync(descriptor)
+        seen.append((os.fstat(descriptor).st_size, out.read_text()))
+
+    monkeypatch.setattr(os, "fsync", synced)
+    log.export_records("t", out)
+    assert seen == [(out.stat().st_size, "old")]
+
+
 def test_pipes_and_devices_are_written_not_replaced(log, tmp_path):
     log.append("t", b"value", partition=0, timestamp_ms=1)
     pipe = tmp_path / "pipe"

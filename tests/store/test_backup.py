@@ -12,10 +12,12 @@ import pytest
 import msglog
 from msglog import BackupReport, ClosedError, CorruptionError, DiskFullError, InvalidOptionError, InvalidTypeError
 from msglog.clock import SystemClock
-from msglog.storage import Engine, Options
-from msglog.storage.copying import NewStore
+from msglog.storage import Engine
+from msglog.storage.copying import NewStore, note_store
 from msglog.store import backing_up
+from msglog.store import core as cores
 from msglog.store.backing_up import backup_to
+from msglog.store.looking import Options, open_reader
 from msglog.store.registration import model_factories
 from support import everything
 from support.crowd_of_everything import Crowd
@@ -308,6 +310,22 @@ def image(tmp_path_factory):
         path = tmp_path_factory.mktemp("source") / "s"
         everything.make(path)
         return image_of(path)
+
+
+def test_what_a_follower_notes_leaves_the_ids_of_new_files_to_others(tmp_path):
+    with msglog.Store(tmp_path / "s", sync="none") as store:
+        store.log.create_topic("t", segment_bytes=1024)
+        store.log.append("t", b"x")
+        reader = open_reader(cores.filesystem(), str(tmp_path / "s"))
+        try:
+            for _ in range(5):
+                store.log.append("t", bytes(1000))
+            reader.refresh()
+            noted = note_store(reader, (reader.recovery.life, reader.commit_number + 1))
+        finally:
+            reader.close()
+    assert len(noted.segments) > 5
+    assert noted.checkpoint.next_file_id > max(view.header.file_id for view in noted.segments)
 
 
 def open_on(filesystem, directory=DIRECTORY):

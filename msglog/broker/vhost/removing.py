@@ -162,6 +162,8 @@ class Removing(VhostState):
         if options.overflow != "drop-head" or (options.max_length is None and options.max_length_bytes is None):
             return []
         messages, size = batch.added_to(queue.lanes)
+        if not messages:
+            return []
         too_many = too_large = 0
         if options.max_length is not None:
             too_many = queue.ready() + messages - options.max_length - self.awaited(queue)

@@ -276,7 +276,7 @@ def test_files_damaged_while_the_log_is_open(disk):
     log = disk.reopen()
     with counting_reads() as reads:
         check_keys(log, "t", KEYS)
-    assert reads == []
+    assert sum(reads) < WORTH
 
 
 def test_files_of_another_store_are_not_believed(tmp_path):

@@ -22,8 +22,7 @@ HARMLESS: dict[tuple[str, str], str] = {
         "spares it a change of metadata"
     ),
     ("broker/consumer.py", "vhost.engine.wait(vhost.engine.commit_number)"): _TO_SEE,
-    ("broker/consuming.py", "self._engine.wait(self._engine.commit_number)"): _TO_SEE,
-    ("broker/exporting.py", "self._engine.wait(self._engine.commit_number)"): _TO_SEE,
+    ("broker/handle.py", "self._engine.wait(self._engine.commit_number)"): _TO_SEE,
     ("broker/channel/consuming.py", "vhost.engine.wait(vhost.engine.commit_number)"): _TO_SEE,
     ("broker/vhost/handing.py", "self.engine.wait(self.engine.commit_number)"): _TO_SEE,
 }
