@@ -180,6 +180,14 @@ class Paper:
         """Delete a queue."""
         del self.queues[name]
         self.bindings = {one for one in self.bindings if one[1] != name}
+        self._forget_ways()
+
+    def _forget_ways(self) -> None:
+        """Where a delayed message goes is decided when it is published: a queue of that name made later is another."""
+        self.delayed = [
+            (due_ms, number, tuple(name for name in names if name in self.queues), letter)
+            for due_ms, number, names, letter in self.delayed
+        ]
 
     def delete_exchange(self, name: str) -> None:
         """Delete an exchange."""
@@ -374,6 +382,7 @@ class Paper:
     def crash(self) -> None:
         """The process ends, and the store is opened again."""
         self.queues = {name: queue for name, queue in self.queues.items() if queue.durable}
+        self._forget_ways()
         self.exchanges = {name: one for name, one in self.exchanges.items() if one[1]}
         self.bindings = {one for one in self.bindings if one[0] in self.exchanges and one[1] in self.queues}
         for queue in self.queues.values():

@@ -27,12 +27,12 @@ class VirtualHost(Declaring):
         self.replies = Replies()
         forks.register(self)
         if not self.engine.readonly:
-            before = self.engine.commit_number
             with self.lock:
                 self.remove_transient()
                 self._begin()
-            if self.engine.commit_number > before:
-                self.wait_and_attend(self.engine.commit_number)
+            # What became due meanwhile must be seen before anything expires behind it; that is the second commit.
+            self.wait_and_attend(self.engine.commit_number)
+            self.wait_and_attend(self.engine.commit_number)
 
     @classmethod
     def of(cls, core: StoreCore) -> "VirtualHost":
@@ -48,13 +48,13 @@ class VirtualHost(Declaring):
         self.closed = True
 
     def _begin(self) -> None:
+        """Release what is overdue, and have all queues looked after."""
         self.release_overdue()
         for queue in self.queues.values():
             self.touch(queue)
             self.watch_history(queue)
             if not queue.plain or queue.may_expire:
                 self.news[queue] = None
-        self.attend()
 
     def close(self) -> None:
         """Note how far delivery came, so that the next opening knows what was delivered before; nothing more."""
