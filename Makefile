@@ -12,6 +12,9 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .PHONY: test docs-free torture check demo bench format setup clean
 .NOTPARALLEL: # targets share .venv
 
+# Tests start hundreds of processes: each would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # All checks, then all tests.
 test: check
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
