@@ -1,5 +1,6 @@
 """Hypothesis profiles, by MSGLOG_HYPOTHESIS_PROFILE ("ci" or "torture"), and counts for the table of evidence."""
 
+import gc
 import os
 
 import pytest
@@ -26,6 +27,12 @@ settings.load_profile(os.environ.get("MSGLOG_HYPOTHESIS_PROFILE", "ci"))
 
 def pytest_configure(config: pytest.Config) -> None:
     evidence.register(config)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected out of later collections: tests ask for hundreds, of what they made."""
+    gc.collect()
+    gc.freeze()
 
 
 model_steps.install()
