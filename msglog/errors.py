@@ -7,7 +7,12 @@ clients of RabbitMQ match on a text, the broker's errors have RabbitMQ's wording
 
 import errno
 from collections.abc import Callable
-from typing import Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+
+if TYPE_CHECKING:  # what an error carries is named for type checkers only
+    from msglog.broker.delivery import Delivery
+    from msglog.broker.message import Message
+    from msglog.types import Record
 
 Outcome = Literal["not_applied", "unknown"]
 Closes = Literal["channel", "connection"]
@@ -137,6 +142,17 @@ class InvalidTypeError(InvalidOptionError, TypeError):
     """An argument has the wrong type."""
 
 
+class EncodeError(InvalidTypeError):
+    """An object could not be turned into bytes by its codec; nothing of the call was applied.
+
+    `part`: whether it was to be a "key", a "value" or a "body"; `option` says which one of many, too. `codec`: the name
+    of the codec. What the codec raised is the `__cause__`.
+    """
+
+    part: Literal["key", "value", "body"]
+    codec: str
+
+
 class InvalidNameError(MsglogError, ValueError):
     """A name of a topic, group, producer, queue or exchange breaks the rules for names."""
 
@@ -219,11 +235,26 @@ class RebalanceError(GroupError):
 class DecodeError(MsglogError, ValueError):
     """A record's bytes could not be turned into the object its codec promises, or a line of an import into a record.
 
+    `part`: whether it is the "key", the "value" or the "body"; `codec`: the name of the codec. `raw`: the record or
+    message with the bytes. `record`: that, if it is a record, in a share group with `ack`, `release` and `reject`.
+    `delivery`: that, if it is a message in hand, which is still to be settled. What the codec raised is the
+    `__cause__`. A pickled error carries no message: that belongs to its process.
+
     Of an import, `line` is its number, from 1, and `imported` how many records were appended before.
     """
 
+    part: Literal["key", "value", "body"] | None = None
+    codec: str | None = None
+    raw: "Record | Message | None" = None
+    record: "Record | None" = None
+    delivery: "Delivery | None" = None
     line: int | None = None
     imported: int | None = None
+
+    def __reduce__(self) -> tuple[Callable[..., MsglogError], tuple[Any, ...]]:
+        details = {name: value for name, value in self.__dict__.items() if name not in ("raw", "delivery")}
+        details["raw"] = self.record
+        return _rebuild, (type(self), str(self), details)
 
 
 # The broker
