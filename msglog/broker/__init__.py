@@ -15,6 +15,7 @@ from msglog.broker.model import BrokerModel
 from msglog.broker.properties import Properties
 from msglog.broker.rules.bindings import Binding
 from msglog.broker.subscription import QueueSubscription
+from msglog.broker.typed import TypedDelivery, TypedExchange, TypedMessage, TypedQueue, TypedQueueConsumer
 from msglog.broker.vhost import VirtualHost
 from msglog.store import register_check, register_face, register_model, register_service
 
@@ -36,6 +37,11 @@ __all__ = [
     "QueueInfo",
     "QueueSubscription",
     "Returned",
+    "TypedDelivery",
+    "TypedExchange",
+    "TypedMessage",
+    "TypedQueue",
+    "TypedQueueConsumer",
 ]
 
 register_model(BrokerModel)

@@ -18,9 +18,30 @@ from msglog.log.share.consumer import ShareConsumer
 from msglog.log.share.model import ShareModel
 from msglog.log.share.record import ShareRecord
 from msglog.log.subscription import Subscription
+from msglog.log.typed import (
+    TypedConsumer,
+    TypedProducer,
+    TypedRecord,
+    TypedShareConsumer,
+    TypedShareRecord,
+    TypedTopic,
+)
 from msglog.store import register_check, register_face, register_model, register_service
 
-__all__ = ["Consumer", "Log", "Producer", "ShareConsumer", "ShareRecord", "Subscription"]
+__all__ = [
+    "Consumer",
+    "Log",
+    "Producer",
+    "ShareConsumer",
+    "ShareRecord",
+    "Subscription",
+    "TypedConsumer",
+    "TypedProducer",
+    "TypedRecord",
+    "TypedShareConsumer",
+    "TypedShareRecord",
+    "TypedTopic",
+]
 
 register_model(LogModel)
 register_model(GroupsModel)

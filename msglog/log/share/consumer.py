@@ -153,6 +153,11 @@ class ShareConsumer:
         for waiter in tuple(self._waiters):
             waiter.wake()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopped
+
     def close(self) -> None:
         """Leave the group; what is in hand is available again. Calling again does nothing."""
         if self._closed:
