@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from threading import RLock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar, overload
 from weakref import WeakSet
 
 from msglog.clock import Clock
@@ -21,17 +21,24 @@ from msglog.store.core import StoreCore
 from msglog.store.options import check_clock, check_options, check_path, noting_given
 from msglog.store.registration import Face, call, make_face
 from msglog.store.verifying import Progress, verify_core
-from msglog.types import BackupReport, Problem, RecoveryReport
+from msglog.types import BackupReport, Problem, Record, RecoveryReport
 
 if TYPE_CHECKING:  # only names for type checkers: at run time the log registers itself
     from msglog.broker.broker import Broker
     from msglog.broker.consumer import QueueConsumer
+    from msglog.broker.delivery import Delivery
+    from msglog.broker.typed import TypedDelivery, TypedQueueConsumer
     from msglog.log.consumer import Consumer
     from msglog.log.log import Log
     from msglog.log.producer import Producer
     from msglog.log.share.consumer import ShareConsumer
+    from msglog.log.share.record import ShareRecord
+    from msglog.log.typed import TypedConsumer, TypedRecord, TypedShareConsumer, TypedShareRecord
     from msglog.retry import Retry
     from msglog.transactions import Transaction
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Closeable(Protocol):
@@ -135,9 +142,69 @@ class Store:
         transaction: Transaction = call("transaction", self, producer=producer)
         return transaction
 
+    @overload
     def process(
         self,
-        source: "Consumer | QueueConsumer | ShareConsumer",
+        source: "Consumer",
+        handler: "Callable[[Transaction, Record], object]",
+        *,
+        retry: "Retry | None" = None,
+        timeout: float | None = None,
+        dead_letter: str | None = None,
+    ) -> int: ...
+    @overload
+    def process(
+        self,
+        source: "QueueConsumer",
+        handler: "Callable[[Transaction, Delivery], object]",
+        *,
+        retry: "Retry | None" = None,
+        timeout: float | None = None,
+        dead_letter: str | None = None,
+    ) -> int: ...
+    @overload
+    def process(
+        self,
+        source: "ShareConsumer",
+        handler: "Callable[[Transaction, ShareRecord], object]",
+        *,
+        retry: "Retry | None" = None,
+        timeout: float | None = None,
+        dead_letter: str | None = None,
+    ) -> int: ...
+    @overload
+    def process(
+        self,
+        source: "TypedConsumer[K, V]",
+        handler: "Callable[[Transaction, TypedRecord[K, V]], object]",
+        *,
+        retry: "Retry | None" = None,
+        timeout: float | None = None,
+        dead_letter: str | None = None,
+    ) -> int: ...
+    @overload
+    def process(
+        self,
+        source: "TypedQueueConsumer[V]",
+        handler: "Callable[[Transaction, TypedDelivery[V]], object]",
+        *,
+        retry: "Retry | None" = None,
+        timeout: float | None = None,
+        dead_letter: str | None = None,
+    ) -> int: ...
+    @overload
+    def process(
+        self,
+        source: "TypedShareConsumer[K, V]",
+        handler: "Callable[[Transaction, TypedShareRecord[K, V]], object]",
+        *,
+        retry: "Retry | None" = None,
+        timeout: float | None = None,
+        dead_letter: str | None = None,
+    ) -> int: ...
+    def process(
+        self,
+        source: Any,
         handler: "Callable[[Transaction, Any], object]",
         *,
         retry: "Retry | None" = None,
@@ -147,7 +214,8 @@ class Store:
         """Process each message of a source exactly once, in the thread that calls; return how many are done with.
 
         Arguments:
-            source: a `Consumer` with a group and without `auto_commit`, a `QueueConsumer`, or a `ShareConsumer`.
+            source: a `Consumer` with a group and without `auto_commit`, a `QueueConsumer`, a `ShareConsumer`, or one of
+                these of a view: what does not decode is then as if the handler had failed.
             handler: called as `handler(tx, message)` with a `Transaction` and a record or delivery. What it does by
                 `tx`, and that the message is done with, becomes one commit when it returns. It may settle the message
                 by `tx` itself. An `Exception` rolls everything back.

@@ -1,6 +1,6 @@
 """One commit across both models, and loops that process each message exactly once.
 
-    transaction     the public class: collects, then commits
+    transaction     the public class: commits; collecting: the half of it that collects
     looping         waiting without blocking an event loop
     scope           whose transaction it is: one thread or task, none inside another
     processing      consume, transform, produce: the loop

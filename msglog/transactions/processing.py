@@ -10,19 +10,20 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from msglog.broker import QueueConsumer
+from msglog.broker import QueueConsumer, TypedQueueConsumer
 from msglog.checks import check_timeout, refused, wrong_type
-from msglog.log import Consumer, ShareConsumer
+from msglog.log import Consumer, ShareConsumer, TypedConsumer, TypedShareConsumer
 from msglog.retry import Retry
 from msglog.store import Store
 from msglog.transactions.sources import ConsumerSource, Handler, QueueSource, ShareSource, Source
+from msglog.transactions.transaction import Transaction
 
 _SOURCES = ((Consumer, ConsumerSource), (QueueConsumer, QueueSource), (ShareConsumer, ShareSource))
 
 
 def process(
     store: Store,
-    source: Consumer | QueueConsumer | ShareConsumer,
+    source: Any,
     handler: Handler,
     *,
     retry: Retry | None,
@@ -38,6 +39,8 @@ def process(
     if not isinstance(retry, Retry):
         raise wrong_type("retry", retry, "a Retry")
     seconds = check_timeout(timeout)
+    if isinstance(source, TypedConsumer | TypedQueueConsumer | TypedShareConsumer):
+        source, handler = source.raw, _of_typed(source, handler)
     return _source_of(store, source, handler, retry, dead_letter).run(seconds)
 
 
@@ -45,6 +48,19 @@ def _begins_later(handler: Any) -> bool:
     """Whether calling it does nothing yet: the message would be done with, and its work never begun."""
     kinds = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
     return any(is_of(function) for function in (handler, handler.__call__) for is_of in kinds)
+
+
+def _of_typed(
+    source: TypedConsumer[Any, Any] | TypedQueueConsumer[Any] | TypedShareConsumer[Any, Any], handler: Handler
+) -> Handler:
+    """Return a handler of what a source takes, for one of objects. What does not decode is as if the handler failed."""
+
+    def decode_and_handle(tx: Transaction, message: Any) -> None:
+        typed = source.typed(message)
+        if typed is not None:
+            handler(tx, typed)
+
+    return decode_and_handle
 
 
 def _source_of(store: Store, source: Any, *arguments: Any) -> Source:

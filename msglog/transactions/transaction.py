@@ -5,25 +5,19 @@ of broker, share groups and store, in this order; waiting for the sync holds non
 the commit is written leaves nothing behind.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from enum import Enum
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from msglog.broker import Delivery, Message, Properties
-from msglog.broker.publications import check_delay
 from msglog.broker.staging import BrokerStage
-from msglog.checks import check_flag, wrong_type
-from msglog.errors import MsglogError, ReadOnlyError, TransactionError, TransactionTooLargeError
-from msglog.log import Consumer, Producer, ShareRecord
-from msglog.log.appending import HeadersArgument
-from msglog.log.staging import LogStage
-from msglog.storage.options import MAX_COMMIT_BYTES
-from msglog.store import Store, StoreCore
+from msglog.errors import MsglogError, ReadOnlyError, TransactionError
+from msglog.log import Producer
+from msglog.store import Store
 from msglog.transactions import scope
+from msglog.transactions.collecting import Collecting, State
 from msglog.transactions.looping import wait_off_the_loop
-from msglog.types import Record, RecordMetadata, TopicPartition
+from msglog.types import RecordMetadata
 
 
 class _Attempt(NamedTuple):
@@ -34,15 +28,7 @@ class _Attempt(NamedTuple):
     refusal: MsglogError | None = None
 
 
-class _State(Enum):
-    NEW = "has not begun: use it as `with store.transaction() as tx:`"
-    OPEN = "is open"
-    ROLLED_BACK = "was rolled back"
-    COMMITTED = "was committed"
-    FAILED = "has failed"
-
-
-class Transaction:
+class Transaction(Collecting):
     """Appends, publications, settlements and group offsets in one commit; made by `Store.transaction`.
 
     `with store.transaction() as tx:` collects what the methods of `tx` are given; nothing is written, and no lock held,
@@ -66,16 +52,6 @@ class Transaction:
     transaction itself has too much for a queue goes in a commit that follows.
     """
 
-    _state = _State.NEW
-
-    def __init__(self, core: StoreCore, producer: Producer | None) -> None:
-        self._core = core
-        self._engine = core.engine
-        self._log = LogStage.of(core, producer)
-        self._broker: BrokerStage | None = None
-        self._owner: scope.Owner | None = None
-        self._size = 0
-
     @classmethod
     def begin(cls, store: Store, *, producer: Producer | None) -> Self:
         """Return a transaction that is to be entered; not public."""
@@ -88,199 +64,9 @@ class Transaction:
     @property
     def metadata(self) -> list[RecordMetadata]:
         """Where the records are, in the order of the calls, after the commit. Raises `TransactionError` before."""
-        if self._state is not _State.COMMITTED:
+        if self._state is not State.COMMITTED:
             raise TransactionError(f"there is no metadata before the commit, and the transaction {self._state.value}")
         return self._log.metadata
-
-    # The log
-
-    def append(
-        self,
-        topic: str,
-        value: bytes | None,
-        *,
-        key: bytes | None = None,
-        headers: HeadersArgument = (),
-        partition: int | None = None,
-        timestamp_ms: int | None = None,
-        expected_offset: int | None = None,
-        expected_key_offset: int | None = None,
-        sequence: int | None = None,
-    ) -> None:
-        """Append one record. Arguments as for `Log.append`, and with a producer as for `Producer.append`.
-
-        `expected_offset` counts what the transaction appends before; `expected_key_offset` is about the last record of
-        the key before the transaction.
-        """
-        self._check_open()
-        size = self._log.append(
-            topic,
-            value,
-            sequence,
-            key=key,
-            headers=headers,
-            partition=partition,
-            timestamp_ms=timestamp_ms,
-            expected_offset=expected_offset,
-            expected_key_offset=expected_key_offset,
-        )
-        self._grow(size)
-
-    def append_many(
-        self,
-        topic: str,
-        values: Iterable[bytes | None],
-        *,
-        key: bytes | None = None,
-        keys: Iterable[bytes | None] | None = None,
-        headers: Iterable[HeadersArgument | None] | None = None,
-        partition: int | None = None,
-        timestamps_ms: Iterable[int] | None = None,
-        expected_offset: int | None = None,
-        expected_key_offset: int | None = None,
-        first_sequence: int | None = None,
-    ) -> None:
-        """Append many records. Arguments as for `Log.append_many` and `Producer.append_many`; see `append`."""
-        self._check_open()
-        size = self._log.append_many(
-            topic,
-            values,
-            first_sequence,
-            key=key,
-            keys=keys,
-            headers=headers,
-            partition=partition,
-            timestamps_ms=timestamps_ms,
-            expected_offset=expected_offset,
-            expected_key_offset=expected_key_offset,
-        )
-        self._grow(size)
-
-    def commit_offsets(
-        self,
-        consumer_or_group: Consumer | str,
-        upto: Record | Mapping[TopicPartition, int] | None = None,
-    ) -> None:
-        """Commit a group's offsets, for one of its consumers, or for a group without members by its name.
-
-        `upto`: as for `Consumer.commit`; None, for a consumer only, means its positions at this call. The commit raises
-        `FencedError` or `RebalanceError` when the partitions are no longer the consumer's.
-        """
-        self._check_open()
-        self._log.commit_offsets(consumer_or_group, upto)
-
-    # The broker
-
-    def publish(
-        self,
-        exchange: str,
-        routing_key: str,
-        body: bytes,
-        *,
-        headers: Mapping[str, Any] | None = None,
-        properties: Properties | None = None,
-        priority: int | None = None,
-        expiration_ms: int | None = None,
-        delay_ms: int | None = None,
-        persistent: bool = True,
-        mandatory: bool = False,
-    ) -> None:
-        """Publish a message. Arguments as for `Broker.publish`; routed at the commit, which waits for its sync."""
-        self._check_open()
-        size = self._stage().publish(
-            exchange,
-            routing_key,
-            body,
-            headers=headers,
-            properties=properties,
-            priority=priority,
-            expiration_ms=expiration_ms,
-            delay_ms=delay_ms,
-            persistent=persistent,
-            mandatory=mandatory,
-        )
-        self._grow(size)
-
-    def send(
-        self,
-        queue: str,
-        body: bytes,
-        *,
-        headers: Mapping[str, Any] | None = None,
-        properties: Properties | None = None,
-        priority: int | None = None,
-        expiration_ms: int | None = None,
-        delay_ms: int | None = None,
-        persistent: bool = True,
-    ) -> None:
-        """Publish a message to one queue, by name. Arguments as for `Broker.send`.
-
-        `QueueNotFoundError` is raised now, or at the commit when the queue was deleted meanwhile.
-        """
-        self._check_open()
-        size = self._stage().publish(
-            "",
-            queue,
-            body,
-            headers=headers,
-            properties=properties,
-            priority=priority,
-            expiration_ms=expiration_ms,
-            delay_ms=delay_ms,
-            persistent=persistent,
-            mandatory=False,
-            send=True,
-        )
-        self._grow(size)
-
-    def publish_many(
-        self,
-        exchange: str,
-        messages: Iterable[tuple[str, bytes] | Message],
-        *,
-        persistent: bool = True,
-        mandatory: bool = False,
-    ) -> None:
-        """Publish many messages. Arguments as for `Broker.publish_many`."""
-        self._check_open()
-        self._grow(self._stage().publish_many(exchange, messages, persistent=persistent, mandatory=mandatory))
-
-    # Settling
-
-    def ack(self, delivery: Delivery | ShareRecord) -> None:
-        """Settle a delivery or a share record: the work is done with the commit.
-
-        Raises `SettlementError` when it was settled, is part of a transaction already, or is of another store; so do
-        `nack` and `reject`.
-        """
-        self._check_open()
-        if isinstance(delivery, ShareRecord):
-            self._log.settle(delivery, release=False)
-        else:
-            self._stage().settle(_checked(delivery), "ack")
-
-    def nack(
-        self,
-        delivery: Delivery | ShareRecord,
-        requeue: bool = True,  # noqa: FBT001, FBT002 as AMQP has it
-        *,
-        delay_ms: int = 0,
-    ) -> None:
-        """Give a delivery back, or release a share record, with the commit; without `requeue` reject it.
-
-        `delay_ms`: as for `Delivery.nack`; a share record comes back at once.
-        """
-        self._check_open()
-        check_flag("requeue", requeue)
-        check_delay(delay_ms)
-        if isinstance(delivery, ShareRecord):
-            self._log.settle(delivery, release=requeue)
-        else:
-            self._stage().settle(_checked(delivery), "requeue" if requeue else "reject", delay_ms)
-
-    def reject(self, delivery: Delivery | ShareRecord) -> None:
-        """Dead-letter a delivery, or settle a share record without the work being done, with the commit."""
-        self.nack(delivery, requeue=False)
 
     # The end
 
@@ -291,15 +77,15 @@ class Transaction:
         (`seek_to_committed()` goes back).
         """
         self._check_open()
-        self._end(_State.ROLLED_BACK)
+        self._end(State.ROLLED_BACK)
 
     def __enter__(self) -> Self:
-        if self._state is not _State.NEW:
+        if self._state is not State.NEW:
             raise TransactionError(f"the transaction {self._state.value}: it cannot be entered again")
         owner = scope.current_owner()
         scope.enter(self._core, owner, self)
         self._owner = owner
-        self._state = _State.OPEN
+        self._state = State.OPEN
         return self
 
     def __exit__(
@@ -310,7 +96,7 @@ class Transaction:
                 for number in self._attempts():
                     self._engine.wait(number)
         except BaseException:
-            self._end(_State.FAILED)
+            self._end(State.FAILED)
             self._follow()
             raise
 
@@ -325,15 +111,15 @@ class Transaction:
                 for number in self._attempts():
                     await wait_off_the_loop(self._engine, number)
         except BaseException:
-            self._end(_State.FAILED)
+            self._end(State.FAILED)
             self._follow()
             raise
 
     def _is_to_commit(self, error: BaseException | None) -> bool:
-        if error is None and self._state in (_State.OPEN, _State.FAILED):
+        if error is None and self._state in (State.OPEN, State.FAILED):
             self._check_open()  # whoever caught the error that it failed with hears of it again
             return True
-        self._end(_State.ROLLED_BACK)
+        self._end(State.ROLLED_BACK)
         return False
 
     def _attempts(self) -> Iterator[int]:
@@ -344,7 +130,7 @@ class Transaction:
             yield number
             if refusal is not None:
                 raise refusal
-        self._end(_State.COMMITTED)
+        self._end(State.COMMITTED)
         if self._broker is not None:
             self._broker.attend()
 
@@ -393,45 +179,8 @@ class Transaction:
             if self._broker is not None:
                 self._broker.attend()
 
-    def _end(self, state: _State) -> None:
-        if self._owner is not None:
-            scope.leave(self._core, self._owner)
-        if self._state in (_State.NEW, _State.OPEN):
-            self._state = state
-        self._end_stages()
-
-    def _end_stages(self) -> None:
-        self._log.end()
-        if self._broker is not None:
-            self._broker.end()
-
-    # Inside
-
-    def _check_open(self) -> None:
-        if self._state is not _State.OPEN:
-            raise TransactionError(f"the transaction {self._state.value}")
-        if self._owner != scope.current_owner():
-            raise TransactionError("the transaction belongs to another thread or task")
-        if self._engine.closed:
-            self._engine.check_open()
-
-    def _stage(self) -> BrokerStage:
-        if self._broker is None:
-            self._broker = BrokerStage.of(self._core)
-        return self._broker
-
-    def _grow(self, size: int) -> None:
-        self._size += size
-        if self._size > MAX_COMMIT_BYTES:
-            self._end(_State.FAILED)
-            raise TransactionTooLargeError(
-                f"the transaction has {self._size} bytes, at most {MAX_COMMIT_BYTES} fit: it is rolled back",
-                size=self._size,
-                limit=MAX_COMMIT_BYTES,
-            )
-
     def __del__(self) -> None:
-        if self._state is not _State.NEW:  # dropped without its end, or an interrupt struck that
+        if self._state is not State.NEW:  # dropped without its end, or an interrupt struck that
             self._end_stages()
 
     def __repr__(self) -> str:
@@ -445,9 +194,3 @@ def _refusal_of(decide: Callable[..., None], *arguments: Any) -> MsglogError | N
     except MsglogError as error:
         return error
     return None
-
-
-def _checked(delivery: object) -> Delivery:
-    if not isinstance(delivery, Delivery):
-        raise wrong_type("delivery", delivery, "a Delivery or a ShareRecord")
-    return delivery

@@ -11,7 +11,7 @@ import pytest
 
 import msglog
 from msglog import TopicPartition, TransactionError, TransactionTooLargeError
-from msglog.transactions import transaction as transactions
+from msglog.transactions import collecting
 from support.brokers import Call, ready, take
 from support.dumps import check_counts, difference, dump
 
@@ -298,7 +298,7 @@ class TestTheEnd:
         assert len(tx.metadata) == 1
 
     def test_one_that_became_too_large_cannot_be_left_in_silence(self, any_store, t, monkeypatch):
-        monkeypatch.setattr(transactions, "MAX_COMMIT_BYTES", 1000)
+        monkeypatch.setattr(collecting, "MAX_COMMIT_BYTES", 1000)
         before = dump(any_store)
         with pytest.raises(TransactionError, match="has failed"), any_store.transaction() as tx:
             tx.append(t, b"1", partition=0)
