@@ -23,8 +23,14 @@ from msglog.broker import (
     QueueInfo,
     QueueSubscription,
     Returned,
+    TypedDelivery,
+    TypedExchange,
+    TypedMessage,
+    TypedQueue,
+    TypedQueueConsumer,
 )
 from msglog.clock import Clock, SystemClock
+from msglog.codecs import BYTES, JSON, MSGPACK, TEXT, Codec, json_of, msgpack_of
 from msglog.errors import (
     AccessRefusedError,
     ClosedError,
@@ -33,6 +39,7 @@ from msglog.errors import (
     CorruptionError,
     DecodeError,
     DiskFullError,
+    EncodeError,
     ExchangeNotFoundError,
     FencedError,
     GroupError,
@@ -64,7 +71,20 @@ from msglog.errors import (
     UnroutableError,
     UnsupportedFormatError,
 )
-from msglog.log import Consumer, Log, Producer, ShareConsumer, ShareRecord, Subscription
+from msglog.log import (
+    Consumer,
+    Log,
+    Producer,
+    ShareConsumer,
+    ShareRecord,
+    Subscription,
+    TypedConsumer,
+    TypedProducer,
+    TypedRecord,
+    TypedShareConsumer,
+    TypedShareRecord,
+    TypedTopic,
+)
 from msglog.retry import Retry
 from msglog.salvage import salvage
 from msglog.store import Store, verify
@@ -88,6 +108,10 @@ from msglog.types import (
 __version__: str
 
 __all__ = [
+    "BYTES",
+    "JSON",
+    "MSGPACK",
+    "TEXT",
     "AccessRefusedError",
     "BackupReport",
     "Binding",
@@ -99,6 +123,7 @@ __all__ = [
     "Clock",
     "Closed",
     "ClosedError",
+    "Codec",
     "CommandInvalidError",
     "Confirmed",
     "Consumer",
@@ -108,6 +133,7 @@ __all__ = [
     "Deliver",
     "Delivery",
     "DiskFullError",
+    "EncodeError",
     "ExchangeInfo",
     "ExchangeNotFoundError",
     "FencedError",
@@ -163,10 +189,23 @@ __all__ = [
     "Transaction",
     "TransactionError",
     "TransactionTooLargeError",
+    "TypedConsumer",
+    "TypedDelivery",
+    "TypedExchange",
+    "TypedMessage",
+    "TypedProducer",
+    "TypedQueue",
+    "TypedQueueConsumer",
+    "TypedRecord",
+    "TypedShareConsumer",
+    "TypedShareRecord",
+    "TypedTopic",
     "UnknownDeliveryTagError",
     "UnroutableError",
     "UnsupportedFormatError",
     "__version__",
+    "json_of",
+    "msgpack_of",
     "salvage",
     "verify",
 ]
