@@ -49,6 +49,9 @@ class Delivery(Message):
 
     __slots__ = ("_keeper", "_lane", "_settled", "_terms", "delivery_count", "redelivered")
 
+    delivery_count: int
+    redelivered: bool
+
     def __init__(
         self,
         terms: Terms,

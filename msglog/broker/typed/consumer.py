@@ -23,7 +23,7 @@ class TypedQueueConsumer(Generic[T]):
     """
 
     def __init__(self, consumer: QueueConsumer, codec: MessageCodec[T]) -> None:
-        self.raw = consumer
+        self.raw: QueueConsumer = consumer
         self._codec = codec
 
     def typed(self, delivery: Delivery) -> TypedDelivery[T] | None:

@@ -38,7 +38,7 @@ class TypedMessage(Generic[T]):
     __slots__ = ("_raw", "body")
 
     def __init__(self, body: T, raw: Message) -> None:
-        self.body = body
+        self.body: T = body
         self._raw = raw
 
     @property

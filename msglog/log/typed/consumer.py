@@ -25,7 +25,7 @@ class TypedConsumer(Generic[K, V]):
     """
 
     def __init__(self, consumer: Consumer, codec: RecordCodec[K, V]) -> None:
-        self.raw = consumer
+        self.raw: Consumer = consumer
         self._codec = codec
 
     def typed(self, record: Record) -> TypedRecord[K, V] | None:

@@ -20,7 +20,7 @@ class TypedProducer(Generic[K, V]):
     """
 
     def __init__(self, producer: Producer, topic: str, codec: RecordCodec[K, V], *, owns: bool) -> None:
-        self.raw = producer
+        self.raw: Producer = producer
         self._topic = topic
         self._codec = codec
         self._owns = owns

@@ -29,7 +29,7 @@ class TypedShareRecord(Generic[K, V]):
     def __init__(self, decoded: TypedRecord[K, V], raw: ShareRecord) -> None:
         self.key: K | None = decoded.key
         self.value: V | None = decoded.value
-        self.raw = raw
+        self.raw: ShareRecord = raw
 
     @property
     def topic(self) -> str:
@@ -96,7 +96,7 @@ class TypedShareConsumer(Generic[K, V]):
     """
 
     def __init__(self, consumer: ShareConsumer, codec: RecordCodec[K, V]) -> None:
-        self.raw = consumer
+        self.raw: ShareConsumer = consumer
         self._codec = codec
         # In hand, behind one that does not decode: a later call hands them out. Appending and popping are atomic.
         self._held: deque[ShareRecord] = deque()
