@@ -15,6 +15,7 @@ from weakref import WeakSet
 
 from msglog.clock import Clock
 from msglog.errors import ClosedError
+from msglog.retry import Retry
 from msglog.store import core as cores
 from msglog.store.backing_up import backup
 from msglog.store.core import StoreCore
@@ -34,11 +35,12 @@ if TYPE_CHECKING:  # only names for type checkers: at run time the log registers
     from msglog.log.share.consumer import ShareConsumer
     from msglog.log.share.record import ShareRecord
     from msglog.log.typed import TypedConsumer, TypedRecord, TypedShareConsumer, TypedShareRecord
-    from msglog.retry import Retry
     from msglog.transactions import Transaction
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+_DEFAULT_RETRY = Retry()
 
 
 class Closeable(Protocol):
@@ -148,7 +150,7 @@ class Store:
         source: "Consumer",
         handler: "Callable[[Transaction, Record], object]",
         *,
-        retry: "Retry | None" = None,
+        retry: Retry | None = _DEFAULT_RETRY,
         timeout: float | None = None,
         dead_letter: str | None = None,
     ) -> int: ...
@@ -158,7 +160,7 @@ class Store:
         source: "QueueConsumer",
         handler: "Callable[[Transaction, Delivery], object]",
         *,
-        retry: "Retry | None" = None,
+        retry: Retry | None = _DEFAULT_RETRY,
         timeout: float | None = None,
         dead_letter: str | None = None,
     ) -> int: ...
@@ -168,7 +170,7 @@ class Store:
         source: "ShareConsumer",
         handler: "Callable[[Transaction, ShareRecord], object]",
         *,
-        retry: "Retry | None" = None,
+        retry: Retry | None = _DEFAULT_RETRY,
         timeout: float | None = None,
         dead_letter: str | None = None,
     ) -> int: ...
@@ -178,7 +180,7 @@ class Store:
         source: "TypedConsumer[K, V]",
         handler: "Callable[[Transaction, TypedRecord[K, V]], object]",
         *,
-        retry: "Retry | None" = None,
+        retry: Retry | None = _DEFAULT_RETRY,
         timeout: float | None = None,
         dead_letter: str | None = None,
     ) -> int: ...
@@ -188,7 +190,7 @@ class Store:
         source: "TypedQueueConsumer[V]",
         handler: "Callable[[Transaction, TypedDelivery[V]], object]",
         *,
-        retry: "Retry | None" = None,
+        retry: Retry | None = _DEFAULT_RETRY,
         timeout: float | None = None,
         dead_letter: str | None = None,
     ) -> int: ...
@@ -198,7 +200,7 @@ class Store:
         source: "TypedShareConsumer[K, V]",
         handler: "Callable[[Transaction, TypedShareRecord[K, V]], object]",
         *,
-        retry: "Retry | None" = None,
+        retry: Retry | None = _DEFAULT_RETRY,
         timeout: float | None = None,
         dead_letter: str | None = None,
     ) -> int: ...
@@ -207,7 +209,7 @@ class Store:
         source: Any,
         handler: "Callable[[Transaction, Any], object]",
         *,
-        retry: "Retry | None" = None,
+        retry: Retry | None = _DEFAULT_RETRY,
         timeout: float | None = None,
         dead_letter: str | None = None,
     ) -> int:
@@ -219,7 +221,7 @@ class Store:
             handler: called as `handler(tx, message)` with a `Transaction` and a record or delivery. What it does by
                 `tx`, and that the message is done with, becomes one commit when it returns. It may settle the message
                 by `tx` itself. An `Exception` rolls everything back.
-            retry: the back-off after that, on the store's clock; None is `Retry()`, which never gives up. A partition
+            retry: the back-off after that, on the store's clock; `Retry()`, as None is, never gives up. A partition
                 waits for its record that failed; a queue or a share group goes on with other messages. When the retries
                 are used up, a delivery is rejected, to its queue's dead-letter exchange if it has one, and a record is
                 written to a topic of dead letters, in the same commit that settles it.
