@@ -177,17 +177,8 @@ PROMISED = {
 # Views: as what they are views of, without the name.
 PROMISED |= {
     msglog.TypedTopic: {
-        name: PROMISED[msglog.Log][name].replace(without, "").removeprefix(", ")
-        for name, without in {
-            "append": "topic, ",
-            "append_many": "topic, ",
-            "partition_for": "topic, ",
-            "read": "topic, ",
-            "read_key": "topic, ",
-            "start_offset": "topic, ",
-            "end_offset": "topic, ",
-            "offset_at": "topic, ",
-        }.items()
+        name: PROMISED[msglog.Log][name].replace("topic, ", "")
+        for name in ("append", "append_many", "partition_for", "read", "read_key", "start_offset", "end_offset")
     },
     msglog.TypedQueue: {
         name: PROMISED[msglog.Broker][name].replace("queue, ", "")

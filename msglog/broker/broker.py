@@ -50,7 +50,7 @@ class Broker(Opening, Publishing, Consuming, Exporting):
         self._check_open()
         if not isinstance(name, str):
             raise wrong_type("name", name, "the name of a queue")
-        return TypedQueue(self, name, MessageCodec(body, on_decode_error))
+        return TypedQueue(self, name, MessageCodec(body, on_decode_error), self._publish_short)
 
     @overload
     def exchange(self, name: str) -> TypedExchange[bytes]: ...
@@ -62,4 +62,4 @@ class Broker(Opening, Publishing, Consuming, Exporting):
         `body`: the codec of the bodies. Raises `InvalidTypeError`, `ClosedError`.
         """
         self._check_open()
-        return TypedExchange(self, check_exchange(name), MessageCodec(body))
+        return TypedExchange(self, check_exchange(name), MessageCodec(body), self._publish_short)

@@ -13,6 +13,7 @@ from msglog.broker.delivery import Terms
 from msglog.broker.queue import Queue
 from msglog.broker.subscriber import Subscriber
 from msglog.broker.vhost import VirtualHost
+from msglog.broker.vhost.publishing import Route
 from msglog.clock import SystemClock
 from msglog.errors import ClosedError, MsglogError
 from msglog.store import Closeable, Store, StoreFace, StoreOptions
@@ -46,6 +47,8 @@ class BrokerHandle(StoreFace):
         self._connection = Connection()
         # Bound once: looking them up at each publication would cost a tenth of it.
         self._routes = self._vhost.routes
+        # The same for messages of views, which have a content type: the third part of the key.
+        self._typed_routes: dict[tuple[str, str, str | None], Route] = {}
         self._model = self._vhost.model
         self._append = self._engine.append
         self._now_ms = self._core.clock.now_ms
@@ -72,6 +75,7 @@ class BrokerHandle(StoreFace):
         # From now on the short ways find nothing, and ask why.
         getters, self._connection.getters = self._connection.getters, {}
         self._routes = {}
+        self._typed_routes = {}
         # Subscriptions first: a consumer closed under one would make its callbacks fail.
         for child in sorted(self._children, key=lambda one: not hasattr(one, "join")):
             child.close()

@@ -5,6 +5,7 @@ A plain persistent message to queues without limits takes the short way: one loo
 """
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from time import time_ns
 from typing import Any
 
@@ -12,7 +13,8 @@ from msglog.broker.handle import BrokerHandle
 from msglog.broker.message import Message, check_body, check_routing_key, combined, waits_for_sync, with_mode
 from msglog.broker.properties import Properties
 from msglog.broker.publications import check_delay, check_exchange, check_queue, check_refused, publications_of
-from msglog.broker.vhost.publishing import Publication, Published, Route
+from msglog.broker.rules.message_codec import pack_meta
+from msglog.broker.vhost.publishing import MOST_ROUTES, PERSISTENT, Publication, Published, Route
 from msglog.checks import check_flag
 from msglog.errors import ClosedError
 
@@ -149,6 +151,46 @@ class Publishing(BrokerHandle):
             vhost.wait_and_attend(number)
         check_refused(tuple(refused))
         return copies
+
+    def _publish_short(self, exchange: str, routing_key: str, body: bytes, content_type: str | None) -> int:
+        """Publish a plain persistent message with a content type; 0 when it has to go the long way.
+
+        For views: it is published as by `publish`, whose short way is for messages with no properties at all.
+        """
+        try:
+            route = self._typed_routes[exchange, routing_key, content_type]
+        except (KeyError, TypeError):
+            route = None
+        if route is None or route.version != self._model.version:
+            route = self._find_typed_route(exchange, routing_key, content_type)
+        if route is None or len(body) > route.limit:
+            return 0
+        now_ms = self._now_ms()
+        lane = route.only
+        try:
+            if lane is None:
+                return self._vhost.append_to_all(route, body, now_ms)
+            offset = self._append(lane.stream, body, now_ms, route.meta)
+        except ClosedError:
+            return 0  # the queue was deleted at this moment, or the store was closed: the long way tells
+        if lane.buffered == offset:
+            lane.appended((offset, now_ms, route.meta, body))
+        if route.pushed or route.version != self._model.version:
+            self._vhost.look_after(route)
+        return 1
+
+    def _find_typed_route(self, exchange: str, routing_key: str, content_type: str | None) -> Route | None:
+        """Return the short way for a message with a content type, and remember it."""
+        plain = self._find_route(exchange, routing_key)
+        if plain is None:
+            return None
+        meta = pack_meta(exchange, routing_key, PERSISTENT.replace(content_type=content_type))
+        route = Route(plain.version, plain.lanes, meta, plain.limit + len(plain.meta) - len(meta), plain.pushed)
+        routes = self._typed_routes
+        if len(routes) >= MOST_ROUTES or any(known.version != route.version for known in islice(routes.values(), 1)):
+            routes.clear()  # they hold the queues that they lead to
+        routes[exchange, routing_key, content_type] = route
+        return route
 
     def _find_route(self, exchange: str, routing_key: str) -> Route | None:
         """Return the short way for a message, None when it has to go the long one."""

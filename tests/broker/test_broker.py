@@ -35,6 +35,8 @@ CALLS = {
     "request": lambda broker: broker.request("", "q", b"", timeout=1),
     "history": lambda broker: list(broker.history("q")),
     "replay": lambda broker: broker.replay("q"),
+    "queue": lambda broker: broker.queue("q"),
+    "exchange": lambda broker: broker.exchange(""),
     "__enter__": Broker.__enter__,
 }
 

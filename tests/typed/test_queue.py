@@ -8,6 +8,10 @@ import pytest
 
 import msglog
 from msglog import JSON, MSGPACK, TEXT, DecodeError, EncodeError, Message, Properties, Retry
+from msglog.testing import ManualClock
+from support.broker_session import open_store
+from support.faulty_filesystem import FaultyFileSystem
+from support.operations import Store, Sync
 
 BAD = b"{bad"
 
@@ -122,6 +126,121 @@ class TestPublishing:
         with pytest.raises(msglog.InvalidTypeError):
             broker.exchange("", body=JSON).publish_many(wrong)
         assert broker.peek("q") == []
+
+
+class TestTheShortWay:
+    """Plain messages of a view go a short way of their own: nothing must be different there."""
+
+    def test_a_message_is_as_one_that_went_the_long_way(self, broker, q):
+        broker.declare_exchange("events", "fanout")
+        for queue in ("q", "dlq"):
+            broker.bind(queue, "events")
+        same = Properties(content_type="application/json")
+        for publish in (
+            lambda: broker.exchange("events", body=JSON).publish("k", 1, mandatory=True),
+            lambda: broker.publish("events", "k", b"1", properties=same),
+            lambda: q.send(1),
+            lambda: broker.send("q", b"1", properties=same),
+        ):
+            publish()
+        first, second, third, fourth = (
+            (m.exchange, m.routing_key, m.properties, m.body, m.timestamp_ms) for m in broker.peek("q")
+        )
+        assert (first, third) == (second, fourth)
+        assert len(broker.peek("dlq")) == 2
+
+    def test_it_ends_with_the_queue(self, broker, q):
+        q.send(1)
+        broker.delete_queue("q")
+        with pytest.raises(msglog.QueueNotFoundError):
+            q.send(2)
+        broker.declare_queue("q")
+        q.send(3)
+        assert bodies(q.peek()) == [3]
+
+    def test_it_follows_bindings(self, broker):
+        broker.declare_exchange("events", "direct")
+        events = broker.exchange("events", body=JSON)
+        counts = [events.publish("k", 0)]
+        broker.bind("q", "events", "k")
+        counts.append(events.publish("k", 1))
+        broker.bind("dlq", "events", "k")
+        counts.append(events.publish("k", 2))
+        broker.unbind("q", "events", "k")
+        counts.append(events.publish("k", 3))
+        assert counts == [0, 1, 2, 1]
+        assert bodies(broker.queue("q", body=JSON).peek()) == [1, 2]
+
+    def test_limits_of_a_queue_hold(self, broker, q):
+        q.send(1)
+        broker.set_policy("short", "^q$", {"max-length": 1, "overflow": "reject-publish"})
+        with pytest.raises(msglog.PublishRejectedError):
+            q.send(2)
+
+    def test_a_body_may_be_too_large(self, tmp_path):
+        with msglog.Broker(tmp_path / "s", max_record_bytes=1000) as broker:
+            broker.declare_queue("q")
+            q = broker.queue("q", body=TEXT)
+            q.send("x" * 900)
+            with pytest.raises(msglog.RecordTooLargeError):
+                q.send("x" * 1000)
+            assert len(broker.peek("q")) == 1
+
+    def test_who_waits_gets_it(self, q):
+        with q.consume() as consumer:
+            got = []
+            thread = threading.Thread(target=lambda: got.append(consumer.get(60).body))
+            thread.start()
+            q.send(1)
+            thread.join()
+        assert got == [1]
+
+    @pytest.mark.parametrize("sync", ["commit", "interval"])
+    def test_it_is_there_after_reopening(self, tmp_path, sync):
+        with msglog.Broker(tmp_path / "s", sync=sync) as broker:
+            broker.declare_queue("q")
+            for number in range(5):
+                broker.queue("q", body=JSON).send(number)
+        with msglog.Broker(tmp_path / "s") as broker:
+            assert bodies(broker.queue("q", body=JSON).peek()) == [0, 1, 2, 3, 4]
+
+    def test_each_is_durable_when_it_returns_by_one_sync(self):
+        filesystem = FaultyFileSystem()
+        with open_store(filesystem, ManualClock(), sync="commit", segment_bytes=1 << 20) as store:
+            store.broker.declare_exchange("events", "fanout")
+            for name in ("q", "r"):
+                store.broker.declare_queue(name)
+                store.broker.bind(name, "events")
+            disk = filesystem.disk
+            for publish in (
+                lambda: store.broker.queue("q", body=JSON).send(1),
+                lambda: store.broker.exchange("events", body=JSON).publish("", 1),
+            ):
+                publish()
+                before = len(disk.operations)
+                publish()
+                disk.notice()
+                journal = {inode.number for path, inode in disk.names.items() if "journal" in path}
+                done = [step for step in disk.operations[before:] if getattr(step, "inode", None) in journal]
+                assert [type(step) for step in done] == [Store, Sync]
+
+    def test_nobody_writes_through_a_closed_broker_or_a_readonly_store(self, tmp_path):
+        with msglog.Store(tmp_path / "s") as store:
+            broker = msglog.Broker(store)
+            broker.declare_queue("q")
+            q, other = broker.queue("q", body=JSON), store.broker.queue("q", body=JSON)
+            q.send(1)
+            other.send(1)
+            broker.close()
+            with pytest.raises(msglog.ClosedError):
+                q.send(2)
+        with pytest.raises(msglog.ClosedError):
+            other.send(2)
+        with msglog.Store(tmp_path / "s", readonly=True) as store:
+            view = store.broker.queue("q", body=JSON)
+            with pytest.raises(msglog.ReadOnlyError):
+                view.send(2)
+            assert bodies(view.peek()) == [1, 1]
 
 
 class TestTaking:

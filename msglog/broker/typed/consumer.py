@@ -8,8 +8,6 @@ from typing import Generic, Self, TypeVar
 from msglog.broker.consumer import QueueConsumer
 from msglog.broker.delivery import Delivery
 from msglog.broker.typed.message import MessageCodec, TypedDelivery
-from msglog.checks import check_timeout
-from msglog.waiting import deadline_after
 
 T = TypeVar("T")
 
@@ -84,17 +82,14 @@ class TypedQueueConsumer(Generic[T]):
         return f"<msglog.TypedQueueConsumer {self.raw!r}>"
 
 
-def take(
-    get: Callable[[float | None], Delivery | None], codec: MessageCodec[T], timeout: float | None
-) -> TypedDelivery[T] | None:
-    """Return the next delivery that decodes, within the timeout over all that do not."""
-    seconds = check_timeout(timeout)
-    deadline = deadline_after(seconds)
-    left = seconds
-    while (delivery := get(left)) is not None:
+def take(get: Callable[..., Delivery | None], codec: MessageCodec[T], timeout: float | None) -> TypedDelivery[T] | None:
+    """Return the next delivery that decodes; the timeout, which `get` checks, is for all of them together."""
+    started = monotonic() if timeout else 0.0
+    left = timeout
+    while (delivery := get(timeout=left)) is not None:
         decoded = codec.delivered_or_handled(delivery)
         if decoded is not None:
             return decoded
-        if deadline is not None and seconds:
-            left = max(0.0, deadline - monotonic())
+        if timeout:
+            left = max(0.0, started + timeout - monotonic())
     return None

@@ -1,6 +1,6 @@
 """The public class for one exchange with objects as bodies. Exported by `msglog`; imported by `broker`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from msglog.broker.properties import Properties
@@ -14,6 +14,9 @@ if TYPE_CHECKING:  # the broker makes its views
 T = TypeVar("T")
 R = TypeVar("R")
 
+PublishShort = Callable[[str, str, bytes, str | None], int]
+"""The broker's short way for plain messages with a content type; it returns 0 where that does not lead there."""
+
 
 class TypedExchange(Generic[T]):
     """One exchange with objects as bodies; made by `Broker.exchange`.
@@ -22,8 +25,9 @@ class TypedExchange(Generic[T]):
     before anything is published. In a transaction the view stands where the name does: `tx.publish(events, key, obj)`.
     """
 
-    def __init__(self, broker: "Broker", name: str, codec: MessageCodec[T]) -> None:
+    def __init__(self, broker: "Broker", name: str, codec: MessageCodec[T], publish_short: PublishShort) -> None:
         self._broker = broker
+        self._publish_short = publish_short
         self._name = name
         self._codec = codec
 
@@ -59,10 +63,23 @@ class TypedExchange(Generic[T]):
 
         The property `content_type` is the codec's, unless `properties` has one. Raises that, and `EncodeError`.
         """
+        data = self._codec.encode(body)
+        if (
+            headers is None
+            and properties is None
+            and priority is None
+            and expiration_ms is None
+            and delay_ms is None
+            and persistent is True
+            and (mandatory is False or mandatory is True)
+        ):
+            copies = self._publish_short(self._name, routing_key, data, self._codec.content_type)
+            if copies:
+                return copies
         return self._broker.publish(
             self._name,
             routing_key,
-            self._codec.encode(body),
+            data,
             headers=headers,
             properties=self._codec.properties(properties),
             priority=priority,

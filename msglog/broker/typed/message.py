@@ -80,9 +80,6 @@ class TypedDelivery(TypedMessage[T]):
 
     __slots__ = ()
 
-    def __init__(self, body: T, raw: Delivery) -> None:
-        super().__init__(body, raw)
-
     @property
     def raw(self) -> Delivery:
         """The delivery with the bytes."""
@@ -177,6 +174,11 @@ class MessageCodec(Generic[T]):
         """The codec by name, for a `repr`."""
         return f"body={self._body.name}"
 
+    @property
+    def content_type(self) -> str | None:
+        """The content type that messages get."""
+        return self._body.content_type
+
     # To bytes
 
     def encode(self, body: T) -> bytes:
@@ -207,18 +209,19 @@ class MessageCodec(Generic[T]):
 
     def decode(self, message: Message) -> TypedMessage[T]:
         """Return a message with an object. Raises `DecodeError`, whatever is done with those elsewhere."""
-        return TypedMessage(self._decode(message, "a message", None), message)
+        return TypedMessage(self._decode(message, None), message)
 
     def delivered(self, delivery: Delivery) -> TypedDelivery[T]:
         """Return a delivery with an object. Raises `DecodeError`, whatever is done with those elsewhere."""
-        return TypedDelivery(self._decode(delivery, f"a message of queue {delivery.queue!r}", delivery), delivery)
+        return TypedDelivery(self._decode(delivery, delivery), delivery)
 
-    def _decode(self, message: Message, where: str, delivery: Delivery | None) -> T:
+    def _decode(self, message: Message, delivery: Delivery | None) -> T:
         try:
             return self._body.decode(message.body)
         except MemoryError:
             raise
         except Exception as error:
+            where = "a message" if delivery is None else f"a message of queue {delivery.queue!r}"
             raise self._body.refusal(message.body, error, where, raw=message, delivery=delivery) from error
 
     def decode_or_handle(self, message: Message) -> TypedMessage[T] | None:

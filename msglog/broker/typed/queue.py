@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from msglog.broker.delivery import Delivery, OnError
+from msglog.broker.delivery import OnError
 from msglog.broker.message import Message
 from msglog.broker.properties import Properties
 from msglog.broker.rules.names import queue_not_found
 from msglog.broker.subscription import QueueSubscription
 from msglog.broker.typed.consumer import TypedQueueConsumer, take
-from msglog.broker.typed.exchange import TypedExchange
+from msglog.broker.typed.exchange import PublishShort, TypedExchange
 from msglog.broker.typed.message import MessageCodec, TypedDelivery, TypedMessage
 from msglog.checks import wrong_payload
 from msglog.codecs import Codec
@@ -37,11 +37,12 @@ class TypedQueue(Generic[T]):
     Holds nothing that needs closing. As safe for threads as its codec is; msglog's are for any number.
     """
 
-    def __init__(self, broker: "Broker", name: str, codec: MessageCodec[T]) -> None:
+    def __init__(self, broker: "Broker", name: str, codec: MessageCodec[T], publish_short: PublishShort) -> None:
         self._broker = broker
+        self._publish_short = publish_short
         self._name = name
         self._codec = codec
-        self._default_exchange = TypedExchange(broker, "", codec)
+        self._default_exchange = TypedExchange(broker, "", codec, publish_short)
 
     @property
     def name(self) -> str:
@@ -75,9 +76,20 @@ class TypedQueue(Generic[T]):
 
         The property `content_type` is the codec's, unless `properties` has one.
         """
+        data = self._codec.encode(body)
+        if (
+            headers is None
+            and properties is None
+            and priority is None
+            and expiration_ms is None
+            and delay_ms is None
+            and persistent is True
+            and self._publish_short("", self._name, data, self._codec.content_type)
+        ):
+            return
         self._broker.send(
             self._name,
-            self._codec.encode(body),
+            data,
             headers=headers,
             properties=self._codec.properties(properties),
             priority=priority,
@@ -137,10 +149,7 @@ class TypedQueue(Generic[T]):
 
         Raises `DecodeError` as `on_decode_error` says; its `delivery` is in hand, to be settled.
         """
-        return take(partial(self._get, no_ack), self._codec, timeout)
-
-    def _get(self, no_ack: bool, timeout: float | None) -> Delivery | None:  # noqa: FBT001 bound in front
-        return self._broker.get(self._name, timeout=timeout, no_ack=no_ack)
+        return take(partial(self._broker.get, self._name, no_ack=no_ack), self._codec, timeout)
 
     def consume(
         self,

@@ -21,7 +21,7 @@ from msglog.broker.vhost.handing import Handing
 from msglog.errors import AccessRefusedError, UnroutableError
 
 PERSISTENT: Final = Properties(delivery_mode=2)
-_MOST_ROUTES: Final = 4096
+MOST_ROUTES: Final = 4096
 NO_ROUTE_CODE: Final = 312
 
 
@@ -78,7 +78,7 @@ class Publishing(Handing):
         if found is None or found.version != self.model.version:
             found = self._find_route(exchange, routing_key)
             if found is not None:
-                if len(routes) >= _MOST_ROUTES or self._routes_version != self.model.version:
+                if len(routes) >= MOST_ROUTES or self._routes_version != self.model.version:
                     routes.clear()  # they hold the queues that they lead to
                 self._routes_version = self.model.version
                 routes[exchange, routing_key] = found
