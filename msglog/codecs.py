@@ -217,7 +217,8 @@ class SafeCodec(Generic[T]):
         self.name = str(getattr(codec, "name", type(codec).__name__))
         self.content_type: str | None = content_type
         self._encode = codec.encode
-        self._decode = codec.decode
+        # Returns the object of some bytes; raises what the codec raises.
+        self.decode = codec.decode
 
     def encode(self, obj: T, place: int | None = None) -> bytes:
         """Return an object's bytes. `place`: which one of many it is. Raises `EncodeError`."""
@@ -230,10 +231,6 @@ class SafeCodec(Generic[T]):
         if not isinstance(data, bytes):
             raise self._encode_error(obj, place, f"it made a {type(data).__name__}")
         return data
-
-    def decode(self, data: bytes) -> T:
-        """Return the object of some bytes. Raises what the codec raises."""
-        return self._decode(data)
 
     def refusal(self, data: bytes, error: Exception, where: str, **whose: Any) -> DecodeError:
         """Return the error for what `decode` raised. `where` says in words whose bytes they are, `whose` carries it."""

@@ -250,13 +250,13 @@ class TestBadBytes:
                     log.delete_records("t", 0, 2)
                 return decode(data)
 
-            monkeypatch.setattr(consumer._codec._value, "_decode", trim_meanwhile)
+            monkeypatch.setattr(consumer._codec._value, "decode", trim_meanwhile)
             assert drain(lambda: consumer.poll(0)) == ([0, 2, 4], [3])
 
     def test_an_interrupted_poll_takes_nothing(self, mixed, monkeypatch):
         with mixed.consumer(group="g") as consumer:
             with monkeypatch.context() as patch:
-                patch.setattr(consumer._codec._value, "_decode", interrupt_at(b"2"))
+                patch.setattr(consumer._codec._value, "decode", interrupt_at(b"2"))
                 assert values(consumer.poll(0, 1)) == [None]
                 with pytest.raises(KeyboardInterrupt):
                     consumer.poll(0)
