@@ -8,10 +8,10 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from benchmarks import broker, log, transactions
+from benchmarks import broker, log, transactions, views
 from benchmarks.harness import Row, print_table
 
-MEASURES = {**log.MEASURES, **broker.MEASURES, **transactions.MEASURES}
+MEASURES = {**log.MEASURES, **broker.MEASURES, **transactions.MEASURES, **views.MEASURES}
 
 
 def main() -> None:
