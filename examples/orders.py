@@ -95,7 +95,7 @@ def work(broker: Broker, results: Results) -> None:
 
 def read_dead_letters(broker: Broker) -> list[tuple[str, str, str]]:
     """Return which orders were given up, where, and why: the header `x-death` tells, newest death first."""
-    found = []
+    found: list[tuple[str, str, str]] = []
     while delivery := broker.get("dead-letters"):
         with delivery:
             death = delivery.headers["x-death"][0]

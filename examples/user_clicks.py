@@ -60,7 +60,7 @@ def make_clicks(count: int) -> list[tuple[str, dict[str, Any]]]:
     """Make up who clicked on what; `visit` numbers the clicks of each user from 1."""
     dice = random.Random(7)
     visits = Counter[str]()
-    clicks = []
+    clicks: list[tuple[str, dict[str, Any]]] = []
     for _ in range(count):
         user = dice.choice(USERS)
         visits[user] += 1

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import msglog
 from msglog import BYTES, JSON, MSGPACK, TEXT, json_of, msgpack_of
 from msglog.codecs import SafeCodec
+from support.threads import in_threads
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 JSON_VALUES = st.recursive(
@@ -243,6 +244,19 @@ def test_any_object_with_two_methods_is_a_codec():
 def test_what_is_no_codec_is_refused(wrong):
     with pytest.raises(msglog.InvalidTypeError, match="value must be a codec"):
         SafeCodec("value", wrong)
+
+
+@pytest.mark.parametrize("codec", [JSON, MSGPACK, json_of(Order), msgpack_of(Order)], ids=repr)
+def test_threads_share_a_codec(codec):
+    def work(number):
+        value = Order(number, [Line("x" * number)] * number)
+        given = value if "_of" in codec.name else {"lines": ["x" * number] * number}
+        data = codec.encode(given)
+        for _ in range(200):
+            assert codec.encode(given) == data
+            assert codec.decode(data) == given
+
+    in_threads(4, work)
 
 
 def test_running_out_of_memory_is_not_called_a_bad_record():

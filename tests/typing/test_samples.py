@@ -1,7 +1,7 @@
 """Both type checkers, at their strictest, agree with what users write; and what they believe of it is so.
 
-`samples/of_*.py` is users' code full of `assert_type`, which also runs. In `samples/wrong.py` every line that must be
-refused says so and by which rule, and a comment too many is an error.
+`samples/of_*.py` is users' code full of `assert_type`, which also runs, as the examples do. In `samples/wrong.py`
+every line that must be refused says so and by which rule, and a comment too many is an error.
 """
 
 import importlib.util
@@ -16,7 +16,9 @@ import pytest
 import msglog
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 SAMPLES = sorted(HERE.glob("samples/of_*.py"))
+FILES = [*SAMPLES, HERE / "samples/wrong.py", *ROOT.glob("examples/*.py")]
 BIN = Path(sys.executable).parent
 
 
@@ -28,12 +30,12 @@ CALLS = [(sample, name) for sample in SAMPLES for name in names_of(sample)]
 
 
 def test_mypy_agrees():
-    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--python-version=3.11", "samples"]
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--python-version=3.11", *FILES]
     finished = subprocess.run(
-        [*command, f"--cache-dir={HERE.parents[1] / '.mypy_cache' / 'samples'}"],
+        [*command, f"--cache-dir={ROOT / '.mypy_cache' / 'samples'}"],
         cwd=HERE, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert finished.stdout.splitlines()[-1:] == [f"Success: no issues found in {len(SAMPLES) + 1} source files"], (
+    assert finished.stdout.splitlines()[-1:] == [f"Success: no issues found in {len(FILES)} source files"], (
         finished.stdout + finished.stderr
     )
 
@@ -45,7 +47,7 @@ def test_pyright_agrees():
     found = [f"{Path(one['file']).name}:{one['range']['start']['line'] + 1} {one['message']}"
              for one in report["generalDiagnostics"]]  # fmt: skip
     assert found == []
-    assert report["summary"]["filesAnalyzed"] == len(SAMPLES) + 1
+    assert report["summary"]["filesAnalyzed"] == len(FILES)
 
 
 def test_nothing_that_is_public_has_an_unknown_type():
