@@ -12,11 +12,11 @@ from msglog.types import Record, TopicPartition
 """The longest time to wait, about 30 years: what comes after is for ever, which None stands for."""
 
 
-def check_callback(option: str, given: Any) -> Callable[..., None] | None:
+def check_callback(option: str, given: Any) -> Callable[..., object] | None:
     """Return a callable or None. Raises `InvalidTypeError`."""
     if given is not None and not callable(given):
         raise wrong_type(option, given, "a callable or None")
-    callback: Callable[..., None] | None = given
+    callback: Callable[..., object] | None = given
     return callback
 
 

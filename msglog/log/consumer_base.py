@@ -27,7 +27,7 @@ from msglog.ownership import OneThread
 from msglog.store import StoreCore
 from msglog.types import TopicPartition
 
-Callback = Callable[[Any, frozenset[TopicPartition]], None]
+Callback = Callable[[Any, frozenset[TopicPartition]], object]
 
 READONLY_STEP_SECONDS: Final = 0.01
 """How often a waiting consumer looks into a store another process writes: no commit there can wake it."""

@@ -15,7 +15,7 @@ from msglog.log.subscription import Subscription
 from msglog.retry import Retry
 from msglog.types import GroupDescription, Record, TopicPartition
 
-RebalanceCallback = Callable[[Consumer, frozenset[TopicPartition]], None]
+RebalanceCallback = Callable[[Consumer, frozenset[TopicPartition]], object]
 
 _DEFAULT_RETRY = Retry()
 

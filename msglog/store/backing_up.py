@@ -23,7 +23,7 @@ from msglog.store.looking import reading
 from msglog.store.options import MEMORY
 from msglog.types import BackupReport
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int], object]
 _MOST_ROUNDS: Final = 100
 
 

@@ -38,7 +38,7 @@ from msglog.store.registration import Check, Claim, make_checks
 from msglog.types import Problem
 from msglog.waiting import Waiter
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int], object]
 Ward = tuple[str, int]
 
 

@@ -49,7 +49,7 @@ class Channel(Definitions, Transacting, Consuming, Acknowledging):
         return self._session.error
 
     @property
-    def on_event(self) -> Callable[[], None] | None:
+    def on_event(self) -> Callable[[], object] | None:
         """Called without arguments when there is something for `poll` to find, once until the next `poll`.
 
         From whichever thread brought it about, and with the broker locked: it must be quick and only pass on the news,
@@ -59,7 +59,7 @@ class Channel(Definitions, Transacting, Consuming, Acknowledging):
         return self._session.inbox.on_event
 
     @on_event.setter
-    def on_event(self, listener: Callable[[], None] | None) -> None:
+    def on_event(self, listener: Callable[[], object] | None) -> None:
         if listener is not None and not callable(listener):
             raise wrong_type("on_event", listener, "a callable without arguments, or None")
         inbox = self._session.inbox

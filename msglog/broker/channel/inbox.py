@@ -65,7 +65,7 @@ class Inbox:
         self.waiter = Waiter()
         # Set before the channel's thread looks for the last time and sleeps: only then it needs to be woken.
         self.waiting = False
-        self.on_event: Callable[[], None] | None = None
+        self.on_event: Callable[[], object] | None = None
         self.interrupted = False
         # Bodies of deliveries that came in and were taken out, in bytes: each counted by one side only.
         self.bytes_in = 0

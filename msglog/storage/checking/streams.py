@@ -18,7 +18,7 @@ from msglog.storage.state import STATE_STREAM, unpack_event
 from msglog.storage.stream import Stream
 from msglog.types import Problem
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int], object]
 _JOURNAL_LOOKS = 5
 
 

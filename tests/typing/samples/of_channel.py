@@ -38,6 +38,8 @@ def use_channels(store: Store) -> None:
             on_event(channel, event)
         channel.basic_cancel(tag)
         channel.on_event = channel.wake
+        news: list[int] = []
+        channel.on_event = lambda: len(news)
         assert_type(channel.stopped, bool)
         assert_type(channel.error, MsglogError | None)
         assert_type(channel.queue_delete("q"), int)

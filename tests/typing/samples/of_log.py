@@ -110,6 +110,8 @@ def use_consumers(store: Store) -> None:
         consumer.stop()
         for record in consumer:
             assert_type(record, Record)
+    counts: dict[TopicPartition, int] = {}
+    log.consumer("one", on_lost=lambda _consumer, gone: [counts.pop(tp, 0) for tp in gone]).close()
     alone = log.consumer()
     alone.assign([TopicPartition("one", 0)])
     alone.close()

@@ -42,7 +42,8 @@ def use_stores(store: Store) -> None:
 
 
 def back_up(store: Store, directory: str) -> BackupReport:
-    report = store.backup(directory)
+    last = {"done": 0}
+    report = store.backup(directory, progress=lambda done, _total: last.setdefault("done", done))
     assert_type(report.files, int)
     assert_type(msglog.verify(directory), Iterator[Problem])
     return report
