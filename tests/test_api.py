@@ -10,6 +10,17 @@ import pytest
 
 import msglog
 from msglog import BYTES, Retry
+from msglog.log.rules.assignors import ASSIGNORS
+from msglog.log.rules.membership import AssignorName
+from msglog.log.rules.topic_config import (
+    CleanupPolicy,
+    Compression,
+    FurtherTopicOptions,
+    TimestampType,
+    TopicConfig,
+    TopicOptions,
+)
+from msglog.store import StoreOptions
 from msglog.testing import ManualClock
 
 ANY = object()  # a default that may change
@@ -326,6 +337,28 @@ def test_an_object_has_the_attributes_that_were_promised(owner, names):
 )
 def test_a_tuple_has_its_fields_in_order(owner, fields):
     assert owner._fields == tuple(fields.split())
+
+
+def test_what_type_checkers_know_of_options_is_what_there_is():
+    explicit = set(inspect.signature(msglog.Log.create_topic).parameters)
+    config = set(TopicConfig.__dataclass_fields__)
+    assert TopicOptions.__annotations__.keys() == config
+    assert FurtherTopicOptions.__annotations__.keys() == config - explicit
+    assert set(typing.get_args(AssignorName)) == set(ASSIGNORS)
+    store = set(inspect.signature(msglog.Store).parameters)
+    assert StoreOptions.__annotations__.keys() == store - {"path"}
+
+
+@pytest.mark.parametrize(
+    ("choices", "option"),
+    [(CleanupPolicy, "cleanup_policy"), (TimestampType, "timestamp_type"), (Compression, "compression")],
+    ids=["cleanup_policy", "timestamp_type", "compression"],
+)
+def test_every_choice_that_type_checkers_know_is_one(choices, option):
+    for choice in typing.get_args(choices):
+        assert getattr(TopicConfig(**{option: choice}), option) == choice
+    with pytest.raises(msglog.InvalidOptionError):
+        TopicConfig(**{option: "another"})
 
 
 def test_properties_are_amqps():

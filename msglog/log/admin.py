@@ -4,7 +4,7 @@ Every change is one commit of its own, decided under the store lock, after `Engi
 interrupted. Imported by `log`.
 """
 
-from typing import Any, Final, Literal
+from typing import Final, Unpack
 
 from msglog.checks import check_flag, check_integer, refused
 from msglog.errors import OffsetOutOfRangeError, TopicExistsError
@@ -12,7 +12,14 @@ from msglog.log.background import BackgroundCleaning
 from msglog.log.handle import LogHandle
 from msglog.log.model import LogModel
 from msglog.log.rules.names import check_topic_name
-from msglog.log.rules.topic_config import TopicConfig
+from msglog.log.rules.topic_config import (
+    CleanupPolicy,
+    Compression,
+    FurtherTopicOptions,
+    TimestampType,
+    TopicConfig,
+    TopicOptions,
+)
 from msglog.log.share.model import ShareModel
 from msglog.log.topic import Topic
 from msglog.storage import Commit
@@ -36,10 +43,10 @@ class TopicAdmin(LogHandle):
         retention_bytes: int | None = None,
         segment_bytes: int | None = None,
         segment_ms: int | None = None,
-        cleanup_policy: Literal["delete", "compact", "compact,delete"] = "delete",
-        timestamp_type: Literal["create", "append"] = "create",
-        compression: Literal["zlib", "zstd", "lz4"] | None = None,
-        **config: Any,
+        cleanup_policy: CleanupPolicy = "delete",
+        timestamp_type: TimestampType = "create",
+        compression: Compression | None = None,
+        **config: Unpack[FurtherTopicOptions],
     ) -> None:
         """Make a topic.
 
@@ -144,7 +151,7 @@ class TopicAdmin(LogHandle):
             number = commit.write()
         self._engine.wait(number)
 
-    def alter_topic(self, name: str, **config: Any) -> None:
+    def alter_topic(self, name: str, **config: Unpack[TopicOptions]) -> None:
         """Change options of a topic, named as in `create_topic`; those left out stay.
 
         What is in the topic already is not rewritten: a new segment size, compression or timestamp type holds

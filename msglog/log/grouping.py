@@ -10,6 +10,7 @@ from typing import Literal
 from msglog.log.consumer import Consumer
 from msglog.log.group_admin import GroupAdmin
 from msglog.log.handle import LogHandle
+from msglog.log.rules.membership import AssignorName
 from msglog.log.share.consumer import DEFAULT_DELIVERY_LIMIT, DEFAULT_LOCK_MS, ShareConsumer
 from msglog.log.subscription import Subscription
 from msglog.retry import Retry
@@ -29,7 +30,7 @@ class Grouping(LogHandle):
         group: str | None = None,
         start: Literal["earliest", "latest", "error"] = "earliest",
         auto_commit: bool = False,
-        assignor: str = "range",
+        assignor: AssignorName = "range",
         instance_id: str | None = None,
         session_timeout_ms: int = 45_000,
         max_poll_interval_ms: int = 300_000,

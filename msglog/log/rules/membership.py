@@ -4,7 +4,7 @@ Imported by the group coordinator and its rebalances, and by the log for `JoinRe
 """
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from msglog.errors import InvalidOptionError, InvalidTypeError
 from msglog.log.rules.assignors import ASSIGNORS, Member
@@ -14,6 +14,9 @@ DEFAULT_SESSION_TIMEOUT_MS: Final = 45_000
 DEFAULT_MAX_POLL_INTERVAL_MS: Final = 300_000
 NO_GENERATION: Final = -1
 """The generation of a member that has not received an assignment yet, as in Kafka."""
+
+AssignorName = Literal["range", "roundrobin", "sticky", "cooperative-sticky"]
+"""The keys of `ASSIGNORS`, for type checkers."""
 
 MAX_TIMEOUT_MS: Final = (1 << 31) - 1
 _NOTHING: Final[frozenset[TopicPartition]] = frozenset()

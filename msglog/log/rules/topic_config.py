@@ -5,7 +5,7 @@ Imported by the log when topics are created, altered, described and read back fr
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self, TypedDict
 
 from msglog.errors import InvalidOptionError, InvalidTypeError
 
@@ -13,6 +13,35 @@ DAY_MS: Final = 86_400_000
 HOUR_MS: Final = 3_600_000
 MAX_INT64: Final = (1 << 63) - 1
 MAX_INT32: Final = (1 << 31) - 1
+
+
+CleanupPolicy = Literal["delete", "compact", "compact,delete"]
+TimestampType = Literal["create", "append"]
+Compression = Literal["zlib", "zstd", "lz4"]
+
+
+class FurtherTopicOptions(TypedDict, total=False):
+    """The options that `create_topic` takes besides those of its signature, for type checkers."""
+
+    min_cleanable_dirty_ratio: float
+    delete_retention_ms: int
+    min_compaction_lag_ms: int
+    max_compaction_lag_ms: int | None
+    message_timestamp_before_max_ms: int | None
+    message_timestamp_after_max_ms: int | None
+    max_message_bytes: int | None
+
+
+class TopicOptions(FurtherTopicOptions, total=False):
+    """All options of a topic, as `alter_topic` takes them, for type checkers."""
+
+    retention_ms: int | None
+    retention_bytes: int | None
+    segment_bytes: int | None
+    segment_ms: int | None
+    cleanup_policy: CleanupPolicy
+    timestamp_type: TimestampType
+    compression: Compression | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

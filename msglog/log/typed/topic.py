@@ -7,6 +7,7 @@ from msglog.checks import wrong_type
 from msglog.codecs import ENCODES
 from msglog.log.appending import HeadersArgument
 from msglog.log.producer import Producer
+from msglog.log.rules.membership import AssignorName
 from msglog.log.share.consumer import DEFAULT_DELIVERY_LIMIT, DEFAULT_LOCK_MS
 from msglog.log.subscription import Subscription
 from msglog.log.typed.consumer import TypedConsumer
@@ -164,7 +165,7 @@ class TypedTopic(Generic[K, V]):
         group: str | None = None,
         start: Literal["earliest", "latest", "error"] = "earliest",
         auto_commit: bool = False,
-        assignor: str = "range",
+        assignor: AssignorName = "range",
         instance_id: str | None = None,
         session_timeout_ms: int = 45_000,
         max_poll_interval_ms: int = 300_000,

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from typing import assert_type
+from typing import Any, assert_type
 
 from msglog import (
     CleanReport,
@@ -28,6 +28,9 @@ def use_topics(store: Store) -> None:
     log.create_topic("clicks", partitions=3, retention_ms=60_000, cleanup_policy="compact,delete", compression="zlib")
     log.create_topic("one", exist_ok=True, min_compaction_lag_ms=5)
     log.alter_topic("one", retention_bytes=10_000)
+    log.alter_topic("one", cleanup_policy="compact", min_cleanable_dirty_ratio=0.1, max_compaction_lag_ms=None)
+    options: dict[str, Any] = {"retention_ms": 5}
+    log.alter_topic("one", **options)
     log.add_partitions("clicks", 4)
     description = log.describe_topic("clicks")
     assert_type(description, TopicDescription)

@@ -21,6 +21,9 @@ def misuse_log(log: Log) -> None:
     log.append("t", b"v", headers={"h": "text"})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     log.append_many("t", b"value")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     log.create_topic("t", cleanup_policy="gone")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    log.create_topic("t", retention=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    log.alter_topic("t", max_message_bytes="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    log.consumer("t", assignor="rage")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     log.consumer("t", start="now")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     log.share_consumer("t")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     for record in log.read("t"):
