@@ -185,16 +185,16 @@ PROMISED = {
     msglog.QueueSubscription: RUNNING,
 }
 
+TOPIC_CALLS = (
+    *("append", "append_many", "partition_for", "read", "read_key", "start_offset", "end_offset", "offset_at"),
+    *("last_record", "consumer", "share_consumer", "subscribe"),
+)
+QUEUE_CALLS = ("send", "get", "peek", "consume", "subscribe", "history")
+
 # Views: as what they are views of, without the name.
 PROMISED |= {
-    msglog.TypedTopic: {
-        name: PROMISED[msglog.Log][name].replace("topic, ", "")
-        for name in ("append", "append_many", "partition_for", "read", "read_key", "start_offset", "end_offset")
-    },
-    msglog.TypedQueue: {
-        name: PROMISED[msglog.Broker][name].replace("queue, ", "")
-        for name in ("send", "get", "peek", "consume", "subscribe", "history")
-    },
+    msglog.TypedTopic: {name: PROMISED[msglog.Log][name].replace("topic, ", "") for name in TOPIC_CALLS[:8]},
+    msglog.TypedQueue: {name: PROMISED[msglog.Broker][name].replace("queue, ", "") for name in QUEUE_CALLS},
     msglog.TypedExchange: {
         name: PROMISED[msglog.Broker][name].replace("exchange, ", "") for name in ("publish", "publish_many", "request")
     },
@@ -205,11 +205,19 @@ PROMISED |= {
     msglog.TypedDelivery: PROMISED[msglog.Delivery],
     msglog.TypedProducer: {name: text.replace("topic, ", "") for name, text in PROMISED[msglog.Producer].items()},
 }
-PROMISED[msglog.TypedTopic] |= {
-    name: PROMISED[msglog.Log][name].replace("*topics", "*") for name in ("consumer", "share_consumer", "subscribe")
-}
+PROMISED[msglog.TypedTopic] |= {name: PROMISED[msglog.Log][name].replace("*topics", "*") for name in TOPIC_CALLS[-3:]}
 
 CALLS = [(owner, name, text) for owner, table in PROMISED.items() for name, text in table.items()]
+
+# What a view's call hands on, and what of its parameters is the view's own.
+HANDED_ON = {
+    (msglog.TypedTopic, msglog.Log): ("topic topics", TOPIC_CALLS),
+    (msglog.TypedProducer, msglog.Producer): ("topic", ("append", "append_many")),
+    (msglog.TypedQueue, msglog.Broker): ("queue", QUEUE_CALLS),
+    (msglog.TypedExchange, msglog.Broker): ("exchange", ("publish", "publish_many")),
+    (msglog.TypedConsumer, msglog.Consumer): ("", tuple(PROMISED[msglog.TypedConsumer])),
+    (msglog.TypedDelivery, msglog.Delivery): ("", ("ack", "nack", "reject")),
+}
 
 CONTEXTS = [
     msglog.Store,
@@ -276,6 +284,16 @@ def differences(promised, found):
 @pytest.mark.parametrize(("owner", "name", "text"), CALLS, ids=[f"{owner.__name__}.{name}" for owner, name, _ in CALLS])
 def test_a_call_has_the_signature_that_was_promised(owner, name, text):
     assert list(differences(promise(text), parameters(owner, name))) == []
+
+
+@pytest.mark.parametrize(
+    ("view", "plain", "name", "own"),
+    [(view, plain, name, own.split()) for (view, plain), (own, names) in HANDED_ON.items() for name in names],
+    ids=lambda given: getattr(given, "__name__", given) if not isinstance(given, list) else "",
+)
+def test_a_view_has_every_option_of_what_it_calls(view, plain, name, own):
+    wanted = {one.name: (one.kind, one.default) for one in parameters(plain, name) if one.name not in own}
+    assert {one.name: (one.kind, one.default) for one in parameters(view, name)} == wanted
 
 
 @pytest.mark.parametrize(

@@ -398,6 +398,22 @@ class TestBadBytes:
             assert consumer.get(0).body == 2
         assert [message.body for message in broker.peek("dlq")] == [BAD]
 
+    @pytest.mark.parametrize("no_ack", [False, True])
+    def test_an_interrupt_while_decoding_gives_the_message_back(self, broker, no_ack):
+        class Interrupted:
+            encode = JSON.encode
+
+            def decode(self, _data, /):
+                raise KeyboardInterrupt
+
+        broker.send("q", b"1")
+        view = broker.queue("q", body=Interrupted())
+        for get in (lambda: view.get(no_ack=no_ack), lambda: consumer.get(0)):
+            with view.consume(prefetch_count=1, no_ack=no_ack) as consumer, pytest.raises(KeyboardInterrupt):
+                get()
+            broker.send("q", b"2")
+        assert [m.body for m in broker.peek("q")] == ([b"2"] if no_ack else [b"1", b"2", b"2"])
+
     def test_peek_raises_with_the_message(self, mixed):
         with pytest.raises(DecodeError) as caught:
             mixed.peek()

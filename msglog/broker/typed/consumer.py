@@ -1,6 +1,7 @@
 """Consumers of a queue that hand out deliveries with objects in them. Exported by `msglog`; imported by `queue`."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from time import monotonic
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -8,6 +9,7 @@ from typing import Generic, Self, TypeVar
 from msglog.broker.consumer import QueueConsumer
 from msglog.broker.delivery import Delivery
 from msglog.broker.typed.message import MessageCodec, TypedDelivery
+from msglog.errors import DecodeError, SettlementError
 
 T = TypeVar("T")
 
@@ -87,7 +89,15 @@ def take(get: Callable[..., Delivery | None], codec: MessageCodec[T], timeout: f
     started = monotonic() if timeout else 0.0
     left = timeout
     while (delivery := get(timeout=left)) is not None:
-        decoded = codec.delivered_or_handled(delivery)
+        try:
+            decoded = codec.delivered_or_handled(delivery)
+        except DecodeError:
+            raise
+        except BaseException:  # an interrupt must not keep the message from everybody
+            if delivery.pending:
+                with suppress(SettlementError):
+                    delivery.nack()
+            raise
         if decoded is not None:
             return decoded
         if timeout:

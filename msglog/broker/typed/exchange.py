@@ -135,6 +135,19 @@ class TypedExchange(Generic[T]):
         `reply`: the codec of the answer, None for the same one. Raises `DecodeError` for an answer that it does not
         decode.
         """
+        return self.ask(routing_key, body, timeout=timeout, reply=reply, headers=headers, properties=properties)
+
+    def ask(
+        self,
+        routing_key: str,
+        body: T,
+        *,
+        timeout: float | None,
+        reply: Codec[Any] | None,
+        headers: Mapping[str, Any] | None,
+        properties: Properties | None,
+    ) -> TypedMessage[Any]:
+        """Do what `request` says; not public."""
         answer: MessageCodec[Any] = self._codec if reply is None else MessageCodec(reply)
         message = self._broker.request(
             self._name,

@@ -130,17 +130,23 @@ class TypedQueue(Generic[T]):
         headers: Mapping[str, Any] | None = None,
         properties: Properties | None = None,
     ) -> TypedMessage[T]: ...
-    def request(self, body: T, *, timeout: float | None, reply: Codec[Any] | None = None, **options: Any) -> Any:
+    def request(
+        self,
+        body: T,
+        *,
+        timeout: float | None,
+        reply: Codec[Any] | None = None,
+        headers: Mapping[str, Any] | None = None,
+        properties: Properties | None = None,
+    ) -> TypedMessage[Any]:
         """Publish a message to the queue and wait for the answer to it. See `Broker.request`.
 
         `reply`: the codec of the answer, None for the same one. Raises `DecodeError` for an answer that it does not
         decode.
         """
-        codec: Any = reply
-        exchange = self._default_exchange
-        if codec is None:
-            return exchange.request(self._name, body, timeout=timeout, **options)
-        return exchange.request(self._name, body, timeout=timeout, reply=codec, **options)
+        return self._default_exchange.ask(
+            self._name, body, timeout=timeout, reply=reply, headers=headers, properties=properties
+        )
 
     # Taking
 
