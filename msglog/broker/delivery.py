@@ -164,6 +164,20 @@ class Delivery(Message):
         publication = Publication("", asked.reply_to, check_body(body), own)
         return self._terms.vhost.publish(publication).queues > 0
 
+    def lose(self) -> None:
+        """Return it to its queue as a broken connection would, so that it cannot be settled any more; not public.
+
+        Raises `SettlementError` as `ack` does.
+        """
+        terms = self._terms
+        vhost = terms.vhost
+        with vhost.lock:
+            if self._settled or not vhost.give_back(terms.queue, self._lane, terms.subscriber, self._stored):
+                raise self._refusal()
+            # Its consumer may get the message again: this delivery is not that one.
+            self._terms = Terms(vhost, Subscriber(terms.queue), terms.on_error)
+            vhost.attend()
+
     @property
     def vhost(self) -> VirtualHost:
         """The virtual host that it comes from; not public."""

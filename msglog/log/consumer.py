@@ -122,6 +122,13 @@ class Consumer(Positioning):
         """Whether its partitions come from its group, not from `assign`; not public."""
         return self._seat is not None
 
+    def evict(self) -> None:
+        """Have its group evict it, as its timeouts would; not public. Raises `InvalidOptionError` without a group."""
+        seat = self._seat
+        if seat is None:
+            raise refused("consumer", self, "a consumer that is a member of a group")
+        self._coordination.evict(seat)
+
     @property
     def auto_commit(self) -> bool:
         """Whether it commits by itself what was finished."""

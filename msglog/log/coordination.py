@@ -139,6 +139,14 @@ class Coordination:
         except FencedError:
             return False
 
+    def evict(self, seat: Seat) -> None:
+        """Evict a member as its timeouts would: its next sync finds it lost."""
+        self._change(seat.group, lambda live: live.group.evict(seat.member_id))
+
+    def rebalance(self, group: str) -> None:
+        """Have a group rebalance although nothing has changed. Raises `GroupError` when it has no members."""
+        self._change(group, lambda live: live.group.rebalance())
+
     def find(self, group: str) -> Group | None:
         """Return the coordinator of a group that has, or had, members, else None. Under the store lock."""
         self._take_up_abandoned()

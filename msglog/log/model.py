@@ -44,6 +44,7 @@ class LogModel:
         self.producers: dict[str, ProducerState] = {}
         self.next_topic_id = 1
         self.listeners: list[Callable[[str], None]] = []
+        self._watched = False
         self._appliers: dict[str, Callable[..., None]] = {
             "topic": self._create,
             "partitions": self._set_partitions,
@@ -62,6 +63,12 @@ class LogModel:
         if topic is None:
             raise TopicNotFoundError(f"there is no topic {name!r}", topic=name)
         return topic
+
+    def watch(self, *, watched: bool) -> None:
+        """Have no record of any topic take the short way, or let them again. Under the store lock."""
+        self._watched = watched
+        for topic in self.topics.values():
+            topic.watch(watched=watched)
 
     def load(self, snapshot: Any) -> None:
         """Take over a snapshot, None for a new store.
@@ -108,6 +115,8 @@ class LogModel:
         if known is not None:
             known.renew(topic)
             topic = known
+        if self._watched:
+            topic.watch(watched=True)
         self.topics[topic.name] = self.topic_ids[topic.id] = topic
 
     def _set_partitions(self, topic_id: int, stream_ids: list[int]) -> None:

@@ -64,12 +64,14 @@ class Topic:
 
     `limit`: the most bytes of one record. `plain_limit` and `keyed_limit` are the same for records that may
     take the short way through the engine, without and with a key, and -1 when this topic's records may not: so
-    from the first expectation about a key on, since the short way notes nothing in an index.
+    from the first expectation about a key on, since the short way notes nothing in an index, and while somebody
+    watches each commit.
     """
 
     __slots__ = (
         "_engine",
         "_expects_keys",
+        "_watched",
         "append_times",
         "cleaning",
         "config",
@@ -109,7 +111,7 @@ class Topic:
     ) -> None:
         self._engine = engine
         self.indexes = indexes
-        self._expects_keys = False
+        self._expects_keys = self._watched = False
         self.name = name
         self.id = topic_id
         self.deleted = False
@@ -154,9 +156,15 @@ class Topic:
         config = self.config
         limits = (self._engine.options.max_record_bytes, config.max_message_bytes)
         self.limit = min(limit for limit in limits if limit is not None)
-        plain = config.timestamp_type == "create" and config.compression is None and not self._expects_keys
+        plain = config.timestamp_type == "create" and config.compression is None
+        plain = plain and not (self._expects_keys or self._watched)
         self.keyed_limit = self.limit if plain else _NOT_PLAIN
         self.plain_limit = _NOT_PLAIN if config.compacts else self.keyed_limit
+
+    def watch(self, *, watched: bool) -> None:
+        """Have all records take the long way, by a commit that can be looked at, or no longer. Under the store lock."""
+        self._watched = watched
+        self._set_limits()
 
     def index_for_deciding(self, partition: int) -> KeyIndex:
         """Return a partition's index; from now on appends note in it what they place. Not under the store lock."""

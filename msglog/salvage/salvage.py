@@ -41,10 +41,10 @@ def salvage(path: str | os.PathLike[str], into: str | os.PathLike[str]) -> Salva
     definitions and the largest record.
     """
     source = check_path(path)
-    if source == MEMORY or not is_store(filesystem(), source):
+    if source == MEMORY or not is_store(filesystem(source), source):
         raise refused("path", path, "a directory with a store")
     directory, was_there = check_target(into, source)
-    return salvage_to(filesystem(), source, filesystem(), directory, was_there=was_there)
+    return salvage_to(filesystem(source), source, filesystem(directory), directory, was_there=was_there)
 
 
 def salvage_to(source: FileSystem, path: str, target: FileSystem, directory: str, *, was_there: bool) -> SalvageReport:

@@ -30,8 +30,7 @@ _MOST_ROUNDS: Final = 100
 def backup(core: StoreCore, directory: object, progress: Progress | None) -> BackupReport:
     """Copy a store; see `Store.backup`."""
     path, was_there = check_target(directory, core.path)
-    source = core.engine.filesystem
-    return backup_to(core.engine, source if source.durable else filesystem(), path, progress, was_there=was_there)
+    return backup_to(core.engine, filesystem(path), path, progress, was_there=was_there)
 
 
 def backup_to(

@@ -15,6 +15,7 @@ import os
 from collections.abc import Iterator
 from queue import Empty, SimpleQueue
 from threading import Lock
+from weakref import WeakValueDictionary
 
 from msglog.checks import refused
 from msglog.clock import Clock, SystemClock
@@ -75,6 +76,8 @@ class _Registry:
 
 _registry = _Registry()
 _filesystem = OSFileSystem()
+# Disks that tests made up, by the path of the store on them, as long as somebody holds them.
+_mounted: WeakValueDictionary[str, FileSystem] = WeakValueDictionary()
 
 
 def acquire(path: str, options: Options, clock: Clock | None, given: frozenset[str]) -> StoreCore:
@@ -93,8 +96,9 @@ def acquire(path: str, options: Options, clock: Clock | None, given: frozenset[s
                 _check_agreement(core, options, clock, given)
                 core.holders += 1
                 return core
-            core = StoreCore(_filesystem, path, options, clock or SystemClock())
-            _registry.cores[_filesystem.identity(f"{path}/{LOCK}")] = core
+            files = filesystem(path)
+            core = StoreCore(files, path, options, clock or SystemClock())
+            _registry.cores[files.identity(f"{path}/{LOCK}")] = core
             return core
 
 
@@ -111,9 +115,14 @@ def _typed_errors(path: str) -> Iterator[None]:
         raise refused("path", path, "a path that the file system can name") from error
 
 
-def filesystem() -> FileSystem:
-    """Return the file system of stores on disk."""
-    return _filesystem
+def filesystem(path: str = "") -> FileSystem:
+    """Return the file system of a store on disk: the operating system's, unless a test has made up another."""
+    return _mounted.get(path, _filesystem)
+
+
+def mount(path: str, files: FileSystem) -> None:
+    """Have a path lie on another file system, as long as somebody else holds that."""
+    _mounted[path] = files
 
 
 def find_open(path: str) -> StoreCore | None:
@@ -131,6 +140,13 @@ def release(core: StoreCore) -> None:
         _release(core)
 
 
+def bury(core: StoreCore) -> None:
+    """Let go of a core whose engine was killed: nothing is written, and its handles refuse."""
+    with _registry.lock:
+        _forget(core)
+        core.close()
+
+
 def abandon(core: StoreCore) -> None:
     """Note that a handle was collected unclosed. Takes no lock."""
     _registry.abandoned.put(core)
@@ -138,7 +154,7 @@ def abandon(core: StoreCore) -> None:
 
 def _find(path: str) -> StoreCore | None:
     try:
-        return _registry.cores.get(_filesystem.identity(f"{path}/{LOCK}"))
+        return _registry.cores.get(filesystem(path).identity(f"{path}/{LOCK}"))
     except FileNotFoundError:
         return None
 
@@ -156,9 +172,13 @@ def _release(core: StoreCore) -> None:
     core.holders -= 1
     if core.holders:
         return
+    _forget(core)
+    core.close()
+
+
+def _forget(core: StoreCore) -> None:
     for identity in [identity for identity, known in _registry.cores.items() if known is core]:
         del _registry.cores[identity]
-    core.close()
 
 
 def _release_abandoned() -> None:

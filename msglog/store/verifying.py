@@ -56,7 +56,7 @@ def verify(path: str | os.PathLike[str], *, progress: Progress | None = None) ->
     directory = check_path(path)
     if directory == MEMORY:
         raise refused("path", path, "the directory of a store")
-    filesystem = cores.filesystem()
+    filesystem = cores.filesystem(directory)
     if not is_store(filesystem, directory):
         raise refused("path", path, "a directory with a store")
     core = cores.find_open(directory)

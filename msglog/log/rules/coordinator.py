@@ -197,6 +197,21 @@ class Group:
         if member is not None and member.generation != self.generation:
             self._shares.release(member, member.held.intersection(partitions))
 
+    # Made to happen, by tests of applications
+
+    def evict(self, member_id: str) -> None:
+        """Evict a member at once, as if it had exceeded its session timeout; an unknown one is ignored."""
+        member = self._members.get(member_id)
+        if member is not None:
+            self._remove([member])
+
+    def rebalance(self) -> None:
+        """Begin a new generation although nothing has changed. Raises `GroupError` without members."""
+        self._check_alive()
+        if not self._members:
+            raise GroupError(f"group {self.group!r} has no members to rebalance")
+        self._shares.rebalance()
+
     # Fencing
 
     def check_commit(self, member_id: str, generation: int, partitions: Collection[TopicPartition]) -> None:

@@ -73,6 +73,11 @@ class ShareRecord(Record):
         """
         self._end(self._sharing.release)
 
+    def expire(self) -> None:
+        """End its lock now: it is available again, and cannot be settled any more; not public. Raises as `ack` does."""
+        self._check_unsettled()
+        self._sharing.release(self._batch, self._partition, self.offset)
+
     @property
     def sharing(self) -> Sharing:
         """The share groups that it belongs to; not public."""
