@@ -1,0 +1,302 @@
+"""Faults for the tests of applications: writes that fail, in every way they can, and writes that are slow.
+
+A `Faults` is a watcher of its store: it refuses what a `Fault` strikes before it is written, or says afterwards that it
+failed. Everything around behaves as with a real failure, since it takes the same way out. Exported by `msglog.testing`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+from msglog.checks import check_choice, check_flag, check_integer, refused, wrong_type
+from msglog.errors import DiskFullError, MsglogError, StoreFailedError
+from msglog.store import Store, StoreFace
+from msglog.testing.events import Committed, Published, Settled
+from msglog.testing.matching import ANYTHING, asked_for, check_payload, is_met, wording
+from msglog.testing.tapping import Tap, core_of
+from msglog.testing.watching import Watcher
+from msglog.types import Record
+from msglog.waiting import Waiter
+
+Call = Literal["append", "publish", "settle", "commit", "write"]
+
+_FIELDS: Final[dict[str, frozenset[str]]] = {
+    "append": frozenset({"topic", "partition", "key", "value"}),
+    "publish": frozenset({"exchange", "routing_key", "body", "queue"}),
+    "settle": frozenset({"queue", "routing_key", "body", "outcome"}),
+    "commit": frozenset({"group", "topic", "partition", "offset"}),
+    "write": frozenset(),
+}
+"""What each call can be told apart by."""
+
+_PAYLOADS: Final = ("key", "value", "body")
+_MOST_SECONDS: Final = 60.0
+_MOST: Final = (1 << 31) - 1
+
+
+class Fault:
+    """Something that goes wrong; made by `Faults.fail` and `Faults.slow`. In force from then on until `end`.
+
+    `strikes`: how often it did. A context manager that ends it.
+    """
+
+    def __init__(
+        self,
+        owner: "Faults",
+        call: Call,
+        expected: Mapping[str, object],
+        *,
+        when: Callable[[Any], object] | None,
+        error: MsglogError | None,
+        applied: bool,
+        seconds: float,
+        skip: int,
+        times: int | None,
+    ) -> None:
+        self._owner = owner
+        self._call = call
+        self._expected = expected
+        self._when = when
+        self._error = error
+        self._applied = applied
+        self._seconds = seconds
+        self._skip = skip
+        self._left = times
+        self.strikes = 0
+
+    def end(self) -> None:
+        """Let nothing go wrong any more. Calling again does nothing."""
+        self._owner.forget(self)
+
+    def meets(self, call: Call, subject: object, *, applied: bool) -> bool:
+        """Count a call, before it is written or after, and return whether it is struck; not public."""
+        if call != self._call or applied is not self._applied or self._left == 0 or not self._is_meant(subject):
+            return False
+        if self._skip:
+            self._skip -= 1
+            return False
+        self.strikes += 1
+        if self._left is not None:
+            self._left -= 1
+        return True
+
+    def _is_meant(self, subject: object) -> bool:
+        for name, value in self._expected.items():
+            if name == "queue" and isinstance(subject, Published):
+                if not any(is_met(value, queue) for queue in subject.queues):
+                    return False
+            elif not is_met(value, getattr(subject, name)):
+                return False
+        return self._when is None or bool(self._when(subject))
+
+    def strike(self) -> None:
+        """Wait, and raise what there is to raise; not public."""
+        if self._seconds:
+            Waiter().wait(self._seconds)
+        if self._error is not None:
+            raise type(self._error)(str(self._error), **self._error.__dict__)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+
+    def __repr__(self) -> str:
+        what = f"raises {type(self._error).__name__}" if self._error is not None else f"takes {self._seconds} s"
+        return f"<msglog.testing.Fault {self._call}{wording(self._expected)} {what}, struck {self.strikes} times>"
+
+
+class _Injector(Watcher):
+    """Lets what passes meet the faults that are in force."""
+
+    last = True
+
+    def __init__(self) -> None:
+        self.faults: tuple[Fault, ...] = ()
+
+    def _meet(self, call: Call, subjects: Sequence[object], *, applied: bool = False) -> None:
+        for subject in subjects:
+            for fault in self.faults:
+                if fault.meets(call, subject, applied=applied):
+                    fault.strike()
+
+    def writing(self) -> None:
+        self._meet("write", [None])
+
+    def appending(self, records: list[Record]) -> None:
+        self._meet("append", records)
+
+    def appended(self, records: list[Record]) -> None:
+        self._meet("append", records, applied=True)
+
+    def committing(self, offsets: list[Committed]) -> None:
+        self._meet("commit", offsets)
+
+    def committed(self, offsets: list[Committed]) -> None:
+        self._meet("commit", offsets, applied=True)
+
+    def publishing(self, published: Published) -> None:
+        self._meet("publish", [published])
+
+    def published(self, published: Published) -> None:
+        self._meet("publish", [published], applied=True)
+
+    def settling(self, settled: Settled) -> None:
+        self._meet("settle", [settled])
+
+    def settled(self, settled: Settled) -> None:
+        self._meet("settle", [settled], applied=True)
+
+
+class Faults:
+    """Makes writes to a store fail, or take their time.
+
+    `store`: a `Store`, `Log` or `Broker`, open for writing. What fails does so for every handle on it, in transactions
+    and channels, too; a commit that contains something that fails, fails as a whole. Raises `InvalidTypeError`,
+    `ReadOnlyError`, `ClosedError`. Safe for any thread. A context manager that ends all faults.
+    """
+
+    def __init__(self, store: Store | StoreFace) -> None:
+        core = core_of(store)
+        self._path = core.path
+        self._tap = Tap.of(core)
+        self._injector = _Injector()
+
+    def fail(
+        self,
+        call: Call,
+        error: MsglogError | type[MsglogError] = DiskFullError,
+        *,
+        applied: bool = False,
+        skip: int = 0,
+        times: int | None = 1,
+        when: Callable[[Any], object] | None = None,
+        **expected: Any,
+    ) -> Fault:
+        """Have a call raise an error, from now on until the fault is ended.
+
+        Arguments:
+            call: "append" (a record), "publish" (a message), "settle" (an acknowledgement, a rejection or a requeue),
+                "commit" (offsets of a group), or "write": whatever is written to the store.
+            error: what is raised: an error of msglog, or its class.
+            applied: it is written nevertheless, and the error comes afterwards: its outcome must be "unknown", as that
+                of `StoreFailedError` is.
+            skip: let so many calls that are meant pass first; 2 has the third one fail.
+            times: how many fail, None for all.
+            when: a predicate on the `Record`, `Published`, `Settled` or `Committed` that is meant; the offset of a
+                record is the one that it would get.
+            expected: which calls are meant, by value or predicate: `topic`, `partition`, `key`, `value` of an append;
+                `exchange`, `routing_key`, `body`, `queue` of a publication; `queue`, `routing_key`, `body`, `outcome`
+                of a settlement; `group`, `topic`, `partition`, `offset` of a commit. Not for "write".
+
+        Each record and message of many counts; what is left of them is not written either. Raises `InvalidTypeError`,
+        `InvalidOptionError`.
+        """
+        check_flag("applied", applied)
+        failure = self._made(error)
+        if applied and failure.outcome != "unknown":
+            allowed = 'an error with the outcome "unknown": what was written cannot be "not_applied"'
+            raise refused("error", type(failure).__name__, allowed)
+        if applied and call == "write":
+            raise refused("applied", applied, 'False for "write"')
+        return self._add(call, expected, when=when, error=failure, applied=applied, seconds=0.0, skip=skip, times=times)
+
+    def slow(
+        self,
+        call: Call,
+        seconds: float,
+        *,
+        skip: int = 0,
+        times: int | None = None,
+        when: Callable[[Any], object] | None = None,
+        **expected: Any,
+    ) -> Fault:
+        """Have a call take longer by so many seconds of real time, 0 to 60, as on a slow disk: others wait behind it.
+
+        The other arguments as for `fail`.
+        """
+        allowed = f"seconds from 0 to {_MOST_SECONDS:.0f}"
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+            raise wrong_type("seconds", seconds, allowed)
+        if not 0 <= seconds <= _MOST_SECONDS:
+            raise refused("seconds", seconds, allowed)
+        return self._add(
+            call, expected, when=when, error=None, applied=False, seconds=float(seconds), skip=skip, times=times
+        )
+
+    def end(self) -> None:
+        """End all faults. Calling again does nothing."""
+        for fault in self._injector.faults:
+            self.forget(fault)
+
+    def forget(self, fault: Fault) -> None:
+        """End one fault; not public."""
+        self._injector.faults = tuple(other for other in self._injector.faults if other is not fault)
+        if not self._injector.faults:
+            self._tap.remove(self._injector)
+
+    def _add(
+        self,
+        call: Call,
+        expected: Mapping[str, object],
+        *,
+        when: Callable[[Any], object] | None,
+        error: MsglogError | None,
+        applied: bool,
+        seconds: float,
+        skip: int,
+        times: int | None,
+    ) -> Fault:
+        check_choice("call", call, list(_FIELDS))
+        for name in expected:
+            if name not in _FIELDS[call]:
+                fields = ", ".join(sorted(_FIELDS[call])) or "nothing"
+                raise refused(name, ANYTHING, f"{call!r} is told apart by {fields}")
+            if name in _PAYLOADS:
+                check_payload(name, expected[name])
+        check_integer("skip", skip, 0, _MOST)
+        if times is not None:
+            check_integer("times", times, 1, _MOST)
+        if when is not None and not callable(when):
+            raise wrong_type("when", when, "a predicate")
+        fault = Fault(
+            self,
+            call,
+            asked_for(**expected),
+            when=when,
+            error=error,
+            applied=applied,
+            seconds=seconds,
+            skip=skip,
+            times=times,
+        )
+        self._injector.faults = (*self._injector.faults, fault)
+        self._tap.add(self._injector)
+        return fault
+
+    def _made(self, error: object) -> MsglogError:
+        """Return the error to raise; one that is given as a class gets the attributes that such errors have."""
+        if isinstance(error, MsglogError):
+            return error
+        if not isinstance(error, type) or not issubclass(error, MsglogError):
+            raise wrong_type("error", error, "an error of msglog, or its class")
+        details: dict[str, Any] = {}
+        if issubclass(error, DiskFullError):
+            details = {"path": self._path, "requested": 0}
+        elif issubclass(error, StoreFailedError):
+            details = {"path": self._path}
+        return error("made to fail by a test", **details)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+
+    def __repr__(self) -> str:
+        return f"<msglog.testing.Faults {self._path!r} {len(self._injector.faults)} in force>"

@@ -1,0 +1,43 @@
+"""Whoever wants to see, or to refuse, what is written to a store. See `tapping` for when it is called and where.
+
+Imported by the tap and by those who watch: recorders and faults.
+"""
+
+from msglog.testing.events import Committed, Published, Settled
+from msglog.types import Record
+
+
+class Watcher:
+    """The base of recorders and faults: every method may be left as it is, and does nothing then.
+
+    `last`: it is told after those who only look, since what it raises would keep it from them.
+    """
+
+    last = False
+
+    def writing(self) -> None:
+        """Hear that a commit, of whatever kind, is to be written."""
+
+    def appending(self, records: list[Record]) -> None:
+        """Hear of records that are to be appended in one commit."""
+
+    def appended(self, records: list[Record]) -> None:
+        """Hear that records were appended in one commit."""
+
+    def committing(self, offsets: list[Committed]) -> None:
+        """Hear of offsets that are to be committed together."""
+
+    def committed(self, offsets: list[Committed]) -> None:
+        """Hear that offsets were committed together."""
+
+    def publishing(self, published: Published) -> None:
+        """Hear of a message that is routed and not written yet."""
+
+    def published(self, published: Published) -> None:
+        """Hear that a message was written to its queues, or dropped since there is none."""
+
+    def settling(self, settled: Settled) -> None:
+        """Hear of a message that is to be settled, or to go back to its queue."""
+
+    def settled(self, settled: Settled) -> None:
+        """Hear that a message was settled, or went back to its queue."""
