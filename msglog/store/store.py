@@ -50,6 +50,16 @@ class Closeable(Protocol):
         """End it; calling again does nothing."""
 
 
+class Subscribed(Protocol):
+    """A subscription: callbacks on threads."""
+
+    def close(self, timeout: float | None = None) -> None:
+        """End it, waiting up to `timeout` seconds for callbacks that run; calling again does nothing."""
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait up to `timeout` seconds for the end of the threads; return whether they have ended."""
+
+
 class Store:
     """An open store: a directory on disk, or `":memory:"` for a private one that vanishes when it is closed.
 
@@ -101,7 +111,7 @@ class Store:
         self._lock = RLock()  # a face that is made under it attaches itself
         self._closed = False
         self._faces: dict[str, Face] = {}
-        self._subscriptions: WeakSet[Closeable] = WeakSet()
+        self._subscriptions: WeakSet[Subscribed] = WeakSet()
         self._consumers: WeakSet[Closeable] = WeakSet()
         self._core = cores.acquire(self._path, options, clock, self._given)
 
@@ -296,7 +306,7 @@ class Store:
         """Return counters and gauges of the storage engine by name. Raises `ClosedError`."""
         return self.core.engine.metrics()
 
-    def attach_subscription(self, subscription: Closeable) -> None:
+    def attach_subscription(self, subscription: Subscribed) -> None:
         """Have `close` end this subscription first; not public."""
         with self._lock:
             self._subscriptions.add(subscription)
@@ -319,8 +329,27 @@ class Store:
             core = self._core
         with contextlib.ExitStack() as closing:  # runs all, last one first, whatever fails
             closing.callback(self._release, core)
-            for child in consumers + subscriptions:
+            for child in [*consumers, *subscriptions]:
                 closing.callback(child.close)
+
+    def end_subscriptions(self, timeout: float) -> list[Subscribed]:
+        """End the subscriptions made through this handle; not public.
+
+        Waits up to `timeout` seconds for the callbacks of each, and returns those that still run: `close` would wait
+        for them, `kill` does not.
+        """
+        with self._lock:
+            subscriptions = list(self._subscriptions)
+        for subscription in subscriptions:
+            subscription.close(timeout)
+        return [subscription for subscription in subscriptions if not subscription.join(0)]
+
+    def kill(self) -> None:
+        """End the store, for all handles on it, as a kill of the process would; not public."""
+        core = self.core
+        core.engine.kill()
+        self._closed = True
+        cores.bury(core)
 
     def _release(self, core: StoreCore) -> None:
         with self._lock:

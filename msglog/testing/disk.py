@@ -5,7 +5,10 @@ A `SimulatedDisk` has a path on which stores open as on any other; its files are
 
 import itertools
 import os
-from typing import Any, Final, Unpack
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Final, Self, Unpack
+from weakref import WeakSet
 
 from msglog.checks import check_flag
 from msglog.store import Store, StoreOptions
@@ -21,6 +24,7 @@ class SimulatedDisk:
     `path`: where the store is: `open` opens it, and so does `msglog.Store(disk.path)`, `Log` or `Broker` in the code
     under test. It is there as long as the disk is held. What a crash leaves follows the same rules as on a real disk:
     `sync` decides what a power cut may take, and the strictest is taken: all that was not synced. Safe for any thread.
+    A context manager that closes what `open` has opened.
     """
 
     def __init__(self) -> None:
@@ -28,6 +32,7 @@ class SimulatedDisk:
         self._path = f"{os.devnull}/simulated-disk-{next(_numbers)}"
         self._options: dict[str, Any] = {}
         self._files = DiskFiles()
+        self._stores: WeakSet[Store] = WeakSet()
         cores.mount(self._path, self._files)
 
     @property
@@ -40,7 +45,15 @@ class SimulatedDisk:
         if options:
             self._options = dict(options)
         given: StoreOptions = {**self._options}  # type: ignore[typeddict-item]  # they were options before
-        return Store(self._path, **given)
+        store = Store(self._path, **given)
+        self._stores.add(store)
+        return store
+
+    def close(self) -> None:
+        """Close the stores that `open` has opened. Calling again does nothing. Raises as `Store.close` does."""
+        with ExitStack() as closing:
+            for store in tuple(self._stores):
+                closing.callback(store.close)
 
     def crash(self, *, power_loss: bool = False) -> None:
         """End the process that has the store open, as far as the store can tell.
@@ -59,6 +72,14 @@ class SimulatedDisk:
         cores.mount(self._path, self._files)
         if core is not None:
             cores.bury(core)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def __repr__(self) -> str:
         return f"<msglog.testing.SimulatedDisk {self._path!r}>"

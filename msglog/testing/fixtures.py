@@ -1,0 +1,93 @@
+"""What the fixtures of the pytest plugin do: a store for one test, opened as its marks say, ended whatever it left.
+
+Knows nothing of pytest. Imported by the package `pytest_msglog` when a test asks for a fixture.
+"""
+
+import logging
+import traceback
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+from msglog.checks import check_choice, refused
+from msglog.clock import Clock
+from msglog.store import Store, StoreOptions
+
+CLOSE_SECONDS: Final = 5.0
+"""How long callbacks that run at the end of a test are waited for."""
+
+_CHOICES: Final = {"storage": ("memory", "disk"), "background_errors": ("fail", "ignore")}
+_STORE_OPTIONS: Final = frozenset(StoreOptions.__annotations__) - {"clock", "readonly"}
+
+
+class Options(NamedTuple):
+    """How the store of a test is opened, and what becomes of errors behind its back."""
+
+    storage: str
+    background_errors: str
+    store: dict[str, Any]
+
+
+def options_of(marks: Iterable[Mapping[str, Any]], configured: Mapping[str, str]) -> Options:
+    """Return the options of a test. `marks`: the keyword arguments of its marks, the closest first.
+
+    `configured`: what the configuration file says, "" for nothing. Raises `InvalidOptionError`, `InvalidTypeError`.
+    """
+    found: dict[str, Any] = {"storage": "memory", "background_errors": "fail"}
+    found |= {name: value for name, value in configured.items() if value}
+    for mark in reversed(list(marks)):
+        found |= mark
+    for name in found:
+        if name not in _CHOICES and name not in _STORE_OPTIONS:
+            known = ", ".join(sorted({*_CHOICES, *_STORE_OPTIONS}))
+            raise refused("msglog", name, f"as an option of the mark: {known}")
+    for name, choices in _CHOICES.items():
+        check_choice(name, found[name], choices)
+    return Options(found.pop("storage"), found.pop("background_errors"), found)
+
+
+class _Listener(logging.Handler):
+    """Keeps the exceptions that msglog logs: nobody but its threads saw them."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.heard: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a record with its traceback."""
+        if record.exc_info:
+            trace = "".join(traceback.format_exception(*record.exc_info)).rstrip()
+            self.heard.append(f"{record.getMessage()}\n{trace}")
+
+
+class StoreOfTest:
+    """The store of one test, in memory when `path` is None."""
+
+    def __init__(self, path: str | None, clock: Clock, options: Options) -> None:
+        self._ignored = options.background_errors == "ignore"
+        self._listener = _Listener()
+        self._logger = logging.getLogger("msglog")
+        self._logger.addHandler(self._listener)
+        try:
+            self.store = Store(":memory:" if path is None else path, clock=clock, **options.store)
+        except BaseException:
+            self._logger.removeHandler(self._listener)
+            raise
+
+    def end(self) -> str:
+        """Close the store with all that the test left open; return what there is to complain of, "" for nothing."""
+        try:
+            left = self.store.end_subscriptions(CLOSE_SECONDS)
+            if left:
+                self.store.kill()
+            else:
+                self.store.close()
+        finally:
+            self._logger.removeHandler(self._listener)
+        complaints = [f"a callback still runs {CLOSE_SECONDS:.0f} s after the end of the test: {one!r}" for one in left]
+        if self._listener.heard and not self._ignored:
+            complaints.append(
+                "msglog had errors in the background while the test ran, which "
+                '@pytest.mark.msglog(background_errors="ignore") would ignore:'
+            )
+            complaints += self._listener.heard
+        return "\n".join(complaints)
