@@ -32,7 +32,7 @@ torture: setup
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict msglog
+	$(BIN)/mypy --strict msglog pytest_msglog
 	$(BIN)/lint-imports --no-logo
 
 demo: $(VENV)/demo.stamp
