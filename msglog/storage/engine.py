@@ -285,15 +285,6 @@ class Engine:
                 self.refuse_more()
             self._let_go()
 
-    def kill(self) -> None:
-        """Begin no commit any more, as if the process were dead, and have `close` leave everything as it is.
-
-        Whoever waits for a commit hears that its outcome is unknown.
-        """
-        with self.lock:
-            self.failure = StoreFailedError(f"the store {self.directory} was killed", path=self.directory)
-            self.refuse_more()
-
     def refuse_more(self) -> None:
         """Under the lock: from now on the store is closed for everybody."""
         self.closed = True

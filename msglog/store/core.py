@@ -140,6 +140,17 @@ def release(core: StoreCore) -> None:
         _release(core)
 
 
+def kill(core: StoreCore) -> None:
+    """Have the engine begin no commit any more, as if the process were dead, and leave everything as it is.
+
+    Whoever waits for a commit hears that its outcome is unknown. `bury` is to follow.
+    """
+    engine = core.engine
+    with engine.lock:
+        engine.failure = StoreFailedError(f"the store {core.path} was killed", path=core.path)
+        engine.refuse_more()
+
+
 def bury(core: StoreCore) -> None:
     """Let go of a core whose engine was killed: nothing is written, and its handles refuse."""
     with _registry.lock:

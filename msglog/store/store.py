@@ -347,7 +347,7 @@ class Store:
     def kill(self) -> None:
         """End the store, for all handles on it, as a kill of the process would; not public."""
         core = self.core
-        core.engine.kill()
+        cores.kill(core)
         self._closed = True
         cores.bury(core)
 
@@ -377,8 +377,8 @@ class Store:
 
     def __del__(self) -> None:
         core = self._core
-        if core is None or self._closed or core.pid != os.getpid():
-            return
+        if core is None or self._closed or core.pid != os.getpid() or core.engine.closed:
+            return  # closed, or there is nothing left to close
         warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
         cores.abandon(core)
 

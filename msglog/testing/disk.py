@@ -8,7 +8,6 @@ import os
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Final, Self, Unpack
-from weakref import WeakSet
 
 from msglog.checks import check_flag
 from msglog.store import Store, StoreOptions
@@ -32,7 +31,7 @@ class SimulatedDisk:
         self._path = f"{os.devnull}/simulated-disk-{next(_numbers)}"
         self._options: dict[str, Any] = {}
         self._files = DiskFiles()
-        self._stores: WeakSet[Store] = WeakSet()
+        self._stores: list[Store] = []
         cores.mount(self._path, self._files)
 
     @property
@@ -46,28 +45,29 @@ class SimulatedDisk:
             self._options = dict(options)
         given: StoreOptions = {**self._options}  # type: ignore[typeddict-item]  # they were options before
         store = Store(self._path, **given)
-        self._stores.add(store)
+        self._stores.append(store)
         return store
 
     def close(self) -> None:
         """Close the stores that `open` has opened. Calling again does nothing. Raises as `Store.close` does."""
         with ExitStack() as closing:
-            for store in tuple(self._stores):
-                closing.callback(store.close)
+            while self._stores:
+                closing.callback(self._stores.pop().close)
 
     def crash(self, *, power_loss: bool = False) -> None:
         """End the process that has the store open, as far as the store can tell.
 
         `power_loss`: the power fails with it, and what was not synced is gone; without it only the process was killed,
         and everything that was written is there. Handles, consumers and deliveries of the store refuse from now on
-        (`ClosedError`, `SettlementError`, and `StoreFailedError` where something would be written or a sync is waited
-        for), subscriptions end after the callback in hand. Open the store again to go on. Of a store that is closed a
-        power cut takes nothing.
+        (`ClosedError`, and `StoreFailedError` where something would be written or a sync is waited for); subscriptions
+        end after the callback in hand. Nothing of all that needs to be closed: open the store again to go on. Of a
+        store that is closed a power cut takes nothing.
         """
         check_flag("power_loss", power_loss)
         core = cores.find_open(self._path)
+        self._stores.clear()
         if core is not None:
-            core.engine.kill()
+            cores.kill(core)
         self._files = self._files.crash(power_loss=power_loss)
         cores.mount(self._path, self._files)
         if core is not None:

@@ -1,0 +1,282 @@
+"""Faults: what they strike, how it looks to whoever is struck, and what is left in the store."""
+
+import threading
+from time import monotonic
+
+import pytest
+
+import msglog
+from msglog.testing import Faults, record
+
+
+def bodies(broker, queue="q"):
+    return [message.body for message in broker.peek(queue)]
+
+
+def values(log, topic="t"):
+    return [record.value for record in log.read(topic)]
+
+
+APPENDS = {
+    "append": lambda store, value: store.log.append("t", value),
+    "many": lambda store, value: store.log.append_many("t", [value, value]),
+    "keyed": lambda store, value: store.log.append("t", value, key=b"k"),
+    "transaction": lambda store, value: in_transaction(store, lambda tx: tx.append("t", value)),
+}
+PUBLISHES = {
+    "send": lambda store, body: store.broker.send("q", body),
+    "many": lambda store, body: store.broker.publish_many("", [("q", body), ("q", body)]),
+    "delayed": lambda store, body: store.broker.send("q", body, delay_ms=0),
+    "transient": lambda store, body: store.broker.send("q", body, persistent=False),
+    "transaction": lambda store, body: in_transaction(store, lambda tx: tx.send("q", body)),
+}
+
+
+def in_transaction(store, work):
+    with store.transaction() as tx:
+        work(tx)
+
+
+@pytest.mark.parametrize("way", APPENDS)
+def test_an_append_that_fails_leaves_nothing(store, log, faults, way):
+    fault = faults.fail("append")
+    with pytest.raises(msglog.DiskFullError, match="made to fail by a test") as failure:
+        APPENDS[way](store, b"lost")
+    assert (failure.value.outcome, failure.value.path) == ("not_applied", store.path)
+    assert values(log) == []
+    APPENDS[way](store, b"kept")
+    assert set(values(log)) == {b"kept"}
+    assert fault.strikes == 1
+    assert list(store.verify()) == []
+
+
+@pytest.mark.parametrize("way", PUBLISHES)
+def test_a_publication_that_fails_leaves_nothing(store, broker, faults, way):
+    faults.fail("publish", msglog.StoreFailedError("no", path="p", outcome="not_applied"))
+    with pytest.raises(msglog.StoreFailedError, match="no"):
+        PUBLISHES[way](store, b"lost")
+    assert bodies(broker) == []
+    PUBLISHES[way](store, b"kept")
+    assert set(bodies(broker)) == {b"kept"}
+    assert list(store.verify()) == []
+
+
+@pytest.mark.parametrize("way", APPENDS)
+def test_an_append_may_be_written_and_yet_raise(store, log, recorder, faults, way):
+    faults.fail("append", msglog.StoreFailedError, applied=True)
+    with pytest.raises(msglog.StoreFailedError) as failure:
+        APPENDS[way](store, b"there")
+    assert failure.value.outcome == "unknown"
+    store.flush()
+    assert set(values(log)) == {b"there"}
+    assert len(recorder.appended) == len(values(log))
+    APPENDS[way](store, b"next")
+    assert values(log)[-1] == b"next"
+    assert list(store.verify()) == []
+
+
+@pytest.mark.parametrize("way", PUBLISHES)
+def test_a_publication_may_be_written_and_yet_raise(store, broker, recorder, faults, way):
+    faults.fail("publish", msglog.StoreFailedError, applied=True)
+    with pytest.raises(msglog.StoreFailedError):
+        PUBLISHES[way](store, b"there")
+    assert set(bodies(broker)) == {b"there"}
+    assert len(recorder.published) == len(bodies(broker))
+    PUBLISHES[way](store, b"next")
+    assert bodies(broker)[-1] == b"next"
+    assert list(store.verify()) == []
+
+
+def test_a_recorder_that_comes_later_sees_what_was_written_all_the_same(store, log, faults):
+    faults.fail("append", msglog.StoreFailedError, applied=True)
+    with record(store) as late, pytest.raises(msglog.StoreFailedError):
+        log.append("t", b"there")
+    assert len(late.appended) == 1
+
+
+@pytest.mark.parametrize("applied", [False, True])
+def test_a_settlement_that_fails(broker, faults, applied):
+    broker.send("q", b"m")
+    delivery = broker.get("q")
+    faults.fail("settle", msglog.StoreFailedError, applied=applied, queue="q", outcome="acked")
+    with pytest.raises(msglog.StoreFailedError):
+        delivery.ack()
+    if applied:
+        with pytest.raises(msglog.SettlementError):
+            delivery.ack()
+    else:
+        delivery.ack()
+    assert broker.get("q") is None
+    assert broker.delete_queue("q") == 0
+
+
+@pytest.mark.parametrize("how", ["nack", "reject"])
+def test_requeues_and_rejections_fail_too(broker, faults, how):
+    broker.send("q", b"m")
+    delivery = broker.get("q")
+    faults.fail("settle", outcome={"nack": "requeued", "reject": "rejected"}[how])
+    with pytest.raises(msglog.DiskFullError):
+        getattr(delivery, how)()
+    assert not delivery.settled
+    getattr(delivery, how)()
+    assert delivery.settled
+    assert len(bodies(broker) + bodies(broker, "dead")) == 1
+
+
+@pytest.mark.parametrize("applied", [False, True])
+def test_a_commit_of_offsets_that_fails(log, faults, applied):
+    log.append("t", b"v")
+    with log.consumer("t", group="g") as consumer:
+        consumer.poll(0)
+        faults.fail("commit", msglog.RebalanceError("now", outcome="unknown"), group="g", offset=1, applied=applied)
+        with pytest.raises(msglog.RebalanceError, match="now"):
+            consumer.commit()
+        assert (consumer.committed(msglog.TopicPartition("t", 0)) == 1) is applied
+        consumer.commit()
+    assert log.describe_group("g").offsets == {msglog.TopicPartition("t", 0): 1}
+
+
+def test_a_transaction_with_something_that_fails_fails_as_a_whole(store, log, broker, faults):
+    broker.send("q", b"in")
+    delivery = broker.get("q")
+
+    def fill(tx, delivery):
+        tx.ack(delivery)
+        tx.append_many("t", [b"first", b"second"])
+        tx.send("dead", b"out")
+
+    faults.fail("append", value=b"second")
+    with pytest.raises(msglog.DiskFullError), store.transaction() as tx:
+        fill(tx, delivery)
+    assert (values(log), bodies(broker, "dead")) == ([], [])
+    delivery.ack()
+
+
+def test_every_write_may_fail(store, log, broker, faults):
+    broker.send("q", b"m")
+    delivery = broker.get("q")
+    with faults.fail("write", times=None) as fault:
+        for write in (
+            lambda: log.append("t", b"v"),
+            lambda: broker.send("q", b"m"),
+            delivery.ack,
+            lambda: log.create_topic("u"),
+            lambda: broker.declare_queue("r"),
+            lambda: log.reset_offsets("g", "t", to="earliest"),
+        ):
+            with pytest.raises(msglog.DiskFullError):
+                write()
+        assert fault.strikes == 6
+    delivery.ack()
+    log.create_topic("u")
+    assert list(store.verify()) == []
+
+
+def test_a_fault_strikes_what_it_is_told(log, broker, faults):
+    log.create_topic("u", partitions=2)
+    broker.declare_exchange("e", "topic")
+    broker.bind("q", "e", "#")
+    faults.fail("append", topic="u", partition=1, key=b"k", value=lambda value: value.startswith(b"b"))
+    faults.fail("publish", exchange="e", routing_key="a.b", queue="q", body=b"m")
+    log.append("t", b"bad", key=b"k", partition=0)
+    log.append("u", b"bad", key=b"k", partition=0)
+    log.append("u", b"good", key=b"k", partition=1)
+    broker.publish("e", "a.c", b"m")
+    broker.publish("", "q", b"m")
+    with pytest.raises(msglog.DiskFullError):
+        log.append("u", b"bad", key=b"k", partition=1)
+    with pytest.raises(msglog.DiskFullError):
+        broker.publish("e", "a.b", b"m")
+
+
+def test_a_message_that_no_queue_gets_fails_too(broker, faults):
+    faults.fail("publish", exchange="", routing_key="nowhere")
+    with pytest.raises(msglog.DiskFullError):
+        broker.publish("", "nowhere", b"m")
+
+
+def test_when_sees_what_is_meant(log, faults):
+    seen = []
+    fault = faults.fail("append", when=lambda record: seen.append(record) or record.offset == 1)
+    log.append("t", b"0")
+    with pytest.raises(msglog.DiskFullError):
+        log.append("t", b"1")
+    assert [(one.topic, one.offset, one.value) for one in seen] == [("t", 0, b"0"), ("t", 1, b"1")]
+    fault.end()
+
+
+def test_so_many_are_skipped_and_so_many_fail(log, faults):
+    fault = faults.fail("append", skip=2, times=2)
+    happened = []
+    for number in range(6):
+        try:
+            log.append("t", b"%d" % number)
+            happened.append("ok")
+        except msglog.DiskFullError:
+            happened.append("full")
+    assert happened == ["ok", "ok", "full", "full", "ok", "ok"]
+    assert fault.strikes == 2
+
+
+def test_each_of_many_counts(log, faults):
+    faults.fail("append", skip=2)
+    with pytest.raises(msglog.DiskFullError):
+        log.append_many("t", [b"1", b"2", b"3"])
+    assert values(log) == []
+
+
+def test_a_fault_ends(store, log, faults):
+    with faults.fail("append", times=None), pytest.raises(msglog.DiskFullError):
+        log.append("t", b"1")
+    log.append("t", b"2")
+    fault = faults.fail("append", times=None)
+    fault.end()
+    fault.end()
+    log.append("t", b"3")
+    with Faults(store) as others:
+        others.fail("append", times=None)
+        others.fail("append", times=None)
+    log.append("t", b"4")
+    assert values(log) == [b"2", b"3", b"4"]
+    assert type(store.core.engine.writer).__module__ == "msglog.storage.writers"
+
+
+def test_an_error_is_raised_with_its_attributes_and_anew_each_time(log, faults):
+    faults.fail("append", msglog.OffsetConflictError("taken", topic="t", partition=0, expected=1, actual=2), times=2)
+    raised = []
+    for _ in range(2):
+        with pytest.raises(msglog.OffsetConflictError) as failure:
+            log.append("t", b"v")
+        raised.append(failure.value)
+    assert raised[0] is not raised[1]
+    assert [(error.expected, error.actual, str(error)) for error in raised] == [(1, 2, "taken")] * 2
+
+
+def test_a_callback_meets_a_fault_and_tries_again(log, broker, recorder, faults):
+    faults.fail("append")
+    with broker.subscribe("q", lambda delivery: log.append("t", delivery.body), on_error=msglog.Retry(delay_ms=0)):
+        broker.send("q", b"job")
+        recorder.assert_acked("q", b"job", timeout=30)
+    recorder.assert_requeued("q", b"job", count=1)
+    assert values(log) == [b"job"]
+
+
+def test_what_is_slow_takes_its_time_and_happens(log, faults):
+    fault = faults.slow("append", 0.05, times=2)
+    before = monotonic()
+    log.append("t", b"1")
+    log.append("t", b"2")
+    assert monotonic() - before >= 0.1
+    assert values(log) == [b"1", b"2"]
+    assert fault.strikes == 2
+
+
+def test_others_wait_behind_a_slow_write(log, faults):
+    begun = threading.Event()
+    faults.slow("append", 0.1, when=lambda _: begun.set() or True, value=b"slow")
+    thread = threading.Thread(target=log.append, args=("t", b"slow"))
+    thread.start()
+    assert begun.wait(30)
+    log.append("t", b"behind")
+    thread.join()
+    assert values(log) == [b"slow", b"behind"]
