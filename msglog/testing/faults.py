@@ -5,6 +5,7 @@ failed. Everything around behaves as with a real failure, since it takes the sam
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from threading import Lock
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
@@ -164,6 +165,7 @@ class Faults:
         self._path = core.path
         self._tap = Tap.of(core)
         self._injector = _Injector()
+        self._lock = Lock()
 
     def fail(
         self,
@@ -234,9 +236,11 @@ class Faults:
 
     def forget(self, fault: Fault) -> None:
         """End one fault; not public."""
-        self._injector.faults = tuple(other for other in self._injector.faults if other is not fault)
-        if not self._injector.faults:
-            self._tap.remove(self._injector)
+        injector = self._injector
+        with self._lock:
+            injector.faults = tuple(other for other in injector.faults if other is not fault)
+            if not injector.faults:
+                self._tap.remove(injector)
 
     def _add(
         self,
@@ -273,8 +277,9 @@ class Faults:
             skip=skip,
             times=times,
         )
-        self._injector.faults = (*self._injector.faults, fault)
-        self._tap.add(self._injector)
+        with self._lock:
+            self._injector.faults = (*self._injector.faults, fault)
+            self._tap.add(self._injector)
         return fault
 
     def _made(self, error: object) -> MsglogError:

@@ -77,7 +77,7 @@ class StoreOfTest:
         """Close the store with all that the test left open; return what there is to complain of, "" for nothing."""
         try:
             left = self.store.end_subscriptions(CLOSE_SECONDS)
-            if left:
+            if left and not self.store.closed:
                 self.store.kill()
             else:
                 self.store.close()

@@ -11,9 +11,7 @@ afterwards the change is made, and its caller is told otherwise. Imported by `re
 """
 
 from collections.abc import Sequence
-from threading import Lock
 from typing import Final, cast
-from weakref import WeakKeyDictionary
 
 from msglog.broker.vhost import VirtualHost
 from msglog.checks import wrong_type
@@ -30,6 +28,8 @@ from msglog.testing.events import Committed
 from msglog.testing.virtual_host import TappedVirtualHost
 from msglog.testing.watching import Watcher
 from msglog.types import Record
+
+SERVICE: Final = "tap"
 
 Placed = Sequence[tuple[Stream, Body, int]]
 """What a commit appends: stream, records, and the offset of the first of them."""
@@ -104,18 +104,21 @@ class Tap:
         """Return the tap of an open store. Raises `ReadOnlyError` for one that is not open for writing."""
         if core.engine.readonly:
             raise ReadOnlyError(f"nothing is written to a readonly store: {core.path}", path=core.path)
-        with _taps_lock:
-            found = _taps.get(core)
+        with core.engine.lock:
+            found = core.services.get(SERVICE)
             if found is None:
-                found = _taps[core] = cls(core)
-            return found
+                found = core.services[SERVICE] = cls(core)
+        return cast(Tap, found)
+
+    def close(self) -> None:
+        """The store closes: nothing more will come."""
 
     def add(self, watcher: Watcher) -> None:
         """Let somebody watch; who does so already goes on."""
         with self._vhost.lock, self._engine.lock:
             if not self.watchers:
                 self._open()
-            self.watchers = tuple(sorted({*self.watchers, watcher}, key=lambda one: one.last))
+            self.watchers = tuple(sorted(dict.fromkeys((*self.watchers, watcher)), key=lambda one: one.last))
             cast(TappedVirtualHost, self._vhost).watchers = self.watchers
 
     def remove(self, watcher: Watcher) -> None:
@@ -181,10 +184,6 @@ class Tap:
             }
             place = self._places.get(stream.id)
         return place
-
-
-_taps: Final[WeakKeyDictionary[StoreCore, Tap]] = WeakKeyDictionary()
-_taps_lock: Final = Lock()
 
 
 def core_of(store: object) -> StoreCore:

@@ -1,10 +1,13 @@
 """Recorders see everything that becomes part of a store, by whatever way, and nothing else."""
 
+import gc
 import threading
+import weakref
 
 import pytest
 
 import msglog
+from msglog.storage.writers import DirectWriter, JournalWriter
 from msglog.testing import Committed, ManualClock, record
 
 
@@ -348,3 +351,26 @@ def test_many_threads_are_recorded_whole(store, log, broker, recorder):
     assert sorted(one.body for one in recorder.settled) == wanted
     assert [one.offset for one in recorder.appended] == list(range(200))
     assert list(store.verify()) == []
+
+
+def test_a_recorded_store_is_collected_when_nobody_holds_it():
+    with msglog.Store(":memory:") as store:
+        with record(store):
+            pass
+        core = weakref.ref(store.core)
+    del store
+    gc.collect()
+    assert core() is None
+
+
+@pytest.mark.parametrize("writer", [DirectWriter, JournalWriter])
+def test_a_writer_has_no_way_to_commit_that_a_tap_does_not_know(writer):
+    """Whoever gives a writer a new way has a look at the tap, which must see what goes it."""
+    commits = {"append", "append_all", "append_copies", "append_planned", "append_settle", "write", "write_planned"}
+    others = {
+        *("abandon", "apply_events", "bodies_of", "drain", "drain_locked", "has_room", "install", "make_way"),
+        *("note_checkpoint", "pack_stamps", "place_by_hand", "plan", "publish", "redo", "redo_append", "redo_several"),
+        *("redo_single", "several", "show_several", "show_single", "single", "store", "wait", "wrote_several"),
+        "write_out",
+    }
+    assert {name for name in dir(writer) if not name.startswith("_")} - others == commits
