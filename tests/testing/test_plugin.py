@@ -331,6 +331,33 @@ def test_importing_the_plugin_imports_pytest_alone():
     assert done.stdout == "['pytest_msglog']\n"
 
 
+def test_msglog_is_imported_as_it_is(pytester):
+    """As it is installed from a wheel, pytest knows that plugin and msglog belong together."""
+    pytester.makepyfile(
+        conftest="""
+            import pytest
+
+            def pytest_configure(config):
+                assert "msglog" not in config.pluginmanager.rewrite_hook._must_rewrite
+        """,
+        early="""
+            import _pytest.config
+
+            iterate = _pytest.config._iter_rewritable_modules
+            _pytest.config._iter_rewritable_modules = lambda files: [*iterate(files), "msglog"]
+        """,
+        test_it="""
+            import msglog
+
+            def test_it():
+                assert "Rewriting" not in type(msglog.__spec__.loader).__name__
+        """,
+    )
+    code = "import early, pytest; raise SystemExit(pytest.main(['-q', '-p', 'no:cacheprovider', 'test_it.py']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
 def test_the_plugin_can_be_kept_away(run):
     result = run("def test_it(msglog_store): pass", "-p", "no:msglog")
     assert outcomes(result) == {"errors": 1}
