@@ -27,7 +27,7 @@ def shown(value: object) -> str:
 class Published:
     """A message that was published, by whatever way: directly, by a transaction, by a channel.
 
-    `queues`: the names of those that have it, none for a message that was routed nowhere. `refused`: those that were
+    `queues`: the names of those that took it, none for a message that was routed nowhere. `refused`: those that were
     full and refused it. `delay_ms`: how much later its queues get it, 0 for at once.
     """
 

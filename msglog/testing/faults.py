@@ -113,8 +113,6 @@ class Fault:
 class _Injector(Watcher):
     """Lets what passes meet the faults that are in force."""
 
-    last = True
-
     def __init__(self) -> None:
         self.faults: tuple[Fault, ...] = ()
 
@@ -149,7 +147,8 @@ class _Injector(Watcher):
         self._meet("settle", [settled])
 
     def settled(self, settled: Settled) -> None:
-        self._meet("settle", [settled], applied=True)
+        if settled.outcome != "requeued":  # nothing is written for that, and so nothing can fail
+            self._meet("settle", [settled], applied=True)
 
 
 class Faults:
@@ -181,8 +180,9 @@ class Faults:
         """Have a call raise an error, from now on until the fault is ended.
 
         Arguments:
-            call: "append" (a record), "publish" (a message), "settle" (an acknowledgement, a rejection or a requeue),
-                "commit" (offsets of a group), or "write": whatever is written to the store.
+            call: "append" (a record), "publish" (a message), "settle" (an acknowledgement, a rejection, or what a
+                queue removes by itself), "commit" (offsets of a group), or "write": whatever is written to the store.
+                A requeue is nothing that could fail.
             error: what is raised: an error of msglog, or its class.
             applied: it is written nevertheless, and the error comes afterwards: its outcome must be "unknown", as that
                 of `StoreFailedError` is.

@@ -10,7 +10,8 @@ be quick and wait for nothing that needs those. What they raise beforehand leave
 afterwards the change is made, and its caller is told otherwise. Imported by `recording` and `faults`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, cast
 
 from msglog.broker.vhost import VirtualHost
@@ -26,7 +27,7 @@ from msglog.storage.writers import DirectWriter, JournalWriter
 from msglog.store import Store, StoreCore, StoreFace
 from msglog.testing.events import Committed
 from msglog.testing.virtual_host import TappedVirtualHost
-from msglog.testing.watching import Watcher
+from msglog.testing.watching import Watcher, tell_all
 from msglog.types import Record
 
 SERVICE: Final = "tap"
@@ -57,11 +58,13 @@ class _Tapped(Writer):
             if offsets:
                 watcher.committing(offsets)
         number = super().write(commit)
+        calls = tap.calls_about(commit)
         for watcher in tap.watchers:
             if records:
-                watcher.appended(records)
+                calls.append(partial(watcher.appended, records))
             if offsets:
-                watcher.committed(offsets)
+                calls.append(partial(watcher.committed, offsets))
+        tell_all(calls)
         return number
 
     def append(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None = None) -> int:
@@ -118,7 +121,7 @@ class Tap:
         with self._vhost.lock, self._engine.lock:
             if not self.watchers:
                 self._open()
-            self.watchers = tuple(sorted(dict.fromkeys((*self.watchers, watcher)), key=lambda one: one.last))
+            self.watchers = tuple(dict.fromkeys((*self.watchers, watcher)))
             cast(TappedVirtualHost, self._vhost).watchers = self.watchers
 
     def remove(self, watcher: Watcher) -> None:
@@ -151,6 +154,11 @@ class Tap:
         self._vhost.model.version += 1  # remembered routes hold no longer
 
     # What a commit is about
+
+    def calls_about(self, commit: Commit) -> list[Callable[[], None]]:
+        """Return the calls that tell of what a transaction has published and settled by this commit."""
+        filled = cast(TappedVirtualHost, self._vhost).filled
+        return filled[1].calls() if filled is not None and filled[0] is commit else []
 
     def records(self, placed: Placed) -> list[Record]:
         """Return the records that a commit appends to topics."""

@@ -5,13 +5,16 @@ is about is collected in its `Batch`, and told once that is written, whoever wri
 broker's lock. Imported by `tapping`.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import msgpack
 
 from msglog.broker.batch import Batch
 from msglog.broker.lane import Holder, Lane, Stored
+from msglog.broker.properties import Properties
 from msglog.broker.queue import Queue
 from msglog.broker.rules.dead_letters import Reason
 from msglog.broker.rules.message_codec import unpack_meta
@@ -19,23 +22,23 @@ from msglog.broker.subscriber import Subscriber
 from msglog.broker.vhost import Publication, VirtualHost
 from msglog.broker.vhost.publishing import Published as Result
 from msglog.broker.vhost.publishing import Route
-from msglog.storage import Stream
+from msglog.storage import Commit, Stream
 from msglog.storage.small_commit import Settles
 from msglog.testing.events import Outcome, Published, Settled
-from msglog.testing.watching import Watcher
+from msglog.testing.watching import Watcher, tell_all
 
 
 class _Batch(Batch):
     """A commit that knows what it is about."""
 
-    __slots__ = ("_vhost", "landed", "later", "published", "removed_by", "settled")
+    __slots__ = ("_vhost", "landed", "published", "removed_by", "settled", "taken")
 
     def __init__(self, vhost: "TappedVirtualHost") -> None:
         super().__init__(vhost.engine, vhost.now_ms())
         self._vhost = vhost
-        # The lanes that got a message, and the queues that get one later, since somebody looked last.
+        # The queues that took a publication, at once or for later, and the lanes that got a dead letter.
+        self.taken: list[str] = []
         self.landed: list[Lane] = []
-        self.later: list[str] = []
         self.published: list[Published] = []
         self.settled: list[Settled] = []
         # What is settled for another reason than that it was acknowledged.
@@ -48,32 +51,40 @@ class _Batch(Batch):
     def delay(self, stream: Stream, due_ms: int, key: bytes, body: bytes) -> None:
         super().delay(stream, due_ms, key, body)
         ids, _ = msgpack.unpackb(key)
-        self.later += [self._vhost.model.queue_ids[queue_id].name for queue_id in ids]
+        self.taken += [self._vhost.model.queue_ids[queue_id].name for queue_id in ids]
 
     def settle(self, lane: Lane, first: int, end: int) -> None:
         self.settled += self._vhost.settlements(lane, first, end, self.removed_by)
         super().settle(lane, first, end)
 
+    def fill(self, commit: Commit) -> None:
+        super().fill(commit)
+        self._vhost.filled = (commit, self)
+
     def write(self) -> int:
         number = super().write()
-        self.tell()
+        tell_all(self.calls())
         return number
 
-    def tell(self) -> None:
-        """The commit is written: tell what it was about, once."""
+    def calls(self) -> list[Callable[[], None]]:
+        """The commit is written: return the calls that tell what it was about, once."""
         published, self.published = self.published, []
         settled, self.settled = self.settled, []
-        for watcher in self._vhost.watchers:
-            for one in published:
-                watcher.published(one)
-            for other in settled:
-                watcher.settled(other)
+        watchers = self._vhost.watchers
+        return [
+            *(partial(watcher.published, one) for watcher in watchers for one in published),
+            *(partial(watcher.settled, one) for watcher in watchers for one in settled),
+        ]
 
 
 class TappedVirtualHost(VirtualHost):
-    """See the module. `watchers` are told; what they raise beforehand refuses the change."""
+    """See the module. `watchers` are told; what they raise beforehand refuses the change.
+
+    `filled`: the batch that is part of a larger commit, and that commit: it is told of when the whole is written.
+    """
 
     watchers: tuple[Watcher, ...]
+    filled: tuple[Commit, _Batch] | None = None
 
     def batch(self) -> Batch:
         """Return a commit that knows what it is about."""
@@ -87,23 +98,29 @@ class TappedVirtualHost(VirtualHost):
 
     def add_publication(self, batch: Batch, publication: Publication, *, mandatory: bool = False) -> Result:
         """Route a message and add it to a commit; tell of it once that is written."""
-        start = self._begin_landing(batch)
+        if isinstance(batch, _Batch):
+            batch.taken.clear()
         result = super().add_publication(batch, publication, mandatory=mandatory)
-        self._note(batch, publication, self._landed(batch, start), result.refused, 0)
+        self._note(batch, publication, result.refused, 0)
         return result
 
     def add_delayed(self, batch: Batch, publication: Publication, delay_ms: int, *, mandatory: bool = False) -> Result:
         """Do the same for a message that its queues get later."""
         if isinstance(batch, _Batch):
-            batch.later.clear()
+            batch.taken.clear()
         result = super().add_delayed(batch, publication, delay_ms, mandatory=mandatory)
-        later = tuple(batch.later) if isinstance(batch, _Batch) else ()
-        self._note(batch, publication, later, (), delay_ms)
+        self._note(batch, publication, (), delay_ms)
         return result
 
-    def _note(
-        self, batch: Batch, publication: Publication, queues: tuple[str, ...], refused: tuple[str, ...], delay_ms: int
-    ) -> None:
+    def enqueue(self, batch: Batch, queue: Queue, meta: bytes, body: bytes, properties: Properties) -> bool:
+        """Add a message for one queue to a commit, and note that the queue took it."""
+        taken = super().enqueue(batch, queue, meta, body, properties)
+        if taken and isinstance(batch, _Batch):
+            batch.taken.append(queue.name)
+        return taken
+
+    def _note(self, batch: Batch, publication: Publication, refused: tuple[str, ...], delay_ms: int) -> None:
+        queues = tuple(batch.taken) if isinstance(batch, _Batch) else ()
         published = Published(*publication, queues, refused, delay_ms)
         for watcher in self.watchers:
             watcher.publishing(published)
@@ -114,30 +131,23 @@ class TappedVirtualHost(VirtualHost):
         """A commit is written: tell what it was about, on top of the rest."""
         super().written(batch)
         if isinstance(batch, _Batch):
-            batch.tell()
-
-    @staticmethod
-    def _begin_landing(batch: Batch) -> int:
-        return len(batch.landed) if isinstance(batch, _Batch) else 0
-
-    def _landed(self, batch: Batch, start: int) -> tuple[str, ...]:
-        """Return the queues that got a message since then, and count them no more."""
-        if not isinstance(batch, _Batch):
-            return ()
-        lanes = batch.landed[start:]
-        del batch.landed[start:]
-        return tuple(queue.name for lane in lanes if (queue := self._queue_of(lane)) is not None)
+            tell_all(batch.calls())
 
     # Settling
 
     def dead_letter(self, batch: Batch, queue: Queue, stored: Stored, reason: Reason) -> None:
         """Add a dead letter to a commit, and note why and to where."""
-        start = self._begin_landing(batch)
+        if not isinstance(batch, _Batch):
+            super().dead_letter(batch, queue, stored, reason)
+            return
+        batch.landed.clear()
         super().dead_letter(batch, queue, stored, reason)
-        targets = self._landed(batch, start)
-        if stored.offset >= 0 and isinstance(batch, _Batch):  # else it never was in the queue
-            holder = self._holder_of(queue, stored)
-            batch.removed_by[queue.id, stored] = self._settled(queue, stored, reason, holder, targets)
+        targets = tuple(found.name for lane in batch.landed if (found := self._queue_of(lane)) is not None)
+        settled = self._settled(queue, stored, reason, self._holder_of(queue, stored), targets)
+        if stored.offset >= 0:
+            batch.removed_by[queue.id, stored] = settled
+        else:  # it never came to lie in the queue
+            batch.settled.append(settled)
 
     def settlements(
         self, lane: Lane, first: int, end: int, removed_by: dict[tuple[int, Stored], Settled]
@@ -179,7 +189,6 @@ class TappedVirtualHost(VirtualHost):
         """Return a delivery to its queue, and tell of it."""
         returns = self._returns(lane, holder, stored) and not self.delivered_too_often(queue, lane, stored)
         found = [self._settled(queue, stored, "requeued", holder)] if returns else []
-        self._ask(found)
         done = super().give_back(queue, lane, holder, stored)
         self._tell(found)
         return done
@@ -220,9 +229,7 @@ class TappedVirtualHost(VirtualHost):
                 watcher.settling(settled)
 
     def _tell(self, found: list[Settled]) -> None:
-        for watcher in self.watchers:
-            for settled in found:
-                watcher.settled(settled)
+        tell_all(partial(watcher.settled, settled) for watcher in self.watchers for settled in found)
 
 
 def _name_of(holder: Any) -> str:

@@ -3,17 +3,15 @@
 Imported by the tap and by those who watch: recorders and faults.
 """
 
+from collections.abc import Callable, Iterable
+
+from msglog.errors import MsglogError
 from msglog.testing.events import Committed, Published, Settled
 from msglog.types import Record
 
 
 class Watcher:
-    """The base of recorders and faults: every method may be left as it is, and does nothing then.
-
-    `last`: it is told after those who only look, since what it raises would keep it from them.
-    """
-
-    last = False
+    """The base of recorders and faults: every method may be left as it is, and does nothing then."""
 
     def writing(self) -> None:
         """Hear that a commit, of whatever kind, is to be written."""
@@ -37,7 +35,19 @@ class Watcher:
         """Hear that a message was written to its queues, or dropped since there is none."""
 
     def settling(self, settled: Settled) -> None:
-        """Hear of a message that is to be settled, or to go back to its queue."""
+        """Hear of a message that is to be settled; one that goes back to its queue is not asked for."""
 
     def settled(self, settled: Settled) -> None:
         """Hear that a message was settled, or went back to its queue."""
+
+
+def tell_all(calls: Iterable[Callable[[], None]]) -> None:
+    """Do all calls that tell of what was written; then raise what one of them raised, the first that did."""
+    failure: MsglogError | None = None
+    for call in calls:
+        try:
+            call()
+        except MsglogError as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
