@@ -8,6 +8,7 @@ import pytest
 import msglog
 from msglog.testing import ManualClock, SimulatedDisk
 from msglog.testing.disk_files import DiskFile, DiskFiles
+from support.scale import scaled
 
 
 @pytest.fixture
@@ -310,3 +311,46 @@ def test_one_lock_for_each_store():
     lock.release()
     assert not files.is_locked("/d/LOCK")
     assert not lock.is_current()
+
+
+# Crashes in the middle of work
+
+
+@pytest.mark.parametrize(("sync", "power_loss"), [("commit", True), ("commit", False), ("interval", False)])
+def test_what_returned_before_a_crash_is_there_after_it(disk, sync, power_loss):
+    store = disk.open(sync=sync)
+    store.log.create_topic("t")
+    store.broker.declare_queue("q")
+    returned = []
+    for round_ in range(scaled(8)):
+        begun = threading.Barrier(4)
+        threads = [threading.Thread(target=write, args=(store, begun, returned, round_, n)) for n in range(3)]
+        for thread in threads:
+            thread.start()
+        begun.wait(30)
+        while len(returned) < 10 * (round_ + 1) and any(thread.is_alive() for thread in threads):
+            threading.Event().wait(0.001)
+        disk.crash(power_loss=power_loss)
+        for thread in threads:
+            thread.join(30)
+            assert not thread.is_alive()
+        store = disk.open()
+        there = {*values(store), *(message.body for message in store.broker.peek("q", 100_000))}
+        assert set(returned) <= there
+        assert list(store.verify()) == []
+    assert len(returned) >= 10
+
+
+def write(store, begun, returned, round_, number):
+    """Append and publish until the store is gone; note what returned."""
+    begun.wait(30)
+    for count in range(100_000):
+        value = b"%d %d %d" % (round_, number, count)
+        try:
+            if number:
+                store.log.append("t", value)
+            else:
+                store.broker.send("q", value)
+        except (msglog.ClosedError, msglog.StoreFailedError):
+            return
+        returned.append(value)
