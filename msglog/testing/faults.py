@@ -194,8 +194,8 @@ class Faults:
                 `exchange`, `routing_key`, `body`, `queue` of a publication; `queue`, `routing_key`, `body`, `outcome`
                 of a settlement; `group`, `topic`, `partition`, `offset` of a commit. Not for "write".
 
-        Each record and message of many counts; what is left of them is not written either. Raises `InvalidTypeError`,
-        `InvalidOptionError`.
+        Each record and message of many counts; when one fails, nothing of the call is written. Predicates are called
+        under locks of the store, so they must not call it. Raises `InvalidTypeError`, `InvalidOptionError`.
         """
         check_flag("applied", applied)
         failure = self._made(error)

@@ -157,8 +157,12 @@ class Tap:
 
     def calls_about(self, commit: Commit) -> list[Callable[[], None]]:
         """Return the calls that tell of what a transaction has published and settled by this commit."""
-        filled = cast(TappedVirtualHost, self._vhost).filled
-        return filled[1].calls() if filled is not None and filled[0] is commit else []
+        vhost = cast(TappedVirtualHost, self._vhost)
+        filled = vhost.filled
+        if filled is None or filled[0] is not commit:
+            return []
+        vhost.filled = None
+        return filled[1].calls()
 
     def records(self, placed: Placed) -> list[Record]:
         """Return the records that a commit appends to topics."""

@@ -294,3 +294,16 @@ def test_others_wait_behind_a_slow_write(log, faults):
     log.append("t", b"behind")
     thread.join()
     assert values(log) == [b"slow", b"behind"]
+
+
+@pytest.mark.parametrize("applied", [False, True])
+def test_a_predicate_that_raises_is_heard_of_and_breaks_nothing(store, log, broker, recorder, faults, applied):
+    error = msglog.StoreFailedError if applied else msglog.DiskFullError
+    faults.fail("append", error, applied=applied, when=lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        in_transaction(store, lambda tx: (tx.append("t", b"v"), tx.send("q", b"m")))
+    faults.end()
+    store.flush()
+    assert len(recorder.appended) == len(values(log)) == applied
+    assert len(recorder.published) == len(bodies(broker)) == applied
+    assert list(store.verify()) == []

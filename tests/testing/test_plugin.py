@@ -353,7 +353,7 @@ def test_msglog_is_imported_as_it_is(pytester):
                 assert "Rewriting" not in type(msglog.__spec__.loader).__name__
         """,
     )
-    code = "import early, pytest; raise SystemExit(pytest.main(['-q', '-p', 'no:cacheprovider', 'test_it.py']))"
+    code = "import early, pytest; raise SystemExit(pytest.main(['-q', '-p', 'no:hypothesispytest', '-p', 'no:xdist', 'test_it.py']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
