@@ -5,7 +5,7 @@ The pytest plugin, whose fixtures hand these out, is found by pytest itself.
 
 from msglog.clock import ManualClock
 from msglog.testing.disk import SimulatedDisk
-from msglog.testing.events import Committed, Published, Settled
+from msglog.testing.events import Committed, Published, Settled, ShareSettled
 from msglog.testing.faults import Fault, Faults
 from msglog.testing.happening import drain, evict, expire_lock, rebalance, redeliver
 from msglog.testing.recording import Recorder, record
@@ -18,6 +18,7 @@ __all__ = [
     "Published",
     "Recorder",
     "Settled",
+    "ShareSettled",
     "SimulatedDisk",
     "drain",
     "evict",

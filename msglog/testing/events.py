@@ -95,6 +95,19 @@ class Committed:
         return f"group={self.group!r} topic={self.topic!r} partition={self.partition} offset={self.offset}"
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class ShareSettled:
+    """A record that a share group is done with: acknowledged, rejected, or given up; the group gets it no more."""
+
+    group: str
+    topic: str
+    partition: int
+    offset: int
+
+    def __repr__(self) -> str:
+        return f"group={self.group!r} topic={self.topic!r} partition={self.partition} offset={self.offset}"
+
+
 def describe_record(record: Record) -> str:
     """Return a record in words, with its key and value."""
     text = f"topic={record.topic!r} partition={record.partition} offset={record.offset} key={shown(record.key)}"

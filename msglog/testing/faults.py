@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, Self
 from msglog.checks import check_choice, check_flag, check_integer, refused, wrong_type
 from msglog.errors import DiskFullError, MsglogError, StoreFailedError
 from msglog.store import Store, StoreFace
-from msglog.testing.events import Committed, Published, Settled
+from msglog.testing.events import Committed, Published, Settled, ShareSettled
 from msglog.testing.matching import ANYTHING, asked_for, check_payload, is_met, wording
 from msglog.testing.tapping import Tap, core_of
 from msglog.testing.watching import Watcher
@@ -24,7 +24,7 @@ Call = Literal["append", "publish", "settle", "commit", "write"]
 _FIELDS: Final[dict[str, frozenset[str]]] = {
     "append": frozenset({"topic", "partition", "key", "value"}),
     "publish": frozenset({"exchange", "routing_key", "body", "queue"}),
-    "settle": frozenset({"queue", "routing_key", "body", "outcome"}),
+    "settle": frozenset({"queue", "routing_key", "body", "outcome", "group", "topic", "partition", "offset"}),
     "commit": frozenset({"group", "topic", "partition", "offset"}),
     "write": frozenset(),
 }
@@ -86,7 +86,7 @@ class Fault:
             if name == "queue" and isinstance(subject, Published):
                 if not any(is_met(value, queue) for queue in subject.queues):
                     return False
-            elif not is_met(value, getattr(subject, name)):
+            elif not hasattr(subject, name) or not is_met(value, getattr(subject, name)):
                 return False
         return self._when is None or bool(self._when(subject))
 
@@ -95,7 +95,7 @@ class Fault:
         if self._seconds:
             Waiter().wait(self._seconds)
         if self._error is not None:
-            raise type(self._error)(str(self._error), **self._error.__dict__)
+            raise type(self._error)(str(self._error), **self._error.__dict__, injected=True)
 
     def __enter__(self) -> Self:
         return self
@@ -108,6 +108,15 @@ class Fault:
     def __repr__(self) -> str:
         what = f"raises {type(self._error).__name__}" if self._error is not None else f"takes {self._seconds} s"
         return f"<msglog.testing.Fault {self._call}{wording(self._expected)} {what}, struck {self.strikes} times>"
+
+
+def was_injected(error: BaseException | None) -> bool:
+    """Whether an exception comes from a fault, perhaps by way of others."""
+    while error is not None:
+        if getattr(error, "injected", False):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 class _Injector(Watcher):
@@ -136,6 +145,12 @@ class _Injector(Watcher):
 
     def committed(self, offsets: list[Committed]) -> None:
         self._meet("commit", offsets, applied=True)
+
+    def share_settling(self, records: list[ShareSettled]) -> None:
+        self._meet("settle", records)
+
+    def share_settled(self, records: list[ShareSettled]) -> None:
+        self._meet("settle", records, applied=True)
 
     def publishing(self, published: Published) -> None:
         self._meet("publish", [published])
@@ -188,11 +203,12 @@ class Faults:
                 of `StoreFailedError` is.
             skip: let so many calls that are meant pass first; 2 has the third one fail.
             times: how many fail, None for all.
-            when: a predicate on the `Record`, `Published`, `Settled` or `Committed` that is meant; the offset of a
-                record is the one that it would get.
+            when: a predicate on the `Record`, `Published`, `Settled`, `ShareSettled` or `Committed` that is meant; the
+                offset of a record is the one that it would get.
             expected: which calls are meant, by value or predicate: `topic`, `partition`, `key`, `value` of an append;
                 `exchange`, `routing_key`, `body`, `queue` of a publication; `queue`, `routing_key`, `body`, `outcome`
-                of a settlement; `group`, `topic`, `partition`, `offset` of a commit. Not for "write".
+                of a message that is settled, `group`, `topic`, `partition`, `offset` of a share group's record;
+                the same four of a commit. Not for "write".
 
         Each record and message of many counts; when one fails, nothing of the call is written. Predicates are called
         under locks of the store, so they must not call it. Raises `InvalidTypeError`, `InvalidOptionError`.

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from msglog.checks import check_choice, refused
 from msglog.clock import Clock
 from msglog.store import Store, StoreOptions
+from msglog.testing.faults import was_injected
 
 CLOSE_SECONDS: Final = 5.0
 """How long callbacks that run at the end of a test are waited for."""
@@ -46,7 +47,10 @@ def options_of(marks: Iterable[Mapping[str, Any]], configured: Mapping[str, str]
 
 
 class _Listener(logging.Handler):
-    """Keeps the exceptions that msglog logs: nobody but its threads saw them."""
+    """Keeps the exceptions that msglog logs, but for those that the test itself has injected.
+
+    Nobody but msglog's threads saw them.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -54,7 +58,7 @@ class _Listener(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a record with its traceback."""
-        if record.exc_info:
+        if record.exc_info and not was_injected(record.exc_info[1]):
             trace = "".join(traceback.format_exception(*record.exc_info)).rstrip()
             self.heard.append(f"{record.getMessage()}\n{trace}")
 

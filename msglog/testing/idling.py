@@ -1,4 +1,4 @@
-"""What is left to be done in a store: messages that wait, deliveries in hand, groups that lag.
+"""What is left to be done in a store: messages that wait, deliveries in hand, groups that are behind.
 
 Imported by `recording`. Takes the broker's lock and the store lock for a moment, one after the other.
 """
@@ -6,14 +6,16 @@ Imported by `recording`. Takes the broker's lock and the store lock for a moment
 from typing import cast
 
 from msglog.broker.vhost import VirtualHost
+from msglog.cursors import CursorModel
 from msglog.log.groups import GroupsModel
 from msglog.log.model import LogModel
+from msglog.log.share.model import ShareModel
 from msglog.store import StoreCore
 
 
 def what_is_left(core: StoreCore) -> list[str]:
-    """Return a line for each queue with messages and for each partition where a group lags, none when all is done."""
-    return [*_queues(core), *_groups(core)]
+    """Return a line for each queue with messages and each partition where a group has work left, none without any."""
+    return [*_queues(core), *_groups(core), *_share_groups(core)]
 
 
 def _queues(core: StoreCore) -> list[str]:
@@ -39,4 +41,21 @@ def _groups(core: StoreCore) -> list[str]:
                     lag = stream.end - max(stream.start, committed.get(number, 0))
                     if topic is not None and lag > 0:
                         lines.append(f"group {group!r}: topic {topic.name!r} partition {number} lags by {lag}")
+    return lines
+
+
+def _share_groups(core: StoreCore) -> list[str]:
+    log = cast(LogModel, core.engine.models[LogModel.section])
+    cursors = cast(CursorModel, core.engine.models[CursorModel.section]).cursors
+    lines: list[str] = []
+    with core.engine.lock:
+        for group, ids in sorted(ShareModel.of(core.engine).groups.items()):
+            for (topic_id, number), cursor_id in ids.items():
+                topic, cursor = log.topic_ids.get(topic_id), cursors[cursor_id]
+                if topic is None:
+                    continue
+                stream = topic.partitions[number]
+                left = stream.end - max(cursor.settled, stream.start) - cursor.done.count
+                if left > 0:
+                    lines.append(f"share group {group!r}: topic {topic.name!r} partition {number} has {left} unsettled")
     return lines

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from msglog.checks import check_integer, check_timeout
 from msglog.store import Store, StoreFace
-from msglog.testing.events import Committed, Outcome, Published, Settled, describe_record
+from msglog.testing.events import Committed, Outcome, Published, Settled, ShareSettled, describe_record
 from msglog.testing.idling import what_is_left
 from msglog.testing.matching import ANYTHING, asked_for, check_payload, matches, report, wording
 from msglog.testing.tapping import Tap, core_of
@@ -34,6 +34,7 @@ class _Keeper(Watcher):
         self.records: list[Record] = []
         self.offsets: list[Committed] = []
         self.settlements: list[Settled] = []
+        self.shared: list[ShareSettled] = []
         self.waiters: set[Waiter] = set()
 
     def appended(self, records: list[Record]) -> None:
@@ -52,6 +53,10 @@ class _Keeper(Watcher):
         self.settlements.append(settled)
         self._wake()
 
+    def share_settled(self, records: list[ShareSettled]) -> None:
+        self.shared += records
+        self._wake()
+
     def _wake(self) -> None:
         for waiter in tuple(self.waiters):
             waiter.wake()
@@ -67,6 +72,7 @@ class _Kind(NamedTuple):
 
 _MESSAGE: Final = _Kind("message", "was published")
 _RECORD: Final = _Kind("record", "was appended", describe_record)
+_SHARED: Final = _Kind("record", "was settled")
 _VERBS: Final[dict[Outcome, str]] = {
     "acked": "was acknowledged",
     "rejected": "was rejected",
@@ -101,7 +107,7 @@ class Recorder:
     def clear(self) -> None:
         """Forget what was recorded so far."""
         kept = self._kept
-        for entries in (kept.publications, kept.records, kept.offsets, kept.settlements):
+        for entries in (kept.publications, kept.records, kept.offsets, kept.settlements, kept.shared):
             entries.clear()
 
     # What there is
@@ -125,6 +131,11 @@ class Recorder:
     def settled(self) -> list[Settled]:
         """What became of messages in queues, in order: acknowledged, rejected, requeued, expired or dropped."""
         return self._kept.settlements[:]
+
+    @property
+    def share_settled(self) -> list[ShareSettled]:
+        """The records that share groups are done with, in order: acknowledged, rejected, or handed out too often."""
+        return self._kept.shared[:]
 
     # Assertions
 
@@ -253,8 +264,26 @@ class Recorder:
         """
         return self._expect_settled("requeued", queue, body, by, count, timeout)
 
+    def assert_share_settled(
+        self,
+        group: Any = ANYTHING,
+        topic: Any = ANYTHING,
+        partition: Any = ANYTHING,
+        *,
+        offset: Any = ANYTHING,
+        count: int | None = None,
+        timeout: float = 0,
+    ) -> list[ShareSettled]:
+        """Assert that a share group is done with such a record, or with `count` of them; return all such.
+
+        It was acknowledged or rejected, or was handed out too often: the store does not tell these apart. Raises
+        `AssertionError`.
+        """
+        expected = asked_for(group=group, topic=topic, partition=partition, offset=offset)
+        return self._expect(_SHARED, lambda: self.share_settled, expected, count, timeout)
+
     def assert_idle(self, *, timeout: float = 0) -> None:
-        """Assert that no message waits or is in hand, and that no group that ever committed offsets lags.
+        """Assert that no message waits or is in hand, that no group that ever committed offsets lags, no share group.
 
         Raises `AssertionError`, which lists what is left.
         """

@@ -20,12 +20,14 @@ from msglog.errors import ReadOnlyError
 from msglog.log.groups import GroupsModel
 from msglog.log.model import LogModel
 from msglog.log.records import records_of
-from msglog.storage import Body, Commit, Stream, encode_one
+from msglog.log.share.model import ShareModel
+from msglog.storage import CURSORS, Body, Commit, Stream, encode_one
 from msglog.storage.frame import CRC, decode, header_of
 from msglog.storage.planning import Writer
+from msglog.storage.state import SETTLE
 from msglog.storage.writers import DirectWriter, JournalWriter
 from msglog.store import Store, StoreCore, StoreFace
-from msglog.testing.events import Committed
+from msglog.testing.events import Committed, ShareSettled
 from msglog.testing.virtual_host import TappedVirtualHost
 from msglog.testing.watching import Watcher, tell_all
 from msglog.types import Record
@@ -50,13 +52,15 @@ class _Tapped(Writer):
             offset = ends.get(stream.id, stream.next_offset)
             ends[stream.id] = offset + body.span
             placed.append((stream, body, offset))
-        records, offsets = tap.records(placed), tap.committed(commit)
+        records, offsets, shared = tap.records(placed), tap.committed(commit), tap.share_settled(commit)
         for watcher in tap.watchers:
             watcher.writing()
             if records:
                 watcher.appending(records)
             if offsets:
                 watcher.committing(offsets)
+            if shared:
+                watcher.share_settling(shared)
         number = super().write(commit)
         calls = tap.calls_about(commit)
         for watcher in tap.watchers:
@@ -64,6 +68,8 @@ class _Tapped(Writer):
                 calls.append(partial(watcher.appended, records))
             if offsets:
                 calls.append(partial(watcher.committed, offsets))
+            if shared:
+                calls.append(partial(watcher.share_settled, shared))
         tell_all(calls)
         return number
 
@@ -97,6 +103,7 @@ class Tap:
         self._engine = core.engine
         self._vhost = VirtualHost.of(core)
         self._log = cast(LogModel, core.engine.models[LogModel.section])
+        self._shares = ShareModel.of(core.engine)
         self._writer_class = type(core.engine.writer)
         self._vhost_class = type(self._vhost)
         self._places: dict[int, tuple[str, int]] = {}
@@ -183,6 +190,25 @@ class Tap:
             if section == GroupsModel.section and event[0] == "commit"
             for topic_id, partition, offset in event[2]
             if topic_id in topics
+        ]
+
+    def share_settled(self, commit: Commit) -> list[ShareSettled]:
+        """Return the records that share groups are done with by a commit."""
+        settled = [event for section, event in commit.events if section == CURSORS and event[0] == SETTLE]
+        if not settled or not self._shares.groups:
+            return []
+        topics = self._log.topic_ids
+        places = {
+            cursor_id: (group, topics[topic_id].name, partition)
+            for group, cursors in self._shares.groups.items()
+            for (topic_id, partition), cursor_id in cursors.items()
+            if topic_id in topics
+        }
+        return [
+            ShareSettled(*places[cursor_id], offset)
+            for _, cursor_id, first, end, *_ in settled
+            if cursor_id in places
+            for offset in range(first, end)
         ]
 
     def _place_of(self, stream: Stream) -> tuple[str, int] | None:

@@ -5,7 +5,7 @@ Imported by the tap and by those who watch: recorders and faults.
 
 from collections.abc import Callable, Iterable
 
-from msglog.testing.events import Committed, Published, Settled
+from msglog.testing.events import Committed, Published, Settled, ShareSettled
 from msglog.types import Record
 
 
@@ -26,6 +26,12 @@ class Watcher:
 
     def committed(self, offsets: list[Committed]) -> None:
         """Hear that offsets were committed together."""
+
+    def share_settling(self, records: list[ShareSettled]) -> None:
+        """Hear of records that a share group is about to be done with."""
+
+    def share_settled(self, records: list[ShareSettled]) -> None:
+        """Hear that a share group is done with records."""
 
     def publishing(self, published: Published) -> None:
         """Hear of a message that is routed and not written yet."""

@@ -186,6 +186,19 @@ def test_the_message_of_offsets(traffic):
     )
 
 
+def test_the_message_of_share_groups(log, recorder):
+    log.append("t", b"v")
+    with log.share_consumer("t", group="s") as consumer:
+        consumer.poll(0)[0].ack()
+    (settled,) = recorder.assert_share_settled("s", "t", 0, offset=0, count=1)
+    assert settled is recorder.share_settled[0]
+    assert message_of(recorder.assert_share_settled, "s", offset=1) == lines(
+        "no record was settled with group='s', offset=1; there is:",
+        "  1. group='s' topic='t' partition=0 offset=0",
+        "nearest: 1. differs in offset: 0, not 1",
+    )
+
+
 def test_only_the_offset_that_was_committed_last_counts(log, recorder):
     log.append_many("t", [b"1", b"2"])
     log.reset_offsets("g", "t", to="latest")
@@ -276,6 +289,15 @@ def test_an_idle_store_has_nothing_left_to_do(log, broker, recorder):
     broker.purge_queue("q")
     log.reset_offsets("g", "u", to="latest")
     recorder.assert_idle()
+    with log.share_consumer("u", group="s") as consumer:
+        records = consumer.poll(0)
+        records.pop(1).ack()
+        assert message_of(recorder.assert_idle) == lines(
+            "the store is not idle:", "  share group 's': topic 'u' partition 1 has 2 unsettled"
+        )
+        for record in records:
+            record.ack()
+        recorder.assert_idle()
 
 
 def test_the_values_show_payloads():

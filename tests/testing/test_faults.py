@@ -110,6 +110,26 @@ def test_a_settlement_that_fails(broker, faults, applied):
     assert broker.delete_queue("q") == 0
 
 
+@pytest.mark.parametrize("applied", [False, True])
+def test_a_settlement_of_a_share_group_that_fails(log, broker, recorder, faults, applied):
+    log.append_many("t", [b"1", b"2"])
+    broker.send("q", b"m")
+    faults.fail("settle", msglog.StoreFailedError, applied=applied, group="s", topic="t", offset=1)
+    broker.get("q").ack()  # of a queue, and not meant
+    with log.share_consumer("t", group="s") as consumer:
+        first, second = consumer.poll(0)
+        first.ack()
+        with pytest.raises(msglog.StoreFailedError):
+            second.ack()
+        if applied:
+            with pytest.raises(msglog.SettlementError):
+                second.ack()
+        else:
+            second.ack()
+        assert consumer.poll(0) == []
+    assert [one.offset for one in recorder.share_settled] == [0, 1]
+
+
 def test_a_rejection_fails_too(broker, faults):
     broker.send("q", b"m")
     delivery = broker.get("q")

@@ -282,6 +282,30 @@ def test_an_exception_in_a_callback_fails_the_test(run):
     )
 
 
+def test_what_a_fault_has_caused_fails_no_test(run):
+    result = run(
+        """
+        import msglog
+
+        def test_it(msglog_log, msglog_broker, msglog_recorder, msglog_faults):
+            def work(delivery):
+                try:
+                    msglog_log.append("t", delivery.body)
+                except msglog.DiskFullError as error:
+                    raise RuntimeError("not now") from error
+
+            msglog_log.create_topic("t")
+            msglog_broker.declare_queue("q")
+            msglog_broker.subscribe("q", work, on_error=msglog.Retry(delay_ms=0))
+            msglog_faults.fail("append")
+            msglog_broker.send("q", b"job")
+            msglog_recorder.assert_requeued("q", timeout=30)
+            msglog_recorder.assert_acked("q", timeout=30)
+        """
+    )
+    assert outcomes(result) == {"passed": 1}
+
+
 def test_exceptions_in_callbacks_can_be_ignored(run, pytester):
     mark = '@pytest.mark.msglog(background_errors="ignore")'
     assert outcomes(run(FAILING_CALLBACK.format(mark=mark))) == {"passed": 2}
@@ -353,7 +377,8 @@ def test_msglog_is_imported_as_it_is(pytester):
                 assert "Rewriting" not in type(msglog.__spec__.loader).__name__
         """,
     )
-    code = "import early, pytest; raise SystemExit(pytest.main(['-q', '-p', 'no:hypothesispytest', '-p', 'no:xdist', 'test_it.py']))"
+    arguments = ["-q", "-p", "no:hypothesispytest", "-p", "no:xdist", "test_it.py"]
+    code = f"import early, pytest; raise SystemExit(pytest.main({arguments}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 

@@ -8,7 +8,7 @@ import pytest
 
 import msglog
 from msglog.storage.writers import DirectWriter, JournalWriter
-from msglog.testing import Committed, ManualClock, record
+from msglog.testing import Committed, ManualClock, ShareSettled, record
 
 
 def outcomes(recorder):
@@ -234,6 +234,28 @@ def test_offsets_are_recorded_however_they_are_committed(store, log, recorder):
     assert recorder.committed == [Committed("g", "t", 0, offset) for offset in (1, 2, 0)]
 
 
+@pytest.mark.parametrize("way", ["ack", "reject", "transaction", "last delivery"])
+def test_what_a_share_group_is_done_with_is_recorded(store, log, recorder, way):
+    log.create_topic("two", partitions=2)
+    log.append("two", b"1", partition=1)
+    log.append("two", b"2", partition=1)
+    with log.share_consumer("two", group="s", delivery_limit=2) as consumer:
+        _, record = consumer.poll(0)
+        record.release()
+        (record,) = consumer.poll(0)
+        assert recorder.share_settled == []
+        if way == "transaction":
+            with store.transaction() as tx:
+                tx.ack(record)
+                assert recorder.share_settled == []
+        elif way == "last delivery":
+            record.release()
+        else:
+            getattr(record, way)()
+        assert recorder.share_settled == [ShareSettled("s", "two", 1, 1)]
+        assert recorder.settled == []
+
+
 def test_handles_made_before_and_while_it_records_are_seen(store, log, broker):
     earlier_log, earlier_broker = msglog.Log(store), msglog.Broker(store)
     with record(store) as recorder:
@@ -295,6 +317,7 @@ def test_clear_forgets_what_was_recorded(log, broker, recorder):
     broker.get("q").ack()
     recorder.clear()
     assert (recorder.published, recorder.appended, recorder.committed, recorder.settled) == ([], [], [], [])
+    assert recorder.share_settled == []
     log.append("t", b"2")
     assert [one.value for one in recorder.appended] == [b"2"]
 
