@@ -10,6 +10,7 @@ from msglog.broker.checking import BrokerCheck
 from msglog.broker.consumer import QueueConsumer
 from msglog.broker.declaring import ExchangeInfo, QueueInfo
 from msglog.broker.delivery import Delivery
+from msglog.broker.measuring import measure_broker
 from msglog.broker.message import Message
 from msglog.broker.model import BrokerModel
 from msglog.broker.properties import Properties
@@ -17,7 +18,7 @@ from msglog.broker.rules.bindings import Binding
 from msglog.broker.subscription import QueueSubscription
 from msglog.broker.typed import TypedDelivery, TypedExchange, TypedMessage, TypedQueue, TypedQueueConsumer
 from msglog.broker.vhost import VirtualHost
-from msglog.store import register_check, register_face, register_model, register_service
+from msglog.store import register_check, register_face, register_measure, register_model, register_service
 
 __all__ = [
     "Binding",
@@ -47,4 +48,5 @@ __all__ = [
 register_model(BrokerModel)
 register_check(BrokerCheck)
 register_face("broker", Broker)
+register_measure(measure_broker)
 register_service(VirtualHost.name, VirtualHost)

@@ -152,6 +152,11 @@ class QueueConsumer:
         return self._subscriber
 
     @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._taking.stopped
+
+    @property
     def closed(self) -> bool:
         """Whether the consumer was closed."""
         return self._closed

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from threading import Thread, current_thread
 from time import monotonic
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from msglog.broker.consumer import QueueConsumer
 from msglog.broker.delivery import Delivery, OnError
@@ -149,6 +149,13 @@ class QueueSubscription:
             if vhost.closed:
                 raise ClosedError("the store was closed")
             return queue.deleted or not (queue.ready() or queue.unsettled())
+
+    def measure(self) -> dict[str, Any] | None:
+        """Return what it works on and how many of its workers are alive; not public. None once it is at an end."""
+        alive = sum(thread.is_alive() for thread in self._threads)
+        if not alive and self._consumer.stopped:
+            return None
+        return {"queue": self._queue.name, "workers": len(self._threads), "workers_alive": alive}
 
     def __enter__(self) -> Self:
         return self

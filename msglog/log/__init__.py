@@ -11,6 +11,7 @@ from msglog.log.groups import GroupsModel
 from msglog.log.keys.checking import KeysCheck
 from msglog.log.keys.service import KeyIndexing
 from msglog.log.log import Log
+from msglog.log.measuring import measure_log
 from msglog.log.model import LogModel
 from msglog.log.producer import Producer
 from msglog.log.share.checking import ShareCheck
@@ -26,7 +27,7 @@ from msglog.log.typed import (
     TypedShareRecord,
     TypedTopic,
 )
-from msglog.store import register_check, register_face, register_model, register_service
+from msglog.store import register_check, register_face, register_measure, register_model, register_service
 
 __all__ = [
     "Consumer",
@@ -50,5 +51,6 @@ register_check(LogCheck)
 register_check(KeysCheck)
 register_check(ShareCheck)
 register_face("log", Log)
+register_measure(measure_log)
 register_service(BackgroundCleaning.name, BackgroundCleaning)
 register_service(KeyIndexing.name, KeyIndexing)

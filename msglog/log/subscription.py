@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from threading import current_thread
 from time import monotonic
 from types import TracebackType
-from typing import Final, Self, cast
+from typing import Any, Final, Self, cast
 
 from msglog.checks import check_integer, check_timeout, wrong_type
 from msglog.log.assignment import TopicSelection
@@ -159,6 +159,13 @@ class Subscription:
     def _tell_watchers(self) -> None:
         for waiter in tuple(self._watchers):
             waiter.wake()
+
+    def measure(self) -> dict[str, Any] | None:
+        """Return what it works on and how many of its workers are alive; not public. None once it is at an end."""
+        alive = sum(worker.thread.is_alive() for worker in self._workers)
+        if not alive and all(worker.consumer.stopped for worker in self._workers):
+            return None
+        return {"group": self._group, "workers": len(self._workers), "workers_alive": alive}
 
     def __enter__(self) -> Self:
         return self

@@ -32,6 +32,7 @@ from msglog.storage.filesystem import FileSystem, ProcessLock
 from msglog.storage.following import Follower
 from msglog.storage.journal import Area, Journal
 from msglog.storage.layout import FAILED, JOURNALS, LOCK, PUBLISHED, SEGMENTS
+from msglog.storage.measuring import measure
 from msglog.storage.options import JOURNAL_FIRST_BYTES, JOURNAL_LARGEST_BYTES, SNAPSHOT_COST, Options
 from msglog.storage.published import PublishedPage
 from msglog.storage.recovery import Recovered, recover
@@ -578,18 +579,9 @@ class Engine:
         if self.readonly:
             self._follower.refresh()
 
-    def metrics(self) -> dict[str, int | float]:
-        """Return counters and sizes as plain numbers."""
-        return {
-            "commits": self.published,
-            "durable_commits": self.durable_commit,
-            "life": self.life,
-            "streams": len(self.streams),
-            "segments": sum(len(stream.parts) for stream in self.streams.values()),
-            "open_segments": len(self.cache),
-            "bytes_stored": sum(stream.size_bytes for stream in list(self.streams.values())),
-            "state_cost": self.state_cost,
-        }
+    def metrics(self) -> dict[str, int]:
+        """Return counters and sizes as plain numbers; see `measuring`."""
+        return measure(self, self._journal)
 
     def __repr__(self) -> str:
         return f"<Engine {self.directory} commit={self.published} streams={len(self.streams)}>"

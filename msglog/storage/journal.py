@@ -326,6 +326,8 @@ class Journal:
         self._areas = list(areas)
         self._active = 0
         self._largest = largest
+        # How often one of the files was synced for commits.
+        self.syncs = 0
 
     @property
     def area(self) -> Area:

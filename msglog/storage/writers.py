@@ -414,6 +414,7 @@ class JournalWriter(SmallEntries):
                 area.file.sync()
         except OSError as error:
             raise self._engine.stop_writing("a sync of the journal failed", error) from error
+        self._journal.syncs += len(areas)
         for area in areas:
             area.synced_commit = max(area.synced_commit, target)
 

@@ -13,6 +13,7 @@ from msglog.store.registration import (
     register_call,
     register_check,
     register_face,
+    register_measure,
     register_model,
     register_service,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "register_call",
     "register_check",
     "register_face",
+    "register_measure",
     "register_model",
     "register_service",
     "verify",

@@ -3,7 +3,8 @@
 A *model* is the in-memory state of one section of the store's events. A *face* is the public class behind an
 attribute of `Store` (`store.log`). A *call* is what a method of `Store` does that needs the models. A *service* is
 work that goes with an open directory, whatever the number of handles: it starts after the models are loaded and is
-closed before the engine. A *check* knows what must hold in a model, and which streams and cursors belong to it.
+closed before the engine. A *check* knows what must hold in a model, and which streams and cursors belong to it. A
+*measure* tells a model's part of `Store.metrics`.
 Invariant: registration happens at import, before the first store is opened. Imported by `store` and the models.
 """
 
@@ -72,10 +73,13 @@ class Check(Protocol):
 ModelFactory = Callable[[Engine], Model]
 CheckFactory = Callable[[Engine, "Mapping[str, Service]"], Check]
 
+Measure = Callable[["StoreCore"], dict[str, Any]]
+
 _models: list[ModelFactory] = []
 _calls: "dict[str, Callable[..., Any]]" = {}
 _faces: dict[str, "Callable[[Store], Face]"] = {}
 _checks: list[CheckFactory] = []
+_measures: list[Measure] = []
 _services: "dict[str, Callable[[StoreCore], Service]]" = {}
 
 
@@ -105,6 +109,19 @@ def register_check(factory: CheckFactory) -> None:
     `services` are those of an open directory, none for an engine that only the check uses.
     """
     _checks.append(factory)
+
+
+def register_measure(measure: Measure) -> None:
+    """Have what `measure(core)` returns be part of `Store.metrics`: plain values, under keys that nobody else uses.
+
+    It must take no lock for long, and not raise while the engine is open.
+    """
+    _measures.append(measure)
+
+
+def take_measures(core: "StoreCore") -> dict[str, Any]:
+    """Return what the models tell of themselves."""
+    return {key: value for measure in _measures for key, value in measure(core).items()}
 
 
 def make_checks(engine: Engine, services: "Mapping[str, Service]") -> list[Check]:

@@ -159,6 +159,16 @@ class Delaying(Publishing):
             commit.write()
         return self.model.buckets[stream_id]
 
+    def delayed(self) -> int:
+        """Return how many messages wait until they are due, beside those that `nack` delays. Under the lock."""
+        count = 0
+        for bucket in self.model.buckets.values():
+            opened = self._open_buckets.get(bucket.stream_id)
+            stream = self.engine.streams[bucket.stream_id]
+            count += stream.next_offset - (opened.read_to if opened is not None else stream.start)
+            count += len(opened.due) if opened is not None else 0
+        return count
+
     # Release
 
     def _watch_due(self) -> None:
