@@ -42,6 +42,9 @@ class SystemClock:
 
     manual = False
 
+    def __repr__(self) -> str:
+        return "SystemClock()"
+
     @staticmethod
     def now_ms() -> int:
         """Return the wall time since 1970, in milliseconds."""

@@ -1,10 +1,12 @@
-"""The public value types: what calls return. Plain immutable data; imports nothing of msglog.
+"""The public value types: what calls return. Plain immutable data; imports only how to show it.
 
 Records carry payloads but never show them: a `repr` tells names, sizes and offsets only.
 """
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from msglog.showing import Size, as_html, page, table
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -70,6 +72,19 @@ class TopicDescription:
     partitions: tuple[PartitionDescription, ...]
     config: dict[str, object]
 
+    @as_html
+    def _repr_html_(self) -> str:
+        rows = [
+            (one.partition, one.start_offset, one.end_offset, Size(one.size_bytes), one.segments)
+            for one in self.partitions
+        ]
+        options = [(name, value) for name, value in self.config.items() if value is not None]
+        tables = [
+            table("Partitions", ("partition", "start offset", "end offset", "size", "segments"), rows, rank=2),
+            table("Options that are set", ("option", "value"), options),
+        ]
+        return page("Topic", {self.name: ""}, tables)
+
 
 @dataclass(frozen=True, slots=True)
 class MemberDescription:
@@ -92,6 +107,22 @@ class GroupDescription:
     members: tuple[MemberDescription, ...]
     offsets: dict[TopicPartition, int]
     lag: dict[TopicPartition, int | None]
+
+    @as_html
+    def _repr_html_(self) -> str:
+        owners = {tp: member.member_id for member in self.members for tp in member.assignment}
+        partitions = [(*tp, self.offsets.get(tp), lag, owners.get(tp)) for tp, lag in self.lag.items()]
+        members = [
+            (member.member_id, member.instance_id, ", ".join(sorted(member.topics)), len(member.assignment))
+            for member in self.members
+        ]
+        facts = {self.group: self.state, "generation": self.generation, "assignor": self.assignor}
+        columns = ("topic", "partition", "committed offset", "lag", "member")
+        tables = [
+            table("Partitions", columns, partitions, rank=3, empty="Nothing committed."),
+            table("Members", ("member", "instance", "topics", "partitions"), members),
+        ]
+        return page("Group", facts, tables)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +214,23 @@ class SalvageReport:
     lost_definitions: int = 0
     adopted: tuple[str, ...] = ()
 
+    @as_html
+    def _repr_html_(self) -> str:
+        facts = {
+            "saved": f"{self.records:,} records",
+            "": Size(self.bytes),
+            "lost definitions": self.lost_definitions,
+            "adopted topics": len(self.adopted),
+        }
+        gaps = [(one.topic, one.queue, one.partition, one.first_offset, one.next_offset) for one in self.gaps]
+        tables = [
+            table("Gaps", ("topic", "queue", "partition", "from offset", "to before"), gaps),
+            table(
+                "Problems", ("kind", "message", "file"), [(one.kind, one.message, one.path) for one in self.problems]
+            ),
+        ]
+        return page("Salvage", facts, tables)
+
     @property
     def complete(self) -> bool:
         """Whether nothing is missing."""
@@ -207,3 +255,17 @@ class RecoveryReport:
     quarantined: tuple[str, ...] = field(default=())
     removed: tuple[str, ...] = field(default=())
     duration_ms: float = 0.0
+
+    @as_html
+    def _repr_html_(self) -> str:
+        found = "clean" if self.clean else "not closed"
+        facts = {
+            "found": found,
+            "commit": self.commit,
+            "life": self.life,
+            "replayed commits": self.replayed_commits,
+            "cut": Size(self.cut_bytes),
+            "removed files": len(self.removed),
+            "took": f"{self.duration_ms:,.1f} ms",
+        }
+        return page("Recovery", facts, [table("In quarantine", ("file",), [(path,) for path in self.quarantined])])

@@ -16,9 +16,17 @@ from msglog.broker.model import BrokerModel
 from msglog.broker.properties import Properties
 from msglog.broker.rules.bindings import Binding
 from msglog.broker.subscription import QueueSubscription
+from msglog.broker.tables import broker_tables
 from msglog.broker.typed import TypedDelivery, TypedExchange, TypedMessage, TypedQueue, TypedQueueConsumer
 from msglog.broker.vhost import VirtualHost
-from msglog.store import register_check, register_face, register_measure, register_model, register_service
+from msglog.store import (
+    register_check,
+    register_face,
+    register_measure,
+    register_model,
+    register_service,
+    register_tables,
+)
 
 __all__ = [
     "Binding",
@@ -49,4 +57,5 @@ register_model(BrokerModel)
 register_check(BrokerCheck)
 register_face("broker", Broker)
 register_measure(measure_broker)
+register_tables(broker_tables)
 register_service(VirtualHost.name, VirtualHost)

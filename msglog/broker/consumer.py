@@ -19,6 +19,7 @@ from msglog.broker.subscriber import Subscriber, Taken, Wait
 from msglog.broker.vhost import VirtualHost
 from msglog.checks import check_timeout
 from msglog.errors import ClosedError, ConsumerCancelledError
+from msglog.showing import one_line
 from msglog.storage import Engine
 from msglog.waiting import Waiter, deadline_after
 
@@ -236,6 +237,15 @@ class QueueConsumer:
         vhost = self._vhost
         vhost.abandon(lambda: vhost.release(subscriber), subscriber.queue.line)
 
+    @one_line
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"unsettled={self._subscriber.unsettled}"
-        return f"<msglog.QueueConsumer queue={self.queue!r} {state}>"
+        return f"<msglog.QueueConsumer queue={self.queue!r} {self._tell()}>"
+
+    def _tell(self) -> str:
+        subscriber = self._subscriber
+        if self._closed or self._vhost.closed:
+            return "closed"
+        if subscriber.queue.deleted:
+            return "deleted"
+        stopped = " stopped" if self._taking.stopped else ""
+        return f"ready={subscriber.queue.ready()} unsettled={subscriber.unsettled}{stopped}"

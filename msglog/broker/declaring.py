@@ -13,6 +13,7 @@ from msglog.broker.rules.policies import check_policy
 from msglog.broker.rules.queue_options import queue_options
 from msglog.broker.vhost.declaring import check_flags
 from msglog.checks import wrong_type
+from msglog.showing import as_html, page, table
 
 
 class QueueInfo(NamedTuple):
@@ -21,6 +22,10 @@ class QueueInfo(NamedTuple):
     name: str
     message_count: int
     consumer_count: int
+
+    @as_html
+    def _repr_html_(self) -> str:
+        return page("Queue", {self.name: "", "messages": self.message_count, "consumers": self.consumer_count})
 
 
 class ExchangeInfo(NamedTuple):
@@ -32,6 +37,12 @@ class ExchangeInfo(NamedTuple):
     auto_delete: bool
     internal: bool
     arguments: Mapping[str, Any]
+
+    @as_html
+    def _repr_html_(self) -> str:
+        flags = [name.replace("_", "-") for name in ("durable", "auto_delete", "internal") if getattr(self, name)]
+        arguments = table("Arguments", ("argument", "value"), list(self.arguments.items()))
+        return page("Exchange", {self.name: self.type, "is": ", ".join(flags) or None}, [arguments])
 
 
 class Declaring(BrokerHandle):

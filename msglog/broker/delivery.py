@@ -18,6 +18,7 @@ from msglog.broker.vhost import Publication, VirtualHost
 from msglog.checks import check_flag, check_integer
 from msglog.errors import InvalidOptionError, SettlementError
 from msglog.retry import Retry
+from msglog.showing import one_line
 
 OnError = Retry | Literal["requeue", "reject"]
 _MOST_DELAY_MS = 10 * 366 * 86_400_000
@@ -237,6 +238,15 @@ class Delivery(Message):
         else:
             self.reject()
 
+    @one_line
     def __repr__(self) -> str:
-        state = "settled" if self._settled else "in hand"
-        return f"<Delivery queue={self._terms.queue.name!r} {state} body=<{len(self.body)} bytes>>"
+        return (
+            f"<msglog.Delivery queue={self._terms.queue.name!r} exchange={self.exchange!r} "
+            f"routing_key={self.routing_key!r} {self._tell()} delivery_count={self.delivery_count} "
+            f"body=<{len(self.body)} bytes>>"
+        )
+
+    def _tell(self) -> str:
+        if self._settled is not True and self._settled is not False:
+            return "in a transaction"
+        return "settled" if self._settled else "unsettled"

@@ -12,10 +12,12 @@ from weakref import WeakSet
 from msglog.broker.delivery import Terms
 from msglog.broker.queue import Queue
 from msglog.broker.subscriber import Subscriber
+from msglog.broker.tables import broker_tables
 from msglog.broker.vhost import VirtualHost
 from msglog.broker.vhost.publishing import Route
 from msglog.clock import SystemClock
 from msglog.errors import ClosedError, MsglogError
+from msglog.showing import one_line
 from msglog.store import Closeable, Store, StoreFace, StoreOptions
 from msglog.waiting import Waiter
 
@@ -143,9 +145,17 @@ class BrokerHandle(StoreFace):
                 vhost.attend()
         return found
 
+    @one_line
     def __repr__(self) -> str:
-        state = "closed" if self.closed else f"{len(self._vhost.queues)} queues"
-        return f"<msglog.{type(self).__name__} {self._store.path!r} {state}>"
+        return f"<msglog.{type(self).__name__} {self._store.path!r} {self._state(self._tell)}>"
+
+    def _tables(self) -> list[str]:
+        return broker_tables(self._core)
+
+    def _tell(self) -> str:
+        queues = list(self._vhost.queues.values())
+        ready, unsettled = sum(queue.ready() for queue in queues), sum(queue.unsettled() for queue in queues)
+        return f"queues={len(queues)} ready={ready} unsettled={unsettled}"
 
 
 def _release(vhost: VirtualHost, connection: Connection, getters: dict[str, Terms]) -> None:

@@ -14,6 +14,7 @@ from msglog.broker.rules.field_table import SURELY_SHORT
 from msglog.broker.rules.message_codec import Meta, check_headers, unpack_meta
 from msglog.broker.vhost import Publication
 from msglog.checks import check_flag, check_integer, wrong_payload, wrong_type
+from msglog.showing import one_line
 
 _TRANSIENT_MODE = 1
 _PERSISTENT_MODE = 2
@@ -97,10 +98,11 @@ class Message:
         headers = self._metadata().properties.headers
         return {} if headers is None else headers
 
+    @one_line
     def __repr__(self) -> str:
         meta = self._metadata()
         return (
-            f"<{type(self).__name__} exchange={meta.exchange!r} routing_key={meta.routing_key!r} "
+            f"<msglog.{type(self).__name__} exchange={meta.exchange!r} routing_key={meta.routing_key!r} "
             f"body=<{len(self.body)} bytes>>"
         )
 

@@ -16,6 +16,7 @@ from msglog.broker.delivery import Delivery, OnError
 from msglog.broker.vhost import VirtualHost
 from msglog.checks import check_integer, check_timeout, wrong_type
 from msglog.errors import ClosedError, ConsumerCancelledError, SettlementError
+from msglog.showing import one_line
 from msglog.waiting import Waiter, deadline_after
 
 logger = logging.getLogger("msglog.subscription")
@@ -165,9 +166,12 @@ class QueueSubscription:
     ) -> None:
         self.close()
 
+    @one_line
     def __repr__(self) -> str:
         alive = sum(thread.is_alive() for thread in self._threads)
-        return f"<msglog.QueueSubscription queue={self._queue.name!r} {alive} of {len(self._threads)} workers alive>"
+        deleted = " deleted" if self._queue.deleted else ""
+        workers = f"{alive} of {len(self._threads)} workers alive"
+        return f"<msglog.QueueSubscription queue={self._queue.name!r}{deleted} {workers}>"
 
 
 _LOOK_SECONDS: Final = 0.05

@@ -19,6 +19,7 @@ from msglog.log.share.consumer import ShareConsumer
 from msglog.log.share.model import ShareModel
 from msglog.log.share.record import ShareRecord
 from msglog.log.subscription import Subscription
+from msglog.log.tables import log_tables
 from msglog.log.typed import (
     TypedConsumer,
     TypedProducer,
@@ -27,7 +28,14 @@ from msglog.log.typed import (
     TypedShareRecord,
     TypedTopic,
 )
-from msglog.store import register_check, register_face, register_measure, register_model, register_service
+from msglog.store import (
+    register_check,
+    register_face,
+    register_measure,
+    register_model,
+    register_service,
+    register_tables,
+)
 
 __all__ = [
     "Consumer",
@@ -52,5 +60,6 @@ register_check(KeysCheck)
 register_check(ShareCheck)
 register_face("log", Log)
 register_measure(measure_log)
+register_tables(log_tables)
 register_service(BackgroundCleaning.name, BackgroundCleaning)
 register_service(KeyIndexing.name, KeyIndexing)

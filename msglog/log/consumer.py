@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from threading import current_thread
 from time import monotonic
 from types import TracebackType
@@ -18,6 +19,7 @@ from msglog.log.group_offsets import StagedOffsets
 from msglog.log.pace import NEVER
 from msglog.log.rules.membership import DEFAULT_MAX_POLL_INTERVAL_MS, DEFAULT_SESSION_TIMEOUT_MS, JoinRequest
 from msglog.log.rules.names import check_group_name
+from msglog.showing import one_line
 from msglog.storage import Engine
 from msglog.store import StoreCore
 from msglog.types import Record, TopicPartition
@@ -380,6 +382,16 @@ class Consumer(Positioning):
             self._coordination.abandon(seat)
         warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
 
+    @one_line
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"{len(self._positions.cursors)} partitions"
-        return f"<msglog.Consumer {state}>"
+        group = f" group={self.group!r}" if self.group is not None else ""
+        return f"<msglog.Consumer{group} {self._tell()}>"
+
+    def _tell(self) -> str:
+        """Return the state as it can be seen from any thread; without the lag where another one just moves on."""
+        if self._closed or self._engine.closed:
+            return "closed"
+        told = [f"partitions={len(self._positions.cursors)}"]
+        with suppress(IndexError):
+            told.append(f"lag={sum(cursor.lag() for cursor in tuple(self._positions.cursors.values()))}")
+        return " ".join([*told, *(["stopped"] if self._stopped else [])])

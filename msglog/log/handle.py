@@ -9,7 +9,9 @@ from typing import Any, Unpack, cast
 
 from msglog.clock import SystemClock
 from msglog.log.model import LogModel
+from msglog.log.tables import log_tables
 from msglog.log.topic import Topic
+from msglog.showing import one_line
 from msglog.store import Store, StoreFace, StoreOptions
 
 
@@ -48,6 +50,14 @@ class LogHandle(StoreFace):
         self._check_writable()
         return self._model.topic(name)
 
+    @one_line
     def __repr__(self) -> str:
-        state = "closed" if self.closed else f"{len(self._topics)} topics"
-        return f"<msglog.{type(self).__name__} {self._store.path!r} {state}>"
+        return f"<msglog.{type(self).__name__} {self._store.path!r} {self._state(self._tell)}>"
+
+    def _tables(self) -> list[str]:
+        return log_tables(self._core)
+
+    def _tell(self) -> str:
+        streams = [stream for topic in self._topics.copy().values() for stream in topic.partitions]
+        records = sum(max(0, stream.end - stream.start) for stream in streams)
+        return f"topics={len(self._topics)} partitions={len(streams)} records={records}"

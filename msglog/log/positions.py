@@ -86,6 +86,11 @@ class PartitionCursor:
         last_offset = self.last_offset
         return self._position if last_offset is None else last_offset + 1
 
+    def lag(self) -> int:
+        """Return how far the position is behind the end; 0 while it is open."""
+        position = self.position
+        return 0 if position is None else max(0, self.stream.end - position)
+
     def settled_position(self) -> int:
         """Return the position. Raises `OffsetOutOfRangeError` while `start="error"` leaves it open."""
         position = self.position

@@ -27,6 +27,7 @@ from msglog.log.batches import Batch
 from msglog.log.model import LogModel
 from msglog.log.producers import ProducerState, SequencedBatch
 from msglog.log.rules.names import check_group_name
+from msglog.showing import one_line
 from msglog.storage import Commit, Engine
 from msglog.store import StoreCore
 from msglog.types import RecordMetadata
@@ -281,8 +282,15 @@ class Producer:
         if not self._closed and not self._engine.closed:  # a forked child finds its parent's engine closed
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
 
+    @one_line
     def __repr__(self) -> str:
-        return f"<msglog.Producer {self._name!r} epoch={self._epoch}{' closed' if self._closed else ''}>"
+        return f"<msglog.Producer {self._name!r} epoch={self._epoch} {self._tell()}>"
+
+    def _tell(self) -> str:
+        if self._closed or self._engine.closed:
+            return "closed"
+        state = self._model.producers[self._name]
+        return f"last_sequence={state.last_sequence}" if state.epoch == self._epoch else "fenced"
 
 
 def _outcome_of(batch: SequencedBatch) -> Outcome:

@@ -21,6 +21,7 @@ from msglog.log.coordination import Coordination
 from msglog.log.model import LogModel
 from msglog.log.subscription_worker import RecordCallback, Worker, is_worker
 from msglog.retry import Retry
+from msglog.showing import one_line
 from msglog.store import StoreCore
 from msglog.types import TopicPartition
 from msglog.waiting import Waiter, deadline_after
@@ -175,6 +176,7 @@ class Subscription:
     ) -> None:
         self.close()
 
+    @one_line
     def __repr__(self) -> str:
         alive = sum(worker.thread.is_alive() for worker in self._workers)
         return f"<msglog.Subscription group={self._group!r} {alive} of {len(self._workers)} workers alive>"

@@ -16,6 +16,7 @@ from msglog.store.registration import (
     register_measure,
     register_model,
     register_service,
+    register_tables,
 )
 from msglog.store.store import Closeable, Store
 from msglog.store.verifying import verify
@@ -35,5 +36,6 @@ __all__ = [
     "register_measure",
     "register_model",
     "register_service",
+    "register_tables",
     "verify",
 ]

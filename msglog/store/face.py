@@ -4,11 +4,13 @@ A face made from a path owns its store and closes it; one made from a store only
 """
 
 import os
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
 from msglog.checks import refused
 from msglog.errors import ClosedError, ReadOnlyError
+from msglog.showing import as_html, page
 from msglog.store.store import Store
 
 
@@ -48,6 +50,22 @@ class StoreFace:
         self._closed = True
         if self._owns_store:
             self._store.close()
+
+    def _state(self, told: Callable[[], str]) -> str:
+        """Return what `repr` tells of the state: `told()` while it is open."""
+        return "closed" if self.closed or self._engine.closed else told()
+
+    def _tables(self) -> list[str]:
+        """Return what a notebook shows of an open store, in HTML."""
+        return []
+
+    @as_html
+    def _repr_html_(self) -> str:
+        title = f"msglog.{type(self).__name__}"
+        if self.closed or self._engine.closed:
+            return page(title, {self._store.path: "closed"})
+        self._engine.refresh()
+        return page(title, {self._store.path: ""}, self._tables())
 
     def _check_open(self) -> None:
         if self.closed:

@@ -4,7 +4,7 @@ A *model* is the in-memory state of one section of the store's events. A *face* 
 attribute of `Store` (`store.log`). A *call* is what a method of `Store` does that needs the models. A *service* is
 work that goes with an open directory, whatever the number of handles: it starts after the models are loaded and is
 closed before the engine. A *check* knows what must hold in a model, and which streams and cursors belong to it. A
-*measure* tells a model's part of `Store.metrics`.
+*measure* tells a model's part of `Store.metrics`, and *tables* what a notebook shows of it.
 Invariant: registration happens at import, before the first store is opened. Imported by `store` and the models.
 """
 
@@ -73,6 +73,7 @@ class Check(Protocol):
 ModelFactory = Callable[[Engine], Model]
 CheckFactory = Callable[[Engine, "Mapping[str, Service]"], Check]
 
+Tables = Callable[["StoreCore"], list[str]]
 Measure = Callable[["StoreCore"], dict[str, Any]]
 
 _models: list[ModelFactory] = []
@@ -80,6 +81,7 @@ _calls: "dict[str, Callable[..., Any]]" = {}
 _faces: dict[str, "Callable[[Store], Face]"] = {}
 _checks: list[CheckFactory] = []
 _measures: list[Measure] = []
+_tables: list[Tables] = []
 _services: "dict[str, Callable[[StoreCore], Service]]" = {}
 
 
@@ -117,6 +119,16 @@ def register_measure(measure: Measure) -> None:
     It must take no lock for long, and not raise while the engine is open.
     """
     _measures.append(measure)
+
+
+def register_tables(tables: Tables) -> None:
+    """Have the tables that `tables(core)` returns, in HTML, be part of what a notebook shows of a store."""
+    _tables.append(tables)
+
+
+def make_tables(core: "StoreCore") -> list[str]:
+    """Return the tables of all models."""
+    return [table for tables in _tables for table in tables(core)]
 
 
 def take_measures(core: "StoreCore") -> dict[str, Any]:

@@ -16,11 +16,12 @@ from weakref import WeakSet
 from msglog.clock import Clock
 from msglog.errors import ClosedError
 from msglog.retry import Retry
+from msglog.showing import Size, as_html, one_line, page
 from msglog.store import core as cores
 from msglog.store.backing_up import backup
 from msglog.store.core import StoreCore
 from msglog.store.options import check_clock, check_options, check_path, noting_given
-from msglog.store.registration import Face, call, make_face, take_measures
+from msglog.store.registration import Face, call, make_face, make_tables, take_measures
 from msglog.store.verifying import Progress, verify_core
 from msglog.types import BackupReport, Problem, Record, RecoveryReport
 
@@ -412,9 +413,29 @@ class Store:
         warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
         cores.abandon(core)
 
+    @one_line
     def __repr__(self) -> str:
+        return f"<msglog.Store {self._path!r} {' '.join(self._facts().values())}>"
+
+    def _facts(self) -> dict[str, str]:
+        """Return what is to be told of the store: its mode, and how much there is, or what is the matter."""
         if self._closed or self._core is None:
-            return f"<msglog.Store {self._path!r} closed>"
-        options = self._core.engine.options
-        mode = "readonly" if options.readonly else f"sync={options.sync!r}"
-        return f"<msglog.Store {self._path!r} {mode}>"
+            return {"state": "closed"}
+        engine = self._core.engine
+        if engine.closed:
+            return {"state": "closed, or opened before a fork" if self._core.is_foreign() else "closed"}
+        facts = {"mode": "readonly" if engine.readonly else f"sync={engine.options.sync!r}"}
+        facts["commits"] = f"commits={engine.published}"
+        if engine.failure is not None:
+            facts["state"] = "failed"
+        return facts
+
+    @as_html
+    def _repr_html_(self) -> str:
+        facts = {self._path: " ".join(self._facts().values())}
+        core = self._core
+        if self._closed or core is None or core.engine.closed:
+            return page("msglog.Store", facts)
+        core.engine.refresh()
+        size = sum(stream.size_bytes for stream in list(core.engine.streams.values()))
+        return page("msglog.Store", {**facts, "on disk": Size(size)}, make_tables(core))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self
 from msglog.broker.staging import BrokerStage
 from msglog.errors import MsglogError, ReadOnlyError, TransactionError
 from msglog.log import Producer
+from msglog.showing import one_line
 from msglog.store import Store
 from msglog.transactions import scope
 from msglog.transactions.collecting import Collecting, State
@@ -183,8 +184,10 @@ class Transaction(Collecting):
         if self._state is not State.NEW:  # dropped without its end, or an interrupt struck that
             self._end_stages()
 
+    @one_line
     def __repr__(self) -> str:
-        return f"<msglog.Transaction {self._state.name.lower()} of {self._core.path!r}>"
+        state = self._state.name.lower().replace("_", " ")
+        return f"<msglog.Transaction of {self._core.path!r} {state} bytes={self._size}>"
 
 
 def _refusal_of(decide: Callable[..., None], *arguments: Any) -> MsglogError | None:

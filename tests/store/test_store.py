@@ -80,7 +80,7 @@ def test_memory_is_private_and_leaves_nothing(tmp_path, monkeypatch):
 
 def test_repr_tells_path_and_mode(tmp_path):
     store = Store(tmp_path / "s", sync="none")
-    assert repr(store) == f"<msglog.Store {store.path!r} sync='none'>"
+    assert repr(store) == f"<msglog.Store {store.path!r} sync='none' commits=0>"
     store.close()
     assert repr(store) == f"<msglog.Store {store.path!r} closed>"
     with Store(tmp_path / "s", readonly=True) as reader:

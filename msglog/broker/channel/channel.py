@@ -16,6 +16,7 @@ from msglog.broker.channel.transacting import Transacting
 from msglog.broker.declaring import Declaring
 from msglog.checks import check_flag, wrong_type
 from msglog.errors import MsglogError, NotSupportedError
+from msglog.showing import one_line
 
 
 class Channel(Definitions, Transacting, Consuming, Acknowledging):
@@ -111,7 +112,8 @@ class Channel(Definitions, Transacting, Consuming, Acknowledging):
         warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
         session.abandon()
 
+    @one_line
     def __repr__(self) -> str:
         session = self._session
         state = f"{len(session.consumers)} consumers, unsettled={len(session.unsettled)}"
-        return f"<msglog.Channel {session.number} {'closed' if session.closed else state}>"
+        return f"<msglog.Channel {session.number} {'closed' if session.closed or session.vhost.closed else state}>"

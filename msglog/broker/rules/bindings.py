@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from msglog.broker.rules.field_values import comparable
+from msglog.showing import as_html, page, table
 
 Kind = Literal["queue", "exchange"]
 
@@ -39,6 +40,12 @@ class Binding:
         arguments = dict(self.arguments)
         object.__setattr__(self, "arguments", arguments)
         object.__setattr__(self, "arguments_key", comparable(arguments))
+
+    @as_html
+    def _repr_html_(self) -> str:
+        facts = {f"{self.source} → {self.destination}": self.kind, "routing key": self.routing_key or None}
+        arguments = table("Arguments", ("argument", "value"), list(self.arguments.items()))
+        return page("Binding", facts, [arguments])
 
     @property
     def target(self) -> Destination:

@@ -16,6 +16,7 @@ from msglog.log.rules.names import check_group_name
 from msglog.log.share.group import Batch, ShareMember
 from msglog.log.share.record import ShareRecord
 from msglog.log.share.sharing import Sharing
+from msglog.showing import one_line
 from msglog.storage import Engine
 from msglog.store import StoreCore
 from msglog.waiting import Waiter, deadline_after
@@ -208,6 +209,13 @@ class ShareConsumer:
         self._sharing.abandon(self._member)
         warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
 
+    @one_line
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"group={self._group.name!r} {len(self._member.batches)} batches in hand"
-        return f"<msglog.ShareConsumer {state}>"
+        return f"<msglog.ShareConsumer group={self._group.name!r} {self._tell()}>"
+
+    def _tell(self) -> str:
+        if self._closed or self._engine.closed:
+            return "closed"
+        held = [offsets for batch in tuple(self._member.batches) for offsets in tuple(batch.held.values())]
+        in_hand = sum(map(len, held))
+        return f"partitions={len(self._member.partitions)} in_hand={in_hand}{' stopped' if self._stopped else ''}"

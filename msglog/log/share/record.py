@@ -7,6 +7,7 @@ from msglog.errors import SettlementError
 from msglog.log.share.group import Batch
 from msglog.log.share.partition import SharePartition, Taken
 from msglog.log.share.sharing import Sharing
+from msglog.showing import one_line
 from msglog.types import Record
 
 if TYPE_CHECKING:
@@ -130,5 +131,7 @@ class ShareRecord(Record):
     def __reduce__(self) -> tuple[type[Record], tuple[object, ...]]:
         return Record, tuple(self)
 
+    @one_line
     def __repr__(self) -> str:
-        return f"Share{super().__repr__()}"
+        state = "settled" if self._settled is True else "in hand" if self._settled is False else "in a transaction"
+        return f"Share{super().__repr__()[:-1]}, delivery_count={self.delivery_count}, {state})"

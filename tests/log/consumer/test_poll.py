@@ -513,7 +513,7 @@ def test_a_consumer_that_is_dropped_warns(log):
 
 def test_repr_tells_no_payloads(log):
     with log.consumer("two") as consumer:
-        assert repr(consumer) == "<msglog.Consumer 2 partitions>"
+        assert repr(consumer) == "<msglog.Consumer partitions=2 lag=0>"
     assert repr(consumer) == "<msglog.Consumer closed>"
 
 

@@ -241,8 +241,8 @@ def test_repr_tells_no_payloads(log):
         (record,) = worker.poll(0)
         assert repr(record).startswith("ShareRecord(topic='t', partition=0, offset=0")
         assert "secret" not in repr(record) + repr(worker)
-        assert repr(worker) == "<msglog.ShareConsumer group='g' 1 batches in hand>"
-    assert repr(worker) == "<msglog.ShareConsumer closed>"
+        assert repr(worker) == "<msglog.ShareConsumer group='g' partitions=1 in_hand=1>"
+    assert repr(worker) == "<msglog.ShareConsumer group='g' closed>"
 
 
 # Bad input
