@@ -63,14 +63,15 @@ class Size(NamedTuple):
         return f"{size:,.1f} {_UNITS[unit]}" if unit else f"{self.bytes:,} {_UNITS[0]}"
 
 
-def page(title: str, facts: Mapping[str, object], tables: Iterable[str] = ()) -> str:
-    """Return a heading with some facts beside it, and tables below."""
-    told = " · ".join(
-        f'<span style="{_FAINT}">{escape(name)}</span> {_text(value)}'
-        for name, value in facts.items()
-        if value is not None
-    )
-    return f'<div><div style="margin:0.3em 0"><b>{escape(title)}</b>&ensp;{told}</div>{"".join(tables)}</div>'
+def page(kind: str, name: str, facts: Mapping[str, object], tables: Iterable[str] = ()) -> str:
+    """Return a heading, what it is and its name, with some facts beside it, and tables below."""
+    told = [f"{_text(name)}", *(f"{_fact(fact)}{_text(value)}" for fact, value in facts.items() if value is not None)]
+    heading = f"<b>{escape(kind)}</b>&ensp;{' · '.join(told)}"
+    return f'<div><div style="margin:0.3em 0">{heading}</div>{"".join(tables)}</div>'
+
+
+def _fact(name: str) -> str:
+    return f'<span style="{_FAINT}">{escape(name)}</span> ' if name else ""
 
 
 def table(

@@ -83,7 +83,7 @@ class TopicDescription:
             table("Partitions", ("partition", "start offset", "end offset", "size", "segments"), rows, rank=2),
             table("Options that are set", ("option", "value"), options),
         ]
-        return page("Topic", {self.name: ""}, tables)
+        return page("Topic", self.name, {}, tables)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +116,13 @@ class GroupDescription:
             (member.member_id, member.instance_id, ", ".join(sorted(member.topics)), len(member.assignment))
             for member in self.members
         ]
-        facts = {self.group: self.state, "generation": self.generation, "assignor": self.assignor}
+        facts = {"": self.state, "generation": self.generation, "assignor": self.assignor}
         columns = ("topic", "partition", "committed offset", "lag", "member")
         tables = [
             table("Partitions", columns, partitions, rank=3, empty="Nothing committed."),
             table("Members", ("member", "instance", "topics", "partitions"), members),
         ]
-        return page("Group", facts, tables)
+        return page("Group", self.group, facts, tables)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +217,8 @@ class SalvageReport:
     @as_html
     def _repr_html_(self) -> str:
         facts = {
-            "saved": f"{self.records:,} records",
-            "": Size(self.bytes),
+            "records": self.records,
+            "size": Size(self.bytes),
             "lost definitions": self.lost_definitions,
             "adopted topics": len(self.adopted),
         }
@@ -229,7 +229,7 @@ class SalvageReport:
                 "Problems", ("kind", "message", "file"), [(one.kind, one.message, one.path) for one in self.problems]
             ),
         ]
-        return page("Salvage", facts, tables)
+        return page("Salvage", self.directory, facts, tables)
 
     @property
     def complete(self) -> bool:
@@ -258,9 +258,7 @@ class RecoveryReport:
 
     @as_html
     def _repr_html_(self) -> str:
-        found = "clean" if self.clean else "not closed"
         facts = {
-            "found": found,
             "commit": self.commit,
             "life": self.life,
             "replayed commits": self.replayed_commits,
@@ -268,4 +266,7 @@ class RecoveryReport:
             "removed files": len(self.removed),
             "took": f"{self.duration_ms:,.1f} ms",
         }
-        return page("Recovery", facts, [table("In quarantine", ("file",), [(path,) for path in self.quarantined])])
+        name = "found clean" if self.clean else "found unclosed"
+        return page(
+            "Recovery", name, facts, [table("In quarantine", ("file",), [(path,) for path in self.quarantined])]
+        )

@@ -25,7 +25,7 @@ class QueueInfo(NamedTuple):
 
     @as_html
     def _repr_html_(self) -> str:
-        return page("Queue", {self.name: "", "messages": self.message_count, "consumers": self.consumer_count})
+        return page("Queue", self.name, {"messages": self.message_count, "consumers": self.consumer_count})
 
 
 class ExchangeInfo(NamedTuple):
@@ -42,7 +42,7 @@ class ExchangeInfo(NamedTuple):
     def _repr_html_(self) -> str:
         flags = [name.replace("_", "-") for name in ("durable", "auto_delete", "internal") if getattr(self, name)]
         arguments = table("Arguments", ("argument", "value"), list(self.arguments.items()))
-        return page("Exchange", {self.name: self.type, "is": ", ".join(flags) or None}, [arguments])
+        return page("Exchange", self.name, {"": self.type, "is": ", ".join(flags) or None}, [arguments])
 
 
 class Declaring(BrokerHandle):

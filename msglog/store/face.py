@@ -63,9 +63,9 @@ class StoreFace:
     def _repr_html_(self) -> str:
         title = f"msglog.{type(self).__name__}"
         if self.closed or self._engine.closed:
-            return page(title, {self._store.path: "closed"})
+            return page(title, self._store.path, {"": "closed"})
         self._engine.refresh()
-        return page(title, {self._store.path: ""}, self._tables())
+        return page(title, self._store.path, {}, self._tables())
 
     def _check_open(self) -> None:
         if self.closed:

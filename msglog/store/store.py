@@ -432,10 +432,10 @@ class Store:
 
     @as_html
     def _repr_html_(self) -> str:
-        facts = {self._path: " ".join(self._facts().values())}
+        facts = {"": " ".join(self._facts().values())}
         core = self._core
         if self._closed or core is None or core.engine.closed:
-            return page("msglog.Store", facts)
+            return page("msglog.Store", self._path, facts)
         core.engine.refresh()
         size = sum(stream.size_bytes for stream in list(core.engine.streams.values()))
-        return page("msglog.Store", {**facts, "on disk": Size(size)}, make_tables(core))
+        return page("msglog.Store", self._path, {**facts, "on disk": Size(size)}, make_tables(core))

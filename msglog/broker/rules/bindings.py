@@ -43,9 +43,10 @@ class Binding:
 
     @as_html
     def _repr_html_(self) -> str:
-        facts = {f"{self.source} → {self.destination}": self.kind, "routing key": self.routing_key or None}
+        name = f"{self.source} → {self.destination}"
+        facts = {"to": self.kind, "routing key": self.routing_key or None}
         arguments = table("Arguments", ("argument", "value"), list(self.arguments.items()))
-        return page("Binding", facts, [arguments])
+        return page("Binding", name, facts, [arguments])
 
     @property
     def target(self) -> Destination:
