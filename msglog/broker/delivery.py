@@ -226,7 +226,7 @@ class Delivery(Message):
                 self.apply(self._terms.on_error if isinstance(error, Exception) else "requeue")
 
     def apply(self, on_error: OnError) -> None:
-        """Do what is to be done after a failure: back off, requeue or reject."""
+        """Do what is to be done after a failure: back off, requeue or reject; not public."""
         if on_error == "requeue":
             self.nack()
         elif isinstance(on_error, Retry):

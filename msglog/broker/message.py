@@ -52,7 +52,7 @@ class Message:
 
     @classmethod
     def stored(cls, stored: Stored, meta: Meta | None = None) -> Self:
-        """Return the message as it lies in a queue; `meta` is given for one that was in none."""
+        """Return the message as it lies in a queue; `meta` is given for one that was in none; not public."""
         message = cls.__new__(cls)
         message.body = stored[3]
         message._stored = stored  # noqa: SLF001 its own class
@@ -61,7 +61,7 @@ class Message:
 
     @classmethod
     def published(cls, publication: Publication, now_ms: int) -> Self:
-        """Return the message that an answer brought, which was in no queue."""
+        """Return the message that an answer brought, which was in no queue; not public."""
         meta = Meta(publication.exchange, publication.routing_key, publication.properties)
         return cls.stored(Stored(-1, now_ms, b"", publication.body), meta)
 

@@ -88,7 +88,7 @@ class Properties(_Fields):
 
     @classmethod
     def trusted(cls, **properties: Any) -> Self:
-        """Return properties that are known to be valid: nothing is checked, and headers are not copied."""
+        """Return properties that are known to be valid: nothing is checked nor copied; not public."""
         return tuple.__new__(cls, map(properties.get, cls._fields))
 
     def replace(self, **changes: Any) -> Self:

@@ -38,7 +38,7 @@ class Consumer(Positioning):
         topics: names, and compiled patterns that a whole name must match; topics made later that match join
             by themselves. None at all: partitions come from `assign`.
         group: the group to share the topics with and to commit for. None reads all partitions and commits
-        nothing.
+            nothing.
         start: where to begin without a committed offset, or when it is out of range: "earliest", "latest"
             (the end as of the assignment), or "error" (`OffsetOutOfRangeError`).
         auto_commit: commit what is finished: what was handed out before, whenever more is asked for;
@@ -46,17 +46,19 @@ class Consumer(Positioning):
             exception, or the store is closed by another thread, the batch in hand is not finished. Such
             commits do not wait for the disk.
         assignor: "range", "roundrobin", "sticky" or "cooperative-sticky"; all members of a group use the
-        same.
+            same.
         instance_id: makes a static member: one that returns within its session timeout gets its partitions
             back without a rebalance, closing does not leave the group, and a second holder of the id fences
             the first.
         session_timeout_ms: 1 to 2**31 - 1, default 45,000. When a member is given up whose thread has ended.
         max_poll_interval_ms: 1 to 2**31 - 1, default 300,000. The longest time between two polls (each step
             of an iteration is one, waiting in one counts as polling); then the member is evicted.
-        on_assign, on_revoke, on_lost: called as f(consumer, partitions) inside `poll`, iteration and
-            `close`, never elsewhere: after partitions came, before they go, and after an eviction, when
-            somebody else may have them. `on_assign` is called for every assignment, an empty one included.
-            They may commit and seek, not poll.
+        on_assign: called as f(consumer, partitions) after partitions came, for every assignment, an empty one
+            included.
+        on_revoke: called likewise before partitions go.
+        on_lost: called likewise after an eviction, when somebody else may have the partitions.
+
+    Callbacks are called inside `poll`, iteration and `close`, never elsewhere. They may commit and seek, not poll.
 
     A position is one past the last record handed out; what was read ahead does not count. Without commits a
     group begins where `start` says. After an eviction the next poll calls `on_lost` and joins anew.

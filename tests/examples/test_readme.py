@@ -1,34 +1,81 @@
-"""Every Python block of the README and the documentation runs, and prints what the page says.
+"""Every block of code in the README and the documentation runs, and prints what the page says.
 
-The blocks of one page run in sequence, as a reader would type them, in an empty directory. A `text` block
-right after a Python block is what that block prints. A failure names the line of the page.
+The blocks of one page run in sequence, as a reader would type them, in an empty directory. A `text` block right after a
+Python block is what that block prints. A `console` block is a session of a shell: lines that begin with `$ ` are typed,
+those below are what comes of it. A page is found by being there. A failure names the line of the page.
 """
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
-BLOCK = re.compile(r"^```python\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", re.DOTALL | re.MULTILINE)
-FENCE = re.compile(r"^\s*(?:```|~~~)\s*(?:python|py|pycon)\b", re.MULTILINE | re.IGNORECASE)
+BLOCK = re.compile(
+    r"^```python\n(?P<code>.*?)^```$(?:\n\n```text\n(?P<output>.*?)^```$)?|^```console\n(?P<session>.*?)^```$",
+    re.DOTALL | re.MULTILINE,
+)
+TYPED = re.compile(r"^\$ (?P<command>.*)\n(?P<output>(?:(?!\$ ).*\n)*)", re.MULTILINE)
+FENCE = re.compile(r"^(?P<indent>\s*)(?:```|~~~)[ \t]*(?P<kind>\S+)", re.MULTILINE)
+KINDS = {"python", "text", "console"}
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 
 
-def python_blocks(page):
-    """Yield each block's code, below empty lines so that its line numbers are the page's, and its output."""
+def blocks(page):
+    """Yield each block that runs: its code or session, the line it begins at, and its output."""
     text = page.read_text()
     for block in BLOCK.finditer(text):
-        yield "\n" * text.count("\n", 0, block.start(1)) + block[1], block[2]
+        line = text.count("\n", 0, block.start()) + 1
+        yield (
+            ("session", block["session"], line, None)
+            if block["code"] is None
+            else (
+                "code",
+                block["code"],
+                line,
+                block["output"],
+            )
+        )
+
+
+def python_blocks(page):
+    """Yield each Python block's code, below empty lines so that its line numbers are the page's, and its output."""
+    for kind, code, line, output in blocks(page):
+        if kind == "code":
+            yield "\n" * line + code, output
+
+
+def run_session(session, where):
+    """Type the commands of a session and compare what comes of them."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    commands = list(TYPED.finditer(session))
+    assert "".join(command[0] for command in commands) == session, f"{where}: a session begins with a command"
+    for command in commands:
+        finished = subprocess.run(
+            ["bash", "-c", command["command"]],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            text=True,
+            check=False,
+        )
+        assert finished.stdout == command["output"], f"{where}: $ {command['command']}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_code_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "__main__"}
-    for code, output in python_blocks(page):
-        exec(compile(code, page, "exec"), names)
+    for kind, code, line, output in blocks(page):
+        if kind == "session":
+            run_session(code, f"{page.relative_to(ROOT)}:{line}")
+            continue
+        exec(compile("\n" * line + code, page, "exec"), names)
         printed = capsys.readouterr().out
         if output is not None:
             assert printed == output
@@ -37,14 +84,27 @@ def test_the_code_runs(page, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_no_block_of_code_is_left_out(page):
     text = page.read_text()
-    assert len(list(python_blocks(page))) == len(FENCE.findall(text))
+    fences = [(fence["indent"].strip("\n"), fence["kind"]) for fence in FENCE.finditer(text)]
+    assert {kind for _, kind in fences} <= KINDS
+    assert [indent for indent, _ in fences if indent] == []
+    assert len(list(blocks(page))) == sum(kind != "text" for _, kind in fences)
+
+
+def test_a_session_of_a_shell_is_typed_and_compared(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_session("$ echo one; echo two >&2\none\ntwo\n$ true\n$ python -c 'print(3)'\n3\n", "here")
+    with pytest.raises(AssertionError, match=r"here: \$ echo one"):
+        run_session("$ echo one\ntwo\n", "here")
+    with pytest.raises(AssertionError, match="begins with a command"):
+        run_session("one\n$ echo two\ntwo\n", "here")
 
 
 @pytest.mark.parametrize("page", sorted(ROOT.glob("docs/how-to/*.md")), ids=lambda page: page.stem)
 def test_a_how_to_shows_what_its_code_prints(page):
     text = page.read_text()
-    outputs = [output for _, output in python_blocks(page) if output is not None]
-    assert outputs
+    outputs = [output for _, _, _, output in blocks(page) if output is not None]
+    sessions = [code for kind, code, _, _ in blocks(page) if kind == "session"]
+    assert outputs or sessions
     assert len(outputs) == text.count("```text")
 
 

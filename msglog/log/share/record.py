@@ -111,7 +111,7 @@ class ShareRecord(Record):
         return self._sharing.settlement(partition, offset)
 
     def settle_staged(self, event: list[Any] | None) -> None:
-        """The commit with the event of `settlement` is written: let the group follow, still under the lock."""
+        """The commit with the event of `settlement` is written: let the group follow, under the lock; not public."""
         if event is None:
             self._sharing.return_to_group(self._batch, self._partition, self.offset)
         else:
