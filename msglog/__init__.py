@@ -3,6 +3,7 @@
 Public is what `__all__` names here and in `msglog.testing`; everything else is internal and may change.
 """
 
+import logging
 from importlib import import_module
 
 from msglog.broker import (
@@ -104,6 +105,8 @@ from msglog.types import (
     TopicDescription,
     TopicPartition,
 )
+
+logging.getLogger("msglog").addHandler(logging.NullHandler())  # silent until the application says otherwise
 
 __version__: str
 

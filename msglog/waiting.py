@@ -126,7 +126,7 @@ class Timers:
             try:
                 callback()
             except Exception:
-                logger.exception("a timer's work failed")
+                logger.exception("a timer's work failed", extra={"event": "work_failed"})
             self._taken = None
 
     def _put_back(self) -> None:

@@ -65,10 +65,16 @@ class QueueSubscription:
             for delivery in self._consumer:
                 self._handle(delivery)
         except (ClosedError, ConsumerCancelledError):
-            logger.debug("the queue or the store is gone: a worker of a subscription ends")
+            logger.debug(
+                "the queue or the store is gone: a worker of a subscription ends",
+                extra={"event": "worker_ended", "queue": self._queue.name},
+            )
         except BaseException:
             # The end of a thread: nobody above would hear of it. What was in hand went back.
-            logger.exception("a worker of a subscription failed and ends")
+            logger.exception(
+                "a worker of a subscription failed and ends",
+                extra={"event": "worker_failed", "queue": self._queue.name},
+            )
         finally:
             self._at_work.pop()
             if not self._at_work:
@@ -80,12 +86,23 @@ class QueueSubscription:
             with delivery:
                 self._callback(delivery)
         except SettlementError as error:
-            logger.warning("a message of queue %r could not be settled: %s", self._queue.name, error)
+            logger.warning(
+                "a message of queue %r could not be settled: %s",
+                self._queue.name,
+                error,
+                extra={"event": "settle_failed", "queue": self._queue.name},
+            )
         except Exception as error:
             if self._vhost.closed or self._consumer.closed:
                 raise  # the end, and not the callback's fault
             attempt = delivery.delivery_count + 1
-            logger.warning("attempt %d at a message of queue %r failed", attempt, self._queue.name, exc_info=error)
+            logger.warning(
+                "attempt %d at a message of queue %r failed",
+                attempt,
+                self._queue.name,
+                exc_info=error,
+                extra={"event": "attempt_failed", "queue": self._queue.name, "attempt": attempt},
+            )
         finally:
             self._tell_watchers()
 

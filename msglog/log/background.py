@@ -15,6 +15,7 @@ from msglog.errors import ClosedError
 from msglog.log.cleaner import Cleaner
 from msglog.log.model import LogModel
 from msglog.store import StoreCore
+from msglog.types import CleanReport
 from msglog.waiting import Timer
 
 CHECK_INTERVAL_MS: Final = 300_000
@@ -66,11 +67,27 @@ class BackgroundCleaning:
         try:
             if self._clock_is_steady():
                 topics = list(self._model.topics.values())
-                self.cleaner.clean(topics, now_ms=self._core.clock.now_ms(), forced=False)
+                self._tell(self.cleaner.clean(topics, now_ms=self._core.clock.now_ms(), forced=False))
         except ClosedError:
             return
         finally:
             self._schedule_next()
+
+    def _tell(self, report: CleanReport) -> None:
+        if report.partitions:
+            logger.info(
+                "cleaning removed %d records from %d partitions of %s",
+                report.records_removed,
+                len(report.partitions),
+                self._core.path,
+                extra={
+                    "event": "cleaned",
+                    "path": self._core.path,
+                    "records": report.records_removed,
+                    "bytes": report.bytes_removed,
+                    "partitions": len(report.partitions),
+                },
+            )
 
     def _schedule_next(self) -> None:
         needed = self._needed()
@@ -89,5 +106,9 @@ class BackgroundCleaning:
         jump_ms = self._skew_ms - before
         if abs(jump_ms) <= _JUMP_MS:
             return True
-        logger.warning("the clock jumped by %d ms: this time nothing is removed", jump_ms)
+        logger.warning(
+            "the clock jumped by %d ms: this time nothing is removed",
+            jump_ms,
+            extra={"event": "clock_jumped", "path": self._core.path, "jump_ms": jump_ms},
+        )
         return False

@@ -18,6 +18,7 @@ without members do not expire; Kafka drops them after seven days. Imported by th
 """
 
 import itertools
+import logging
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -39,6 +40,8 @@ from msglog.types import TopicPartition
 from msglog.waiting import Waiter
 
 SERVICE = "groups"
+
+logger = logging.getLogger("msglog.groups")
 
 _T = TypeVar("_T")
 
@@ -292,6 +295,7 @@ class Coordination:
         if not live.has_news and live.timer is not None:
             return
         live.tell()
+        self._log_changes(live)
         due_ms = live.next_check_ms(self._now_ms())
         timer = live.timer
         if timer is not None and (due_ms is None or due_ms < timer.due_ms):
@@ -304,6 +308,39 @@ class Coordination:
         elif timer is None:
             # A timer that comes too early looks around and is set anew: later due times need no change here.
             live.timer = self._timers.schedule(due_ms, lambda: self._check(live))
+
+    def _log_changes(self, live: LiveGroup) -> None:
+        """Log rebalances, and who was evicted or fenced: by the timers, since handlers of logs may be slow."""
+        group = live.group
+        while group.ejected:
+            what, member_id = group.ejected.popleft()
+            self._log_later(
+                logging.WARNING,
+                f"member %r of group %r was {what}",
+                member_id,
+                group.group,
+                extra={"event": what, "group": group.group, "member": member_id},
+            )
+        if live.logged_generation != group.generation:
+            live.logged_generation = group.generation
+            self._log_later(
+                logging.INFO,
+                "group %r rebalances: generation %d, %d members",
+                group.group,
+                group.generation,
+                len(live.seats),
+                extra={
+                    "event": "rebalanced",
+                    "group": group.group,
+                    "generation": group.generation,
+                    "members": len(live.seats),
+                },
+            )
+
+    def _log_later(self, level: int, message: str, *args: object, extra: dict[str, object]) -> None:
+        if logger.isEnabledFor(level):
+            extra["path"] = self._engine.directory
+            self._timers.schedule(self._now_ms(), partial(logger.log, level, message, *args, extra=extra))
 
     def _check(self, live: LiveGroup) -> None:
         with self._engine.lock:

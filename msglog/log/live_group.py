@@ -53,6 +53,7 @@ class LiveGroup:
         self.seats: dict[str, Seat] = {}
         self.timer: Timer | None = None
         self._version = _NOTHING_TOLD
+        self.logged_generation = 0
 
     def join(self, request: JoinRequest, bell: Bell, now_ms: int) -> Seat:
         """Add a member and return its seat. Raises what `Group.join` raises."""

@@ -5,6 +5,7 @@ believed dead cannot go on writing. Its sequence numbers rise by one with each r
 are stored in the same commit as the records. Imported by `log`.
 """
 
+import logging
 import warnings
 from collections.abc import Iterable
 from threading import Lock, get_ident
@@ -64,6 +65,9 @@ class _Turn:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._thread = None
+
+
+logger = logging.getLogger("msglog.producers")
 
 
 class Producer:
@@ -252,6 +256,17 @@ class Producer:
         self._engine.wait(number)
         if self._engine.options.sync != "commit":
             self._engine.flush()
+        if epoch:
+            logger.info(
+                "producer %r has a new holder, which fences the one before",
+                self._name,
+                extra={
+                    "event": "taken_over",
+                    "path": self._engine.directory,
+                    "producer": self._name,
+                    "epoch": epoch,
+                },
+            )
         return epoch
 
     def _check_open(self) -> None:

@@ -21,6 +21,11 @@ from msglog.waiting import Timer, Waiter
 logger = logging.getLogger("msglog.subscription")
 
 
+def fields_of(record: Record) -> dict[str, object]:
+    """Return what a log record tells of a record of a topic, beside its text."""
+    return {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+
+
 class Work(Protocol):
     """What is done with a record."""
 
@@ -125,12 +130,28 @@ class RecordLoop:
         try:
             self._consumer.seek(partition, record.offset)
         except OffsetOutOfRangeError:
-            logger.warning("attempt %d at %r failed, which was removed meanwhile", attempt, record, exc_info=error)
+            logger.warning(
+                "attempt %d at %r failed, which was removed meanwhile",
+                attempt,
+                record,
+                exc_info=error,
+                extra={"event": "attempt_failed", **self._fields(record), "attempt": attempt},
+            )
             return
         self._consumer.pause(partition)
         self._attempts[partition] = (record.offset, attempt)
         self._back_off(partition, delay_ms)
-        logger.warning("attempt %d at %r failed, next in %d ms", attempt, record, delay_ms, exc_info=error)
+        logger.warning(
+            "attempt %d at %r failed, next in %d ms",
+            attempt,
+            record,
+            delay_ms,
+            exc_info=error,
+            extra={"event": "attempt_failed", **self._fields(record), "attempt": attempt, "delay_ms": delay_ms},
+        )
+
+    def _fields(self, record: Record) -> dict[str, object]:
+        return {**fields_of(record), "group": self._consumer.group}
 
     def _back_off(self, partition: TopicPartition, delay_ms: int) -> None:
         before = self._back_offs.get(partition)

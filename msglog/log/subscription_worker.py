@@ -6,7 +6,7 @@ from threading import Thread, current_thread
 
 from msglog.errors import ClosedError
 from msglog.log.consumer import Consumer
-from msglog.log.record_loop import RecordLoop
+from msglog.log.record_loop import RecordLoop, fields_of
 from msglog.retry import Retry
 from msglog.store import StoreCore
 from msglog.types import Record
@@ -52,16 +52,28 @@ class Worker:
 
     def give_up(self, record: Record, attempts: int, error: Exception) -> None:
         """Go on with the next record: the next commit covers this one."""
-        logger.error("giving up on %r after %d attempts", record, attempts, exc_info=error)
+        logger.error(
+            "giving up on %r after %d attempts",
+            record,
+            attempts,
+            exc_info=error,
+            extra={"event": "given_up", **fields_of(record), "group": self.consumer.group, "attempt": attempts},
+        )
 
     def _run(self) -> None:
         try:
             with self.consumer:
                 self._loop.run()
         except ClosedError:
-            logger.debug("the store was closed: a worker of a subscription ends")
+            logger.debug(
+                "the store was closed: a worker of a subscription ends",
+                extra={"event": "worker_ended", "group": self.consumer.group},
+            )
         except BaseException:
             # The end of a thread: nobody above would hear of it. What was in hand was not committed.
-            logger.exception("a worker of a subscription failed and ends")
+            logger.exception(
+                "a worker of a subscription failed and ends",
+                extra={"event": "worker_failed", "group": self.consumer.group},
+            )
         finally:
             self._ended()

@@ -55,7 +55,12 @@ def load(filesystem: FileSystem, directory: str) -> Loaded:
     try:
         engine = open_overlay(filesystem, directory)
     except Exception as error:  # noqa: BLE001 whatever keeps it from opening: then it goes piece by piece
-        logger.info("%s does not open (%s): its pieces are looked for", directory, type(error).__name__)
+        logger.info(
+            "%s does not open (%s): its pieces are looked for",
+            directory,
+            type(error).__name__,
+            extra={"event": "does_not_open", "path": directory},
+        )
         return _Loader(OverlayFileSystem(filesystem), directory).run()
     return Loaded(engine, engine.commit_number, engine.life)
 

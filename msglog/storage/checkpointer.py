@@ -91,7 +91,12 @@ class Checkpointer:
             try:
                 self._engine.filesystem.unlink(path)
             except OSError as error:
-                logger.warning("could not remove %s, trying again with the next checkpoint: %s", path, error)
+                logger.warning(
+                    "could not remove %s, trying again with the next checkpoint: %s",
+                    path,
+                    error,
+                    extra={"event": "not_removed", "path": self._engine.directory, "file": path},
+                )
                 with self._engine.lock:
                     self._engine.table.garbage += garbage[place:]
                 return

@@ -411,14 +411,19 @@ class Engine:
         )
         self.failure = self.obstacle = failure
         # Of what fails behind a store that is closed, or was killed, whoever waits for it hears.
-        logger.log(logging.DEBUG if self.closed else logging.ERROR, "%s", failure)
+        level = logging.DEBUG if self.closed else logging.ERROR
+        logger.log(level, "%s", failure, extra={"event": "failed", "path": self.directory})
         if self._page is not None:
             self._page.mark_failed()
         if mark:
             try:
                 self.filesystem.open(self.path(FAILED), create=True).close()
             except OSError:
-                logger.warning("could not leave a mark of the failure in %s", self.directory)
+                logger.warning(
+                    "could not leave a mark of the failure in %s",
+                    self.directory,
+                    extra={"event": "not_marked", "path": self.directory},
+                )
         return failure
 
     # Space
@@ -509,7 +514,12 @@ class Engine:
                 self.checkpoint()
             except (DiskFullError, StoreFailedError) as error:
                 # Whoever called has a commit that is done: the next one will be told.
-                logger.warning("a checkpoint of %s failed: %s", self.directory, error)
+                logger.warning(
+                    "a checkpoint of %s failed: %s",
+                    self.directory,
+                    error,
+                    extra={"event": "checkpoint_failed", "path": self.directory},
+                )
                 self._checkpoint_requested = True
 
     def checkpoint(self) -> None:
@@ -572,7 +582,11 @@ class Engine:
                 streams=self.streams.values(),
             )
         except OSError as error:
-            logger.warning("no draft checkpoint: %s; reopening after a kill will take longer", error)
+            logger.warning(
+                "no draft checkpoint: %s; reopening after a kill will take longer",
+                error,
+                extra={"event": "no_draft", "path": self.directory},
+            )
 
     def refresh(self) -> None:
         """On a readonly engine: see what a writer in another process has published since."""

@@ -66,7 +66,12 @@ def _run(reference: "weakref.ref[Engine]", syncer: Syncer, interval: float | Non
             if engine.closed or engine.failure is not None:
                 return
             log = logger.warning if isinstance(error, MsglogError) else logger.exception
-            log("background sync of %s failed, trying again: %s", engine.directory, error)
+            log(
+                "background sync of %s failed, trying again: %s",
+                engine.directory,
+                error,
+                extra={"event": "sync_failed", "path": engine.directory},
+            )
             engine.request_checkpoint(wake=False)
             pause = _RETRY_SECONDS
         del engine

@@ -86,20 +86,57 @@ def acquire(path: str, options: Options, clock: Clock | None, given: frozenset[s
     `given` names the options that were asked for explicitly: those of a core that is shared must not differ.
     Raises `InvalidOptionError` when they do, and what the engine raises on opening.
     """
+    core, opened = _acquire(path, options, clock, given)
+    if opened:  # told without the lock: a handler may open a store of its own
+        try:
+            _tell_opened(core)
+        except BaseException:
+            release(core)
+            raise
+    return core
+
+
+def _acquire(path: str, options: Options, clock: Clock | None, given: frozenset[str]) -> tuple[StoreCore, bool]:
+    """Return the core, and whether it was opened just now."""
     with _registry.lock:
         _release_abandoned()
         if path == MEMORY:
-            return StoreCore(MemoryFileSystem(), path, options, clock or SystemClock())
+            return StoreCore(MemoryFileSystem(), path, options, clock or SystemClock()), True
         with _typed_errors(path):
             core = _find(path)
             if core is not None:
                 _check_agreement(core, options, clock, given)
                 core.holders += 1
-                return core
+                return core, False
             files = filesystem(path)
             core = StoreCore(files, path, options, clock or SystemClock())
             _registry.cores[files.identity(f"{path}/{LOCK}")] = core
-            return core
+            return core, True
+
+
+def _tell_opened(core: StoreCore) -> None:
+    report = core.engine.recovery
+    extra: dict[str, object] = {"path": core.path, "commit": report.commit, "duration_ms": report.duration_ms}
+    if report.clean or core.engine.readonly:
+        logger.debug("opened %s at commit %d", core.path, report.commit, extra={"event": "opened", **extra})
+    else:
+        logger.info(
+            "recovered %s up to commit %d in %.0f ms: %d commits were found behind the last checkpoint",
+            core.path,
+            report.commit,
+            report.duration_ms,
+            report.replayed_commits,
+            extra={"event": "recovered", "replayed_commits": report.replayed_commits, **extra},
+        )
+    if report.quarantined:
+        logger.warning(
+            "%d files of %s were left out, %d bytes of frames; copies: %s",
+            len(report.quarantined),
+            core.path,
+            report.cut_bytes,
+            ", ".join(report.quarantined),
+            extra={"event": "quarantined", "cut_bytes": report.cut_bytes, "files": list(report.quarantined), **extra},
+        )
 
 
 @contextlib.contextmanager
@@ -138,6 +175,8 @@ def release(core: StoreCore) -> None:
     with _registry.lock:
         _release_abandoned()
         _release(core)
+    if not core.holders:
+        logger.debug("closed %s", core.path, extra={"event": "closed", "path": core.path})
 
 
 def kill(core: StoreCore) -> None:
@@ -200,7 +239,11 @@ def _release_abandoned() -> None:
                 _release(core)
             except Exception:
                 # Not the fault of whoever opens or closes something else right now.
-                logger.exception("closing %s, which was collected unclosed, failed", core.path)
+                logger.exception(
+                    "closing %s, which was collected unclosed, failed",
+                    core.path,
+                    extra={"event": "close_failed", "path": core.path},
+                )
 
 
 def _close_all() -> None:

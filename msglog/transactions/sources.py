@@ -14,7 +14,7 @@ from msglog.broker import Delivery, QueueConsumer
 from msglog.checks import refused
 from msglog.errors import ClosedError, FencedError, GroupError, MsglogError, SettlementError, StoreFailedError
 from msglog.log import Consumer, ShareConsumer, ShareRecord
-from msglog.log.record_loop import RecordLoop
+from msglog.log.record_loop import RecordLoop, fields_of
 from msglog.retry import Retry
 from msglog.store import Store
 from msglog.transactions.dead_letters import DeadLetters
@@ -74,7 +74,7 @@ class ConsumerSource:
         except BaseException:
             self._take_back(record)
             raise
-        logger.error("%r goes to %r after %d attempts", record, topic, attempts, exc_info=error)
+        _tell_given_up(record, topic, attempts, error)
         self._commit(record, lambda tx, it: self._dead_letters.add(tx, topic, it, attempts, error), last=True)
 
     def _commit(self, record: Record, work: Handler, *, last: bool = False) -> bool:
@@ -90,7 +90,12 @@ class ConsumerSource:
             if (lost or ends) and not (handled and self._is_done(record)):
                 self._take_back(record)
             if lost:
-                logger.info("%r belongs to another member by now: %s", record, error)
+                logger.info(
+                    "%r belongs to another member by now: %s",
+                    record,
+                    error,
+                    extra={"event": "not_processed", **_fields(record), "group": self._consumer.group},
+                )
                 return False
             raise
         self._done += 1
@@ -127,7 +132,12 @@ class _Settled:
                     tx.ack(message)
         except BaseException as error:
             if handled and isinstance(error, SettlementError):
-                logger.info("%r went back before it was processed: %s", message, error)
+                logger.info(
+                    "%r went back before it was processed: %s",
+                    message,
+                    error,
+                    extra={"event": "not_processed", **_fields(message)},
+                )
                 return
             self._let_go(message, error)
             if not isinstance(error, Exception) or _is_final(error):
@@ -143,7 +153,13 @@ class _Settled:
             else:
                 self._give_back(message)
         except SettlementError as gone:
-            logger.warning("%r was no longer in hand after an exception: %s", message, gone, exc_info=error)
+            logger.warning(
+                "%r was no longer in hand after an exception: %s",
+                message,
+                gone,
+                exc_info=error,
+                extra={"event": "settle_failed", **_fields(message)},
+            )
         except BaseException:
             with suppress(MsglogError):
                 self._give_back(message)
@@ -179,11 +195,11 @@ class QueueSource(_Settled):
         attempts = message.delivery_count + 1
         delay_ms = self._retry.delay_for(attempts)
         if delay_ms is None:
-            logger.error("%r is rejected after %d attempts", message, attempts, exc_info=error)
+            _tell_given_up(message, None, attempts, error)
             message.reject()
             self._done += 1
         else:
-            logger.warning("attempt %d at %r failed, next in %d ms", attempts, message, delay_ms, exc_info=error)
+            _tell_failed(message, attempts, delay_ms, error)
             message.nack(delay_ms=min(delay_ms, _MOST_DELAY_MS))
 
     def _give_back(self, message: Delivery) -> None:
@@ -215,13 +231,13 @@ class ShareSource(_Settled):
         delay_ms = self._retry.delay_for(attempts)
         if delay_ms is None or attempts >= self._consumer.delivery_limit:
             topic = self._dead_letters.topic_for(message)
-            logger.error("%r goes to %r after %d attempts", message, topic, attempts, exc_info=error)
+            _tell_given_up(message, topic, attempts, error)
             with self._store.transaction() as tx:
                 self._dead_letters.add(tx, topic, message, attempts, error)
                 tx.reject(message)
             self._done += 1
         else:
-            logger.warning("attempt %d at %r failed, next in %d ms", attempts, message, delay_ms, exc_info=error)
+            _tell_failed(message, attempts, delay_ms, error)
             if delay_ms:
                 due_ms = self._core.clock.monotonic_ms() + delay_ms
                 self._core.timers.schedule(due_ms, partial(_release, message))
@@ -240,3 +256,29 @@ def _release(record: ShareRecord) -> None:
 def _is_final(error: Exception) -> bool:
     """Whether the store takes no more, or it is not known what became of the transaction."""
     return isinstance(error, StoreFailedError | ClosedError) or getattr(error, "outcome", None) == "unknown"
+
+
+def _tell_failed(message: Delivery | ShareRecord, attempt: int, delay_ms: int, error: Exception) -> None:
+    logger.warning(
+        "attempt %d at %r failed, next in %d ms",
+        attempt,
+        message,
+        delay_ms,
+        exc_info=error,
+        extra={"event": "attempt_failed", **_fields(message), "attempt": attempt, "delay_ms": delay_ms},
+    )
+
+
+def _tell_given_up(message: Record | Delivery, topic: str | None, attempts: int, error: Exception) -> None:
+    logger.error(
+        "%r %s after %d attempts",
+        message,
+        "is rejected" if topic is None else f"goes to {topic!r}",
+        attempts,
+        exc_info=error,
+        extra={"event": "given_up", **_fields(message), "attempt": attempts, "dead_letter_topic": topic},
+    )
+
+
+def _fields(message: Record | Delivery) -> dict[str, object]:
+    return fields_of(message) if isinstance(message, Record) else {"queue": message.queue}

@@ -92,7 +92,7 @@ class Inbox:
             try:
                 listener()
             except Exception:
-                logger.exception("the listener of a channel failed")
+                logger.exception("the listener of a channel failed", extra={"event": "listener_failed"})
 
     def interrupt(self) -> None:
         """Make the wait of now, or the next one, end. From any thread and from a signal handler: it takes no lock."""

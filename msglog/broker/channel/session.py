@@ -186,7 +186,13 @@ class Session:
                     self._release(holders)
             except MsglogError as refusal:
                 # The store takes no more: what is in hand comes back with the next opening.
-                logger.warning("closing channel %d of %s: %s", self.number, vhost.core.path, refusal)
+                logger.warning(
+                    "closing channel %d of %s: %s",
+                    self.number,
+                    vhost.core.path,
+                    refusal,
+                    extra={"event": "close_failed", "path": vhost.core.path, "channel": self.number},
+                )
             except BaseException:
                 self._leave_to_others(holders)  # an interrupt: closing again would find it closed
                 raise

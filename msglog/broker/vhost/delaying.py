@@ -211,7 +211,12 @@ class Delaying(Publishing):
         except ClosedError:
             return
         except MsglogError as error:
-            logger.warning("delayed messages of %s are put off: %s", self.core.path, error)
+            logger.warning(
+                "delayed messages of %s are put off: %s",
+                self.core.path,
+                error,
+                extra={"event": "put_off", "path": self.core.path},
+            )
             with self.lock:
                 if not self.closed:
                     self._delay_timer = self.core.timers.schedule(
@@ -243,7 +248,12 @@ class Delaying(Publishing):
         if opened.read_to < stream.next_offset and opened.damage is None:
             opened.catch_up()
             if opened.damage is not None:
-                self.warn("delayed messages are left where they are: %s", opened.damage)
+                self.tell(
+                    logging.WARNING,
+                    "delayed messages are left where they are: %s",
+                    opened.damage,
+                    extra={"event": "delayed_damaged", "path": self.core.path},
+                )
         opened.forget_released()
 
     def _first_due(self, now_ms: int) -> tuple[OpenBucket, int] | None:
@@ -327,6 +337,6 @@ class Delaying(Publishing):
         except ClosedError:
             return
         except MsglogError as error:
-            logger.warning("a message of queue %r comes back later: %s", queue.name, error)
+            self.put_off("a message of queue %r comes back later: %s", queue, error)
             due_ms = self.core.clock.monotonic_ms() + RETRY_MS
             self.core.timers.schedule(due_ms, lambda: self._end_delay(queue, lane, keeper, stored))

@@ -225,7 +225,7 @@ class Handing(Removing):
                     self.news[queue] = None  # there is another head: when it expires, and whether it has, is to be seen
             except MsglogError as error:
                 # Whoever published or settled is not to blame, and what they did is done.
-                self.warn("queue %r was not looked after: %s", queue.name, error)
+                self.put_off("queue %r was not looked after: %s", queue, error)
                 self._look_again_later(queue)
             if self.journaled and (queue.line or not queue.plain) and queue.has_unseen():
                 if queue.pushed_to and queue.line.front is not None:
@@ -270,7 +270,12 @@ class Handing(Removing):
                 if not self.closed:
                     self.attend()
         except MsglogError as error:
-            logger.warning("messages of %s are handed out later: %s", self.core.path, error)
+            logger.warning(
+                "messages of %s are handed out later: %s",
+                self.core.path,
+                error,
+                extra={"event": "put_off", "path": self.core.path},
+            )
 
     def add_subscriber(self, subscriber: Subscriber) -> None:
         """Register a consumer with its queue. Under the lock; the caller has checked that it may."""
@@ -346,4 +351,4 @@ class Handing(Removing):
         except ClosedError:
             return
         except MsglogError as error:
-            logger.warning("expiry in queue %r was put off: %s", queue.name, error)
+            self.put_off("expiry in queue %r was put off: %s", queue, error)

@@ -44,7 +44,7 @@ class Housekeeping(Delaying):
                 self._trim(lane)
                 self._plan_rewrite(lane)
         except MsglogError as error:
-            self.warn("space of queue %r was not given back: %s", queue.name, error)
+            self.put_off("space of queue %r was not given back: %s", queue, error)
 
     def _queue_of(self, lane: Lane) -> Queue | None:
         return next((queue for queue in self.queues.values() if lane in queue.lanes), None)
@@ -109,7 +109,7 @@ class Housekeeping(Delaying):
         except ClosedError:
             return
         except MsglogError as error:
-            logger.warning("%r was not rewritten: %s", lane, error)
+            logger.warning("%r was not rewritten: %s", lane, error, extra={"event": "put_off", "path": self.core.path})
         finally:
             self._rewriting = False
 
@@ -142,7 +142,7 @@ class Housekeeping(Delaying):
                     self._drop_history(queue, lane)
                 self.watch_history(queue)
         except MsglogError as error:
-            logger.warning("history of queue %r was not looked at: %s", queue.name, error)
+            self.put_off("history of queue %r was not looked at: %s", queue, error)
 
     def _end_segment(self, lane: Lane) -> None:
         """Begin a new segment when all of the last one is settled: or a queue that rests would never forget."""

@@ -4,6 +4,7 @@ Each step is one commit of bounded size: what is removed is settled in the same 
 published, so it is never lost and never there twice. Imported by `handing`.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, takewhile
 from typing import Final
@@ -71,6 +72,14 @@ class Removing(VhostState):
         if exchange is None or not self.model.topology.has_exchange(exchange):
             return
         now_ms = self.now_ms()
+        self.tell(
+            logging.DEBUG,
+            "a message of queue %r goes to exchange %r: %s",
+            queue.name,
+            exchange,
+            reason,
+            extra={"event": "dead_lettered", "queue": queue.name, "exchange": exchange, "reason": reason},
+        )
         letter = dead_letter(
             self.meta_of(stored),
             queue=queue.name,

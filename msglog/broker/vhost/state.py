@@ -21,7 +21,7 @@ from msglog.broker.queue import Queue
 from msglog.broker.rules.message_codec import Meta, unpack_meta
 from msglog.clock import SystemClock
 from msglog.cursors import CursorModel
-from msglog.errors import ReadOnlyError, RecordTooLargeError
+from msglog.errors import MsglogError, ReadOnlyError, RecordTooLargeError
 from msglog.storage import Engine
 from msglog.storage.layout import slug_of
 from msglog.store import StoreCore
@@ -64,9 +64,17 @@ class VhostState:
         if line is not None:
             line.wake()  # so that somebody acts on it
 
-    def warn(self, message: str, *args: object) -> None:
-        """Log a warning under the lock: by the timers, since a handler may be a user's, and use the broker."""
-        self.core.timers.schedule(self.core.clock.monotonic_ms(), partial(logger.warning, message, *args))
+    def tell(self, level: int, message: str, *args: object, extra: dict[str, object]) -> None:
+        """Log something under the lock: by the timers, since a handler may be a user's, and use the broker."""
+        if logger.isEnabledFor(level):
+            self.core.timers.schedule(
+                self.core.clock.monotonic_ms(), partial(logger.log, level, message, *args, extra=extra)
+            )
+
+    def put_off(self, message: str, queue: Queue, error: MsglogError) -> None:
+        """Warn that something about a queue will be done later: by the timers, so under the lock, too."""
+        extra: dict[str, object] = {"event": "put_off", "path": self.core.path, "queue": queue.name}
+        self.tell(logging.WARNING, message, queue.name, error, extra=extra)
 
     def check_writable(self) -> None:
         """Raise `ClosedError` or `ReadOnlyError` where nothing may be changed."""

@@ -49,7 +49,12 @@ class RunFiles:
         try:
             names = self._engine.filesystem.list(self._engine.path(KEYS))
         except OSError as error:
-            logger.warning("the index by key of %s is made anew: %s", self._engine.directory, error)
+            logger.warning(
+                "the index by key of %s is made anew: %s",
+                self._engine.directory,
+                error,
+                extra={"event": "index_made_anew", "path": self._engine.directory},
+            )
             return found
         for name in names:
             parsed = parse_run_name(name)

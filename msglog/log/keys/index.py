@@ -329,7 +329,12 @@ class KeyIndex:
             try:
                 run = self._files.write(*self._merged(old, rows, frozen, first), replaces=bool(old))
             except OSError as error:
-                logger.warning("a piece of the index by key of %r stays in memory: %s", self._stream.slug, error)
+                logger.warning(
+                    "a piece of the index by key of %r stays in memory: %s",
+                    self._stream.slug,
+                    error,
+                    extra={"event": "index_not_written", "stream": self._stream.slug},
+                )
                 return memory_run(*self._merged([], rows, frozen, first)), live
             return run, kept
         in_memory = [run for run in live if not run.in_file]
@@ -359,11 +364,19 @@ class KeyIndex:
             self._drop(error)
         self.catch_up()
 
+    def _tell_anew(self, error: DamagedRunError) -> None:
+        logger.warning(
+            "a piece of the index by key of %r is made anew: %s",
+            self._stream.slug,
+            error,
+            extra={"event": "index_made_anew", "stream": self._stream.slug},
+        )
+
     def _drop(self, error: DamagedRunError) -> None:
         stored = self._stored
         if error.run not in stored.runs:
             return
-        logger.warning("a piece of the index by key of %r is made anew: %s", self._stream.slug, error)
+        self._tell_anew(error)
         place = stored.runs.index(error.run)
         self._begin_at(stored.runs[:place], error.run.span.first)
         if self._files.writable:
@@ -402,7 +415,7 @@ class KeyIndex:
             try:
                 run = self._files.load(span)
             except DamagedRunError as error:
-                logger.warning("a piece of the index by key of %r is made anew: %s", self._stream.slug, error)
+                self._tell_anew(error)
                 continue
             # Where its segment is still there, it must be the same one: the file may be another store's.
             seeds = [part.header.seed for part in self._stream.parts if part.file_id == run.anchor.file_id]

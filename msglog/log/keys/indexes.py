@@ -61,6 +61,10 @@ class KeyIndexes:
                 if self._engine.failure is None:
                     index.close()
             except Exception:
-                logger.exception("an index by key of %s could not be written", self._engine.directory)
+                logger.exception(
+                    "an index by key of %s could not be written",
+                    self._engine.directory,
+                    extra={"event": "index_not_written", "path": self._engine.directory},
+                )
         if self._files is not None:
             self._files.close()

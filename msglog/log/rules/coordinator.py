@@ -17,6 +17,7 @@ locks.
 """
 
 import enum
+from collections import deque
 from collections.abc import Collection, Mapping
 from typing import Final
 
@@ -52,6 +53,8 @@ class Group:
         self._static: dict[str, str] = {}
         self._fenced: dict[str, str] = {}
         self._dead = False
+        # Who was evicted or fenced, for whoever takes it from here to tell of it.
+        self.ejected: deque[tuple[str, str]] = deque(maxlen=_REMEMBERED_FENCED)
 
     # What the group looks like
 
@@ -168,7 +171,7 @@ class Group:
         """Evict, in one rebalance, who exceeded its session timeout or poll interval; return their ids."""
         lapsed = [member for member in self._members.values() if member.due_ms <= now_ms]
         if lapsed:
-            self._remove(lapsed)
+            self._evict(lapsed)
         return tuple(member.member_id for member in lapsed)
 
     # Rebalancing
@@ -279,9 +282,14 @@ class Group:
         if member is None or member.departed:
             return None
         if member.due_ms <= now_ms:
-            self._remove([member])
+            self._evict([member])
             return None
         return member
+
+    def _evict(self, members: Collection[Membership]) -> None:
+        """Remove members that were not heard of for too long, and note it for whoever tells of it."""
+        self.ejected.extend(("evicted", member.member_id) for member in members)
+        self._remove(members)
 
     def _replace(self, former: Membership, member: Membership) -> None:
         """Put a returning static `member` in the place of its former self."""
@@ -292,6 +300,7 @@ class Group:
     def _fence(self, member_id: str, instance_id: str) -> None:
         """Remember who was fenced; the oldest are forgotten and then count as evicted."""
         self._fenced[member_id] = instance_id
+        self.ejected.append(("fenced", member_id))
         if len(self._fenced) > _REMEMBERED_FENCED:
             del self._fenced[next(iter(self._fenced))]
 

@@ -322,15 +322,34 @@ class Sharing:
             member.timer = self._timers.schedule(first.due_ms, lambda: self._expire(member))
 
     def _expire(self, member: ShareMember) -> None:
+        count = self._take_expired(member)
+        if count:
+            logger.warning(
+                "the locks of %d records that %s had in hand have expired",
+                count,
+                member.id,
+                extra={
+                    "event": "lock_expired",
+                    "path": self._engine.directory,
+                    "member": member.id,
+                    "records": count,
+                    "lock_ms": member.lock_ms,
+                },
+            )
+
+    def _take_expired(self, member: ShareMember) -> int:
+        """Take back what a member has in hand whose lock has expired; return how many records that are."""
         with self.lock:
             member.timer = None
             if member.gone or self._closed or self._engine.closed:
-                return
+                return 0
             now_ms = self._monotonic_ms()
             # A timer that comes too early, for a batch that is settled by now, looks around and is set anew.
             due = list(itertools.takewhile(lambda batch: batch.due_ms <= now_ms, member.batches))
+            count = sum(len(offsets) for batch in due for offsets in batch.held.values())
             self._give_back(due)
             self._watch(member)
+            return count
 
     def _give_back(self, batches: Collection[Batch], *, archive: bool = True) -> None:
         """Make available again what is in hand of some batches; `archive`: settle what was handed out too often."""
@@ -361,7 +380,13 @@ class Sharing:
             self._write([self.settlement(partition, offset) for partition, offset in over])
         except MsglogError as error:
             # Whoever would be handed them next settles them instead.
-            logger.warning("%d records of %s are given up later: %s", len(over), self._engine.directory, error)
+            logger.warning(
+                "%d records of %s are given up later: %s",
+                len(over),
+                self._engine.directory,
+                error,
+                extra={"event": "give_up_failed", "path": self._engine.directory, "records": len(over)},
+            )
             for partition, offset in over:
                 partition.cursor.give_back(offset)
 
