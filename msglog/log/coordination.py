@@ -328,12 +328,12 @@ class Coordination:
                 "group %r rebalances: generation %d, %d members",
                 group.group,
                 group.generation,
-                len(live.seats),
+                group.size,
                 extra={
                     "event": "rebalanced",
                     "group": group.group,
                     "generation": group.generation,
-                    "members": len(live.seats),
+                    "members": group.size,
                 },
             )
 

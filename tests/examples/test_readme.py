@@ -5,6 +5,7 @@ Python block is what that block prints. A `console` block is a session of a shel
 those below are what comes of it. A page is found by being there. A failure names the line of the page.
 """
 
+import logging
 import os
 import re
 import subprocess
@@ -67,6 +68,18 @@ def run_session(session, where):
         assert finished.stdout == command["output"], f"{where}: $ {command['command']}"
 
 
+@pytest.fixture
+def _logging_as_before():
+    """Undo what a page configures: its handlers write to what is the standard output for this page only."""
+    yield
+    for name in ["msglog", *(name for name in logging.root.manager.loggerDict if name.startswith("msglog."))]:
+        logger = logging.getLogger(name)
+        logger.handlers = [handler for handler in logger.handlers if isinstance(handler, logging.NullHandler)]
+        logger.setLevel(logging.NOTSET)
+        logger.propagate, logger.disabled = True, False
+
+
+@pytest.mark.usefixtures("_logging_as_before")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_code_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -64,6 +64,11 @@ class Group:
         return self._shares.generation
 
     @property
+    def size(self) -> int:
+        """How many members there are, static ones that are away among them."""
+        return len(self._members)
+
+    @property
     def version(self) -> int:
         """A number that rises whenever another member's `sync` may answer differently: wake who waits."""
         return self._shares.version
