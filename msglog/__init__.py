@@ -1,6 +1,7 @@
 """Embedded messaging: a Kafka-shaped log and a RabbitMQ-shaped broker in one directory, or in memory.
 
-Public is what `__all__` names here and in `msglog.testing`; everything else is internal and may change.
+Public is what `__all__` names here, in `msglog.testing` and in `msglog.prometheus`; everything else is internal and may
+change.
 """
 
 import logging

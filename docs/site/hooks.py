@@ -1,6 +1,7 @@
 """What the site has beside the pages in docs/: examples, contributing, changes, made of files elsewhere in the project.
 
-Their links are turned: from docs/ to files outside of it, and from those to docs/. Called by mkdocs.
+Their links are turned: from docs/ to files outside of it, and from those to docs/. A page that would load something from
+elsewhere ends the build: the site works offline and tells nobody who reads it. Called by mkdocs.
 """
 
 import ast
@@ -9,12 +10,14 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[2]
 TEXTS = ("CONTRIBUTING.md", "CHANGELOG.md")
 SCRIPTS = ("examples/*.py", "demo/pool.py")
 
+_LOADED = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=[\"'](?:https?:)?//[^>]*>")
 _LINK = re.compile(r"(?<=\]\()(?!https?:|#)([^)#\s]+)")
 
 
@@ -37,6 +40,14 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
         return _link_to(target, PurePosixPath(page.file.src_uri).parent) or match[1]
 
     return _LINK.sub(turn, markdown)
+
+
+def on_post_page(output: str, *, page: Any, **_: Any) -> str:
+    """Refuse what would be loaded from elsewhere."""
+    found = _LOADED.search(output)
+    if found is not None:
+        raise PluginError(f"{page.file.src_uri} loads from elsewhere: {found[0]}")
+    return output
 
 
 def _link_to(target: Path, start: PurePosixPath) -> str | None:

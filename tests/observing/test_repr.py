@@ -11,6 +11,7 @@ import re
 import pytest
 
 import msglog
+import msglog.prometheus
 import msglog.testing
 from msglog import Message, Properties, TopicPartition
 
@@ -138,10 +139,13 @@ EXAMPLES = {
     "TopicDescription": (lambda w: w.log.describe_topic("clicks"), "name='clicks'"),
     "TopicPartition": (lambda _: TopicPartition("clicks", 1), "TopicPartition(topic='clicks', partition=1)"),
     "Transaction": (World.transaction, "open bytes="),
+    "MsglogCollector": (lambda w: msglog.prometheus.MsglogCollector(w.store), "MsglogCollector of ':memory:'>"),
     "ManualClock": (lambda _: msglog.testing.ManualClock(5), "ManualClock(now_ms=5)"),
 }
 
-PUBLIC = {name: getattr(module, name) for module in (msglog, msglog.testing) for name in module.__all__}
+PUBLIC = {
+    name: getattr(module, name) for module in (msglog, msglog.prometheus, msglog.testing) for name in module.__all__
+}
 ERRORS = [name for name, kind in PUBLIC.items() if inspect.isclass(kind) and issubclass(kind, msglog.MsglogError)]
 
 
