@@ -1,7 +1,7 @@
 """What the site has beside the pages in docs/: examples, contributing, changes, made of files elsewhere in the project.
 
-Their links are turned: from docs/ to files outside of it, and from those to docs/. A page that would load something from
-elsewhere ends the build: the site works offline and tells nobody who reads it. Called by mkdocs.
+Their links are turned: from docs/ to files outside of it, and from those to docs/. A page that would load something
+from elsewhere ends the build: the site works offline and tells nobody who reads it. Called by mkdocs.
 """
 
 import ast
