@@ -6,7 +6,7 @@ another life, a new writer has recovered the store, and everything is loaded ane
 is ever written.
 """
 
-from threading import Lock
+from threading import Lock, get_ident
 from typing import TYPE_CHECKING
 
 from msglog.errors import CorruptionError
@@ -22,11 +22,16 @@ if TYPE_CHECKING:
 
 
 class Follower:
-    """Keeps one readonly engine up to date. Safe from any thread."""
+    """Keeps one readonly engine up to date. Safe from any thread.
+
+    `_thread` is the one that follows now. It reads events meanwhile; where the writer has removed a segment under it,
+    its reader asks to look again, and there is nothing to be seen: following goes on from that error, and loads anew.
+    """
 
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
         self._following = Lock()
+        self._thread = 0
         self._page: PublishedPage | None = None
         self._life = 0
 
@@ -43,12 +48,21 @@ class Follower:
         page = self._page
         if page is None or (page.commit == engine.published and page.life == self._life):
             return
+        if self._thread == get_ident():
+            return
         with self._following:
-            commit = page.commit
-            if page.life != self._life or not self._follow(commit):
-                self._life = page.life
-                engine.load()
-                self._wake_all()
+            try:
+                self._thread = get_ident()
+                self._catch_up(page)
+            finally:
+                self._thread = 0
+
+    def _catch_up(self, page: PublishedPage) -> None:
+        commit = page.commit
+        if page.life != self._life or not self._follow(commit):
+            self._life = page.life
+            self._engine.load()
+            self._wake_all()
 
     def _follow(self, commit: int) -> bool:
         """Go on from what is known; return False when the writer has removed what lies between."""

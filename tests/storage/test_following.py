@@ -1,9 +1,12 @@
 """A readonly engine beside the writer, step by step: after each refresh it shows what the writer published."""
 
+import importlib
 import random
+from threading import Thread
 
 import pytest
 
+from msglog.errors import CorruptionError
 from msglog.storage import Engine, Options
 from support.faulty_filesystem import FaultyFileSystem
 from support.history import State, difference, read_state
@@ -83,3 +86,34 @@ def test_a_reader_shows_what_was_published(seed, every, sync, record_property):
         late = _reader(script)
         assert _readable(read_state(late)) == _readable(script.history.latest)
     tell(record_property, steps=len(steps))
+
+
+@pytest.mark.parametrize("module", ["following", "replay"])
+def test_a_segment_that_goes_while_its_events_are_read_does_not_stop_the_reader(module, monkeypatch):
+    """A reader that finds its segment gone has the engine look again: also when it reads for that very look."""
+    script = Script("none")
+    script.open()
+    script.commit(("create", "a"), ("event",))
+    reader = _reader(script)
+    asked = []
+    apply_events = importlib.import_module(f"msglog.storage.{module}").apply_events
+
+    def gone(engine, offset):
+        asked.append(offset)
+        if len(asked) == 1:
+            engine.cache.on_missing()
+            raise CorruptionError("the segment is gone", path="", position=0)
+        return apply_events(engine, offset)
+
+    if module == "replay":
+        script.close()
+        script.open()  # another life: all is loaded anew
+    script.commit(("append", "a", 10), ("event",))
+    monkeypatch.setattr(f"msglog.storage.{module}.apply_events", gone)
+    monkeypatch.setattr(Engine, "writer_is_alive", lambda _: True)
+    thread = Thread(target=reader.refresh, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert asked
+    assert _readable(read_state(reader)) == _readable(script.history.latest)
