@@ -164,7 +164,7 @@ class MsglogCollector(Collector):
         for label, store in stores:
             try:
                 metrics = store.metrics()
-            except MsglogError:  # closed, or left behind by a fork
+            except (MsglogError, OSError):  # closed, left behind by a fork, or a reader whose store is gone
                 continue
             _add_store(families, label, metrics)
         yield from families.values()

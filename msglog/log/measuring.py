@@ -7,7 +7,7 @@ lock. Imported by the package and by `tables`.
 from typing import Any, cast
 
 from msglog.cursors import CursorModel
-from msglog.errors import GroupError
+from msglog.errors import GroupError, TopicNotFoundError
 from msglog.log.group_admin import GroupAdmin
 from msglog.log.model import LogModel
 from msglog.log.share.model import ShareModel
@@ -26,7 +26,7 @@ def measure_log(core: StoreCore) -> dict[str, Any]:
         shared = name in shares.groups
         try:
             found = admin.describe(name)
-        except GroupError:  # deleted meanwhile
+        except (GroupError, TopicNotFoundError):  # deleted meanwhile, or just being loaded anew by a reader
             continue
         if shared:
             share_groups[name] = measure_group(found) | {"unsettled": _unsettled(core, shares, name)}

@@ -314,7 +314,8 @@ class Store:
         the store was found. [Metrics](../how-to/metrics.md) lists all of it. Nothing is counted for it anywhere: it
         follows from offsets and sizes, and reads no data. It costs a few microseconds for each partition, group and
         queue, and takes the locks for one of them at a time, so it may be called every second. Safe for any number of
-        threads. A readonly store looks at what the writer has done since. Raises `ClosedError`.
+        threads. A readonly store looks at what the writer has done since, and raises what reading that does. Raises
+        `ClosedError`.
         """
         core = self.core
         core.engine.check_open()

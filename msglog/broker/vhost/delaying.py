@@ -164,7 +164,9 @@ class Delaying(Publishing):
         count = 0
         for bucket in self.model.buckets.values():
             opened = self._open_buckets.get(bucket.stream_id)
-            stream = self.engine.streams[bucket.stream_id]
+            stream = self.engine.streams.get(bucket.stream_id)
+            if stream is None:  # just being loaded anew by a reader
+                continue
             count += stream.next_offset - (opened.read_to if opened is not None else stream.start)
             count += len(opened.due) if opened is not None else 0
         return count
