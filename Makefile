@@ -22,7 +22,7 @@ test: check docs
 # The documentation as a site in site/, about ten seconds. A warning fails: a page without its place in the navigation, a
 # link or an anchor that leads nowhere, a docstring that cannot be read.
 docs: setup
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # The same as `test` without the tests of README, docs and examples.
 docs-free: check

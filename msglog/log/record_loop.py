@@ -13,17 +13,13 @@ from typing import Protocol
 
 from msglog.errors import MsglogError, OffsetOutOfRangeError
 from msglog.log.consumer import Consumer
+from msglog.log.records import fields_of
 from msglog.retry import Retry
 from msglog.store import StoreCore
 from msglog.types import Record, TopicPartition
 from msglog.waiting import Timer, Waiter
 
 logger = logging.getLogger("msglog.subscription")
-
-
-def fields_of(record: Record) -> dict[str, object]:
-    """Return what a log record tells of a record of a topic, beside its text."""
-    return {"topic": record.topic, "partition": record.partition, "offset": record.offset}
 
 
 class Work(Protocol):

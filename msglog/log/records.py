@@ -43,3 +43,8 @@ def iterate_records(frame: Frame, topic: str, partition: int, start: int, stop: 
 
 def _part(column: Iterable[T], part: slice) -> Iterable[T]:
     return column[part] if isinstance(column, list) else column
+
+
+def fields_of(record: Record) -> dict[str, object]:
+    """Return what `logging` is told of a record, beside a text."""
+    return {"topic": record.topic, "partition": record.partition, "offset": record.offset}

@@ -6,7 +6,8 @@ from threading import Thread, current_thread
 
 from msglog.errors import ClosedError
 from msglog.log.consumer import Consumer
-from msglog.log.record_loop import RecordLoop, fields_of
+from msglog.log.record_loop import RecordLoop
+from msglog.log.records import fields_of
 from msglog.retry import Retry
 from msglog.store import StoreCore
 from msglog.types import Record

@@ -14,7 +14,8 @@ from msglog.broker import Delivery, QueueConsumer
 from msglog.checks import refused
 from msglog.errors import ClosedError, FencedError, GroupError, MsglogError, SettlementError, StoreFailedError
 from msglog.log import Consumer, ShareConsumer, ShareRecord
-from msglog.log.record_loop import RecordLoop, fields_of
+from msglog.log.record_loop import RecordLoop
+from msglog.log.records import fields_of
 from msglog.retry import Retry
 from msglog.store import Store
 from msglog.transactions.dead_letters import DeadLetters

@@ -17,7 +17,14 @@ from msglog import Message, Properties, TopicPartition
 
 SECRET = b"secret"
 NO_INSTANCES = {
+    "BYTES": "a codec",
     "Clock": "a protocol",
+    "Codec": "a protocol",
+    "JSON": "a codec",
+    "MSGPACK": "a codec",
+    "TEXT": "a codec",
+    "json_of": "a function",
+    "msgpack_of": "a function",
     "ChannelEvent": "a union",
     "__version__": "a str",
     "salvage": "a function",
@@ -85,6 +92,25 @@ class World:
         events = [event for _ in range(3) for event in channel.poll(0)]
         return next(event for event in events if isinstance(event, kind))
 
+    @property
+    def topic(self):
+        return self.log.topic("clicks", key=msglog.BYTES, value=msglog.BYTES)
+
+    @property
+    def queue(self):
+        return self.broker.queue("mails", body=msglog.BYTES)
+
+    @property
+    def partition(self):
+        return self.log.partition_for("clicks", SECRET)
+
+    def view(self, made):
+        return self.ending.enter_context(made)
+
+    def typed_share_record(self):
+        self.sharer = self.view(self.topic.share_consumer(group="workers"))
+        return self.sharer.poll(0, max_records=1)[0]
+
     def transaction(self):
         self.tx = self.store.transaction()
         self.ending.enter_context(self.tx)
@@ -140,6 +166,20 @@ EXAMPLES = {
     "TopicPartition": (lambda _: TopicPartition("clicks", 1), "TopicPartition(topic='clicks', partition=1)"),
     "Transaction": (World.transaction, "open bytes="),
     "MsglogCollector": (lambda w: msglog.prometheus.MsglogCollector(w.store), "MsglogCollector of ':memory:'>"),
+    "TypedConsumer": (
+        lambda w: w.view(w.topic.consumer(group="g")),
+        "<msglog.Consumer group='g' ",
+    ),
+    "TypedDelivery": (lambda w: w.view(w.queue.consume()).get(0), "<msglog.TypedDelivery queue='mails' "),
+    "TypedExchange": (lambda w: w.broker.exchange("amq.topic", body=msglog.BYTES), "'amq.topic'"),
+    "TypedMessage": (lambda w: w.queue.peek()[0], "<msglog.TypedMessage exchange='' routing_key='mails' "),
+    "TypedProducer": (lambda w: w.view(w.topic.producer("till")), "<msglog.Producer 'till' epoch=0 last_sequence=-1>"),
+    "TypedQueue": (lambda w: w.queue, "<msglog.TypedQueue 'mails' "),
+    "TypedQueueConsumer": (lambda w: w.view(w.queue.consume()), "<msglog.QueueConsumer queue='mails' ready=5 "),
+    "TypedRecord": (lambda w: next(w.topic.read(w.partition)), "TypedRecord(topic='clicks'"),
+    "TypedShareConsumer": (lambda w: w.view(w.topic.share_consumer(group="s")), "<msglog.ShareConsumer group='s' "),
+    "TypedShareRecord": (World.typed_share_record, "TypedShareRecord(topic='clicks'"),
+    "TypedTopic": (lambda w: w.topic, "<msglog.TypedTopic 'clicks' "),
     "ManualClock": (lambda _: msglog.testing.ManualClock(5), "ManualClock(now_ms=5)"),
 }
 
@@ -178,7 +218,25 @@ def test_an_error_says_what_happened(name):
     assert repr(error(PUBLIC[name])) == f"{name}('what happened')"
 
 
-ENDING = ["Broker", "Channel", "Consumer", "Log", "Producer", "QueueConsumer", "ShareConsumer", "Store"]
+@pytest.mark.parametrize("name", [name for name, what in NO_INSTANCES.items() if what == "a codec"])
+def test_a_codec_shows_its_name(name):
+    assert repr(PUBLIC[name]) == f"msglog.{name}"
+
+
+ENDING = [
+    "Broker",
+    "Channel",
+    "Consumer",
+    "Log",
+    "Producer",
+    "QueueConsumer",
+    "ShareConsumer",
+    "Store",
+    "TypedConsumer",
+    "TypedProducer",
+    "TypedQueueConsumer",
+    "TypedShareConsumer",
+]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -502,8 +502,10 @@ class TestTheView:
         q.send("secret")
         with q.consume() as consumer:
             assert repr(consumer).startswith("<msglog.TypedQueueConsumer <msglog.QueueConsumer")
-            assert repr(consumer.get(0)) == "<TypedDelivery queue='q' in hand body=<8 bytes>>"
-        assert repr(q.peek()[0]) == "<TypedMessage exchange='' routing_key='q' body=<8 bytes>>"
+            assert repr(consumer.get(0)) == (
+                "<msglog.TypedDelivery queue='q' exchange='' routing_key='q' unsettled delivery_count=0 body=<8 bytes>>"
+            )
+        assert repr(q.peek()[0]) == "<msglog.TypedMessage exchange='' routing_key='q' body=<8 bytes>>"
 
     def test_a_message_that_was_come_by_otherwise_is_decoded(self, q):
         assert q.decode(Message(b"5")).body == 5

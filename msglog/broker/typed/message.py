@@ -72,7 +72,7 @@ class TypedMessage(Generic[T]):
         return self.raw.headers
 
     def __repr__(self) -> str:
-        return f"<Typed{repr(self.raw)[1:]}"
+        return f"<msglog.Typed{repr(self.raw).removeprefix('<msglog.')}"
 
 
 class TypedDelivery(TypedMessage[T]):
@@ -249,7 +249,12 @@ class MessageCodec(Generic[T]):
                 with delivery:
                     self._on_decode_error(error)
             else:
-                logger.warning("rejected: %s", error, exc_info=error)
+                logger.warning(
+                    "rejected: %s",
+                    error,
+                    exc_info=error,
+                    extra={"event": "not_decoded", "queue": delivery.queue},
+                )
                 with suppress(SettlementError):  # it was settled as it was taken, or has gone back meanwhile
                     delivery.reject()
             return None

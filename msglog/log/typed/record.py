@@ -13,6 +13,7 @@ from msglog.checks import wrong_type
 from msglog.codecs import Codec, SafeCodec
 from msglog.errors import DecodeError
 from msglog.log.arguments import as_sequence
+from msglog.log.records import fields_of
 from msglog.log.share.record import ShareRecord
 from msglog.types import Headers, Record
 
@@ -135,11 +136,16 @@ class RecordCodec(Generic[K, V]):
         """
         if self.on_decode_error == "raise":
             raise error
+        record = error.record
         if callable(self.on_decode_error):
             self.on_decode_error(error)
         else:
-            logger.warning("left out: %s", error, exc_info=error)
-        record = error.record
+            logger.warning(
+                "left out: %s",
+                error,
+                exc_info=error,
+                extra={"event": "not_decoded", **({} if record is None else fields_of(record))},
+            )
         if isinstance(record, ShareRecord) and record.pending:
             record.reject()
 
