@@ -419,12 +419,11 @@ class Engine:
             try:
                 self.filesystem.open(self.path(FAILED), create=True).close()
             except OSError:
-                logger.warning(
-                    "could not leave a mark of the failure in %s",
-                    self.directory,
-                    extra={"event": "not_marked", "path": self.directory},
-                )
+                self._warn("not_marked", "could not leave a mark of the failure in %s", self.directory)
         return failure
+
+    def _warn(self, event: str, message: str, *args: object) -> None:
+        logger.warning(message, *args, extra={"event": event, "path": self.directory})
 
     # Space
 
@@ -514,12 +513,7 @@ class Engine:
                 self.checkpoint()
             except (DiskFullError, StoreFailedError) as error:
                 # Whoever called has a commit that is done: the next one will be told.
-                logger.warning(
-                    "a checkpoint of %s failed: %s",
-                    self.directory,
-                    error,
-                    extra={"event": "checkpoint_failed", "path": self.directory},
-                )
+                self._warn("checkpoint_failed", "a checkpoint of %s failed: %s", self.directory, error)
                 self._checkpoint_requested = True
 
     def checkpoint(self) -> None:
@@ -582,11 +576,7 @@ class Engine:
                 streams=self.streams.values(),
             )
         except OSError as error:
-            logger.warning(
-                "no draft checkpoint: %s; reopening after a kill will take longer",
-                error,
-                extra={"event": "no_draft", "path": self.directory},
-            )
+            self._warn("no_draft", "no draft checkpoint: %s; reopening after a kill will take longer", error)
 
     def refresh(self) -> None:
         """On a readonly engine: see what a writer in another process has published since."""

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/how-to/logging.md"
 # Modules that log by a method of another one, and events whose name is a variable.
 LOGGERS_OF = {"msglog/broker/vhost/removing.py": "msglog.broker"}
-VARIABLE = {"what": {"evicted", "fenced"}}
+VARIABLE = {"what": {"evicted", "fenced"}, "event": {"checkpoint_failed", "no_draft", "not_marked"}}
 
 
 def documented():
