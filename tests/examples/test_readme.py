@@ -2,7 +2,8 @@
 
 The blocks of one page run in sequence, as a reader would type them, in an empty directory. A `text` block right after a
 Python block is what that block prints. A `console` block is a session of a shell: lines that begin with `$ ` are typed,
-those below are what comes of it. A page is found by being there. A failure names the line of the page.
+those below are what comes of it, where `...` stands for anything, and columns are then as wide as they are. A page is
+found by being there. A failure names the line of the page.
 """
 
 import logging
@@ -65,7 +66,11 @@ def run_session(session, where):
             text=True,
             check=False,
         )
-        assert finished.stdout == command["output"], f"{where}: $ {command['command']}"
+        expected = ".*".join(map(re.escape, command["output"].split("...")))
+        if "..." in command["output"]:
+            expected = re.sub(r"(\\ )+", " +", expected)
+        if not re.fullmatch(expected, finished.stdout):
+            assert finished.stdout == command["output"], f"{where}: $ {command['command']}"
 
 
 @pytest.fixture
@@ -106,6 +111,9 @@ def test_no_block_of_code_is_left_out(page):
 def test_a_session_of_a_shell_is_typed_and_compared(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_session("$ echo one; echo two >&2\none\ntwo\n$ true\n$ python -c 'print(3)'\n3\n", "here")
+    run_session("$ echo one two\n... two\n", "here")
+    with pytest.raises(AssertionError, match=r"here: \$ echo one"):
+        run_session("$ echo one two\n... three\n", "here")
     with pytest.raises(AssertionError, match=r"here: \$ echo one"):
         run_session("$ echo one\ntwo\n", "here")
     with pytest.raises(AssertionError, match="begins with a command"):
