@@ -50,7 +50,7 @@ class Exporting(BrokerHandle):
         found = self._queue_to_look_at(queue)
         with self._vhost.lock:
             ranges = [part for lane in found.lanes for part in _waiting(lane.stream, lane.waiting_ranges())]
-        return export_lines(target, map(_pack, islice(_read(ranges), most)))
+        return export_lines(target, map(message_line, islice(_read(ranges), most)))
 
     def import_messages(self, queue: str, source: str | os.PathLike[str] | TextIO) -> int:
         """Put the messages of JSON Lines, as `export_messages` writes them, into a queue, and return how many.
@@ -108,7 +108,8 @@ def _read(ranges: list[tuple[Stream, int, int]]) -> Iterator[Stored]:
         yield from read_range(stream, first, end)
 
 
-def _pack(stored: Stored) -> dict[str, Any]:
+def message_line(stored: Stored) -> dict[str, Any]:
+    """Return a message as it stands in a line."""
     meta = unpack_meta(stored.meta)
     properties = {name: value for name, value in meta.properties._asdict().items() if value is not None}
     if meta.properties.headers is not None:

@@ -59,7 +59,7 @@ class Exporting(Reading):
         if len(numbers) > 1 and not start is stop is None:
             raise refused("partition", None, "the partition that start and stop are about: the topic has several")
         sources = [self.read(topic, number, start=start, stop=stop) for number in numbers]
-        return export_lines(target, (_pack(record) for records in sources for record in records))
+        return export_lines(target, (record_line(record) for records in sources for record in records))
 
     def import_records(
         self, topic: str, source: str | os.PathLike[str] | TextIO, *, keep_partitions: bool = True
@@ -113,7 +113,8 @@ class Exporting(Reading):
         placing.write(self._engine, batches.joined(topic, parts))
 
 
-def _pack(record: Record) -> dict[str, Any]:
+def record_line(record: Record) -> dict[str, Any]:
+    """Return a record as it stands in a line."""
     line: dict[str, Any] = {
         "partition": record.partition,
         "offset": record.offset,
