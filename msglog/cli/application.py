@@ -1,0 +1,74 @@
+"""The application that commands add themselves to, and how each of them ends.
+
+Invariant: whatever happens in a command, nobody sees a traceback but for a bug: known errors become one line of
+standard error and an exit code. Imported by the commands and by `main`.
+"""
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import ParamSpec
+
+import typer
+
+from msglog.cli.exits import INTERRUPTED, MEANINGS, code_of
+from msglog.cli.output import terminal
+
+P = ParamSpec("P")
+
+application = typer.Typer(
+    name="msglog",
+    help="Look into, write, and look after a msglog store: topics and queues in one directory.\n\n"
+    "STORE is the directory. What only looks never changes it, never makes one, and works while another process "
+    "writes it. Times are UTC.",
+    epilog="Exit codes:\n\n" + "\n\n".join(f"{code:>3}  {meaning}" for code, meaning in MEANINGS.items()),
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def command(name: str, *, panel: str, examples: tuple[str, ...]) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Make a function the command `name`; its docstring is the help, its parameters are the options."""
+
+    def add(function: Callable[P, None]) -> Callable[P, None]:
+        epilog = "\n\n".join(("Examples:", *(f"  msglog {example}" for example in examples)))
+        application.command(name, rich_help_panel=panel, epilog=epilog)(_ending_well(function))
+        return function
+
+    return add
+
+
+def fail(text: str) -> None:
+    """Write the one line that says what went wrong."""
+    terminal.note(f"msglog: {text}")
+
+
+def _ending_well(function: Callable[P, None]) -> Callable[P, None]:
+    @functools.wraps(function)
+    def run(*arguments: P.args, **options: P.kwargs) -> None:
+        try:
+            function(*arguments, **options)
+            terminal.flush()
+        except BrokenPipeError:
+            raise
+        except KeyboardInterrupt:
+            if sys.stderr.isatty():
+                sys.stderr.write("\n")
+            raise typer.Exit(INTERRUPTED) from None
+        except Exception as error:
+            code = code_of(error)
+            if code is None:
+                raise
+            fail(_told(error))
+            raise typer.Exit(code) from error
+
+    return run
+
+
+def _told(error: Exception) -> str:
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        text = f"{error.filename}: {error.strerror}"
+    return text or type(error).__name__

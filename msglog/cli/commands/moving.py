@@ -1,0 +1,77 @@
+"""`export` and `import`: JSON Lines out of a store and into one. Imported by `main`."""
+
+import io
+import sys
+from typing import Annotated, Final, TextIO
+
+import typer
+
+from msglog.cli.application import command
+from msglog.cli.commands.keeping import PANEL
+from msglog.cli.opening import reading, writing
+from msglog.cli.options import IsQueue, PartitionNumber, StorePath, usage
+from msglog.cli.output import terminal
+from msglog.cli.output.text import safe
+from msglog.cli.output.units import counted
+
+_Name = Annotated[str, typer.Argument(metavar="NAME", help="A topic, or with --queue a queue.", show_default=False)]
+_PIPE: Final = "-"
+
+
+@command(
+    "export",
+    panel=PANEL,
+    examples=("export ./shop orders > orders.jsonl", "export ./shop mail --queue --output mail.jsonl"),
+)
+def export(
+    store: StorePath,
+    name: _Name,
+    *,
+    queue: IsQueue = False,
+    partition: PartitionNumber = None,
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE", help="Where to; - is standard output.")
+    ] = _PIPE,
+) -> None:
+    """Write the records of a topic, or the waiting messages of a queue, as JSON Lines that import reads.
+
+    A file appears once all is written, or not at all.
+    """
+    if queue and partition is not None:
+        raise usage("--queue goes without --partition")
+    target: str | TextIO = sys.stdout if output == _PIPE else output
+    with reading(store) as opened:
+        if queue:
+            count = opened.broker.export_messages(name, target)
+        else:
+            count = opened.log.export_records(name, target, partition=partition)
+    if output != _PIPE:
+        terminal.line(f"wrote {counted(count, 'line')} to {safe(output)}")
+
+
+@command(
+    "import",
+    panel=PANEL,
+    examples=("import ./shop orders orders.jsonl", "export ./old mail -q | msglog import ./shop mail -q"),
+)
+def import_(
+    store: StorePath,
+    name: _Name,
+    source: Annotated[str, typer.Argument(metavar="[FILE]", help="JSON Lines; - is standard input.")] = _PIPE,
+    *,
+    queue: IsQueue = False,
+    keep_partitions: Annotated[bool, typer.Option(help="Each record to the partition its line names.")] = True,
+) -> None:
+    """Append JSON Lines, as export writes them, to a topic or a queue that is there.
+
+    Up to 10,000 lines or 16 MiB are one commit; after an error the message says how many are there.
+    """
+    lines: str | TextIO = source
+    if source == _PIPE:
+        lines = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", newline="\n")
+    with writing(store) as opened:
+        if queue:
+            count = opened.broker.import_messages(name, lines)
+        else:
+            count = opened.log.import_records(name, lines, keep_partitions=keep_partitions)
+    terminal.line(f"imported {counted(count, 'message' if queue else 'record')} into {safe(name)}")

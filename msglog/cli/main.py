@@ -1,0 +1,71 @@
+"""Running the application: from arguments to an exit code. Imported by `msglog.__main__`."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Final
+
+import typer
+
+from msglog.cli.application import application, fail
+from msglog.cli.exits import INTERRUPTED, NOBODY_READS, OK, USAGE
+
+# In the order in which the help shows them.
+_COMMANDS: Final = (
+    "looking",
+    "watching",
+    "drawing",
+    "dumping",
+    "tailing",
+    "appending",
+    "publishing",
+    "defining",
+    "offsets",
+    "keeping",
+    "moving",
+)
+_USAGE_ERROR: Final[Any] = typer.BadParameter.__mro__[1]  # typer keeps the name to itself
+_COMMAND_ERROR: Final[Any] = typer.BadParameter.__mro__[2]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; errors are one line of standard error."""
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The interpreter flushes once more at its end, and would complain.
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stdout.fileno())
+        return NOBODY_READS
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    for name in _COMMANDS:
+        import_module(f"msglog.cli.commands.{name}")
+    program: Any = typer.main.get_command(application)
+    try:
+        result = program.main(args=arguments, prog_name="msglog", standalone_mode=False)
+    except _USAGE_ERROR as error:
+        return _refuse(error)
+    except _COMMAND_ERROR as error:
+        fail(error.format_message())
+        return int(error.exit_code)
+    except typer.Abort:
+        return INTERRUPTED
+    return result if isinstance(result, int) else OK
+
+
+def _refuse(error: Any) -> int:
+    context = error.ctx
+    command = context.command_path if context is not None else "msglog"
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.stdout.write(f"{context.get_help()}\n")
+        return USAGE
+    message = " ".join(error.format_message().split())
+    fail(f"{message.rstrip('.')}; see {command} --help")
+    return USAGE

@@ -1,0 +1,106 @@
+"""Rows as a table for people, or as JSON. Imported by the commands.
+
+A column says which field it shows and what kind of thing that is; fields without a column are for JSON only.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from io import StringIO
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+from msglog.cli.output import terminal
+from msglog.cli.output.text import show_mapping, show_value
+from msglog.cli.output.units import show_bytes_size, show_count, show_duration, show_rate, show_time
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Row = Mapping[str, Any]
+Kind = Literal["text", "names", "plain", "count", "bytes", "duration", "rate", "time", "flag", "mapping"]
+
+
+class Column(NamedTuple):
+    """One column: the field of a row, what stands above it, and the kind of its values."""
+
+    field: str
+    header: str
+    kind: Kind = "text"
+
+
+_SHOWN: Final[Mapping[Kind, Callable[[Any], str]]] = {
+    "text": show_value,
+    "names": lambda value: show_value(", ".join(value)),
+    "plain": str,
+    "count": show_count,
+    "bytes": show_bytes_size,
+    "duration": show_duration,
+    "rate": show_rate,
+    "time": show_time,
+    "flag": lambda value: "yes" if value else "no",
+    "mapping": lambda value: show_mapping(value.items()),
+}
+_RIGHT: Final = frozenset({"count", "bytes", "duration", "rate"})
+_WHOLE: Final = frozenset({"count", "bytes", "duration", "rate", "flag"})
+_NOTHING: Final = "-"
+
+
+def show_cell(kind: Kind, value: Any) -> str:
+    """Return a value as it stands in a table; `-` for None."""
+    return _NOTHING if value is None else _SHOWN[kind](value)
+
+
+def show_rows(rows: Sequence[Row], columns: Sequence[Column], *, as_json: bool, empty: str) -> None:
+    """Show rows as a table or as a JSON list; `empty` is said, beside the output, where there are none."""
+    if as_json:
+        terminal.json_document([dict(row) for row in rows])
+    elif rows:
+        show_table(make_table(rows, columns))
+    else:
+        terminal.note(empty)
+
+
+def show_item(row: Row, columns: Sequence[Column], *, as_json: bool) -> None:
+    """Show one row as a list of names and values, or as a JSON object."""
+    if as_json:
+        terminal.json_document(dict(row))
+        return
+    table = _grid()
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for column in columns:
+        if row.get(column.field) is not None:
+            table.add_row(column.header, show_cell(column.kind, row[column.field]))
+    show_table(table)
+
+
+def make_table(rows: Sequence[Row], columns: Sequence[Column]) -> "Table":
+    """Return a table: names are folded where the terminal is narrow, numbers stay whole."""
+    table = _grid()
+    table.show_header = True
+    for column in columns:
+        table.add_column(
+            column.header,
+            justify="right" if column.kind in _RIGHT else "left",
+            no_wrap=column.kind in _WHOLE,
+            overflow="fold",
+        )
+    for row in rows:
+        table.add_row(*(show_cell(column.kind, row[column.field]) for column in columns))
+    return table
+
+
+def show_table(table: "Table") -> None:
+    """Print a table; lines of a pipe do not end in spaces."""
+    if terminal.on_terminal():
+        terminal.console().print(table)
+        return
+    console = terminal.console()
+    console.file = text = StringIO()
+    console.print(table)
+    for one in text.getvalue().splitlines():
+        terminal.line(one.rstrip())
+
+
+def _grid() -> "Table":
+    from rich.table import Table  # noqa: PLC0415 half of a start is spared where nothing is shown
+
+    return Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")

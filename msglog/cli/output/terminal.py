@@ -1,0 +1,64 @@
+"""Where output goes: consoles for standard output and errors, and single lines.
+
+On a terminal with colours and as wide as it is; elsewhere plain and as wide as need be, so that pipes never get cut or
+coloured text (NO_COLOR and TERM=dumb are respected, too). rich is imported when something is shown. Imported by the
+commands and the rest of `output`.
+"""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from msglog.cli.output.text import safe
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_WIDE: Final = 100_000
+
+
+def console(*, errors: bool = False) -> "Console":
+    """Return a console for standard output or for errors."""
+    from rich.console import Console  # noqa: PLC0415 half of a start is spared where nothing is shown
+
+    stream = sys.stderr if errors else sys.stdout
+    return Console(
+        file=stream,
+        width=None if stream.isatty() else _WIDE,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        soft_wrap=False,
+    )
+
+
+def on_terminal() -> bool:
+    """Whether standard output is a terminal."""
+    return sys.stdout.isatty()
+
+
+def line(text: str = "") -> None:
+    """Write a line of standard output, which must be safe already."""
+    sys.stdout.write(f"{text}\n")
+
+
+def json_line(item: Any) -> None:
+    """Write an object as one line of JSON."""
+    line(json.dumps(item, ensure_ascii=False, separators=(",", ":")))
+
+
+def json_document(item: Any) -> None:
+    """Write an object or a list as JSON for reading."""
+    line(json.dumps(item, ensure_ascii=False, indent=2))
+
+
+def flush() -> None:
+    """Have everything that was written seen now."""
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """Write a line for the person, beside the output."""
+    sys.stdout.flush()
+    sys.stderr.write(f"{safe(text)}\n")
+    sys.stderr.flush()

@@ -1,0 +1,1 @@
+"""What is in a store as plain dictionaries, whose keys are the field names of `--json`. Knows nothing of terminals."""
