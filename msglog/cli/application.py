@@ -5,6 +5,7 @@ standard error and an exit code. Imported by the commands and by `main`.
 """
 
 import functools
+import inspect
 import sys
 from collections.abc import Callable
 from typing import ParamSpec
@@ -21,7 +22,7 @@ application = typer.Typer(
     help="Look into, write, and look after a msglog store: topics and queues in one directory.\n\n"
     "STORE is the directory. What only looks never changes it, never makes one, and works while another process "
     "writes it. Times are UTC.",
-    epilog="Exit codes:\n\n" + "\n\n".join(f"{code:>3}  {meaning}" for code, meaning in MEANINGS.items()),
+    epilog="Exit codes:\n" + "\n".join(f"{code:>5}  {meaning}" for code, meaning in MEANINGS.items()),
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -33,8 +34,10 @@ def command(name: str, *, panel: str, examples: tuple[str, ...]) -> Callable[[Ca
     """Make a function the command `name`; its docstring is the help, its parameters are the options."""
 
     def add(function: Callable[P, None]) -> Callable[P, None]:
-        epilog = "\n\n".join(("Examples:", *(f"  msglog {example}" for example in examples)))
-        application.command(name, rich_help_panel=panel, epilog=epilog)(_ending_well(function))
+        epilog = "\n".join(("Examples:", *(f"  msglog {example}" for example in examples)))
+        paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+        text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+        application.command(name, help=text, rich_help_panel=panel, epilog=epilog)(_ending_well(function))
         return function
 
     return add

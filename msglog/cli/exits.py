@@ -43,11 +43,11 @@ NOBODY_READS: Final = 141
 
 MEANINGS: Final = {
     OK: "all went well",
-    PROBLEM: "done, and something is wrong: verify found a problem, salvage had to leave something out, nobody got it",
-    USAGE: "the command line is wrong: an option, a name or a value that cannot be",
-    NOT_OPENED: "no store there, or it cannot be opened: locked by another writer, damaged, not recovered",
-    REFUSED: "the store does not allow it: no such topic or queue, it exists already, a group is in use",
-    FAILED: "reading or writing failed: damaged data, a full disk, a file that cannot be used",
+    PROBLEM: "a problem was found, something was left out, nobody got it",
+    USAGE: "the command line is wrong: an option, a name, a value",
+    NOT_OPENED: "no store there, or it cannot be opened: locked, damaged",
+    REFUSED: "refused: no such topic or queue, there already, in use",
+    FAILED: "reading or writing failed: damaged data, a full disk",
     INTERRUPTED: "ended by Ctrl-C",
     NOBODY_READS: "whoever read the output has gone",
 }

@@ -64,8 +64,7 @@ def _refuse(error: Any) -> int:
     context = error.ctx
     command = context.command_path if context is not None else "msglog"
     if type(error).__name__ == "NoArgsIsHelpError":
-        sys.stdout.write(f"{context.get_help()}\n")
-        return USAGE
+        return USAGE  # making the error has shown the help
     message = " ".join(error.format_message().split())
     fail(f"{message.rstrip('.')}; see {command} --help")
     return USAGE

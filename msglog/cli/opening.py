@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from msglog.cli.exits import NOT_OPENED, CommandError
-from msglog.errors import CorruptionError, ReadOnlyError
+from msglog.errors import CorruptionError, ReadOnlyError, StoreLockedError
 from msglog.storage.layout import CHECKPOINTS, JOURNALS, SEGMENTS
 from msglog.store import Store
 
@@ -58,6 +58,8 @@ def opened(path: str, *, readonly: bool) -> Iterator[Store]:
         raise CommandError(
             f"{error}; msglog verify tells more, msglog salvage saves what it can", NOT_OPENED
         ) from error
+    except StoreLockedError as error:
+        raise CommandError(f"{path} is open for writing in process {error.owner_pid or '?'}", NOT_OPENED) from error
     except OSError as error:
         raise CommandError(str(error), NOT_OPENED) from error
     with store:

@@ -42,9 +42,10 @@ def append(
     tombstone: Annotated[bool, typer.Option("--null", "-Z", help="No value: a tombstone.")] = False,
     as_json: AsJsonLines = False,
 ) -> None:
-    """Append records to a topic: a value, a file, or each line of standard input.
+    """Append records to a topic.
 
-    Lines that are there together become one commit. On return all is on the disk.
+    A value, a file, or each line of standard input. Lines that are there together become one commit. On return all
+    is on the disk.
     """
     if delimiter is not None and (not delimiter or key is not None or value is not None or file is not None):
         raise usage("--key-delimiter takes a text, and goes with the lines of standard input and without --key")

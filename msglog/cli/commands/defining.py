@@ -26,7 +26,7 @@ _Exchange = Annotated[str, typer.Argument(metavar="EXCHANGE", help="The name of 
 
 @command("init", panel=PANEL, examples=("init ./shop",))
 def init(store: StorePath) -> None:
-    """Make a new store: the only command that does."""
+    """Make a new store; no other command does."""
     if is_store(Path(store)):
         raise CommandError(f"there is a store in {store} already", REFUSED)
     with opened(store, readonly=False):
@@ -42,7 +42,10 @@ def create_topic(
     partitions: Annotated[int, typer.Option("--partitions", "-p", help="How many.")] = 1,
     config: _Config = None,
 ) -> None:
-    """Make a topic; dots and dashes in the names of options, as Kafka has them, are taken as underscores."""
+    """Make a topic.
+
+    Dots and dashes in the names of options, as Kafka has them, are taken as underscores.
+    """
     options: dict[str, Any] = {
         name.replace(".", "_").replace("-", "_"): value for name, value in arguments_of("--config", config).items()
     }
@@ -53,7 +56,10 @@ def create_topic(
 
 @command("delete-topic", panel=PANEL, examples=("delete-topic ./shop orders",))
 def delete_topic(store: StorePath, topic: TopicName, *, yes: Yes = False) -> None:
-    """Delete a topic with its records, and what groups have committed in it."""
+    """Delete a topic with its records.
+
+    What groups have committed in it goes, too.
+    """
     with writing(store) as store_:
         found = store_.log.describe_topic(topic)
         records = sum(one.end_offset - one.start_offset for one in found.partitions)
@@ -64,7 +70,10 @@ def delete_topic(store: StorePath, topic: TopicName, *, yes: Yes = False) -> Non
 
 @command("declare-queue", panel=PANEL, examples=("declare-queue ./shop mail -a x-max-priority=5",))
 def declare_queue(store: StorePath, queue: QueueName, *, argument: Arguments = None) -> None:
-    """Make a durable queue, or make sure that there is one just like it."""
+    """Make a durable queue.
+
+    If there is one, it has to be just like it.
+    """
     with writing(store) as store_:
         store_.broker.declare_queue(queue, arguments=arguments_of("--argument", argument) or None)
     terminal.line(f"declared queue {safe(queue)}")
@@ -82,7 +91,10 @@ def delete_queue(store: StorePath, queue: QueueName, *, yes: Yes = False) -> Non
 
 @command("purge", panel=PANEL, examples=("purge ./shop mail --yes",))
 def purge(store: StorePath, queue: QueueName, *, yes: Yes = False) -> None:
-    """Remove all messages of a queue; they are not dead-lettered."""
+    """Remove all messages of a queue.
+
+    They are not dead-lettered.
+    """
     with writing(store) as store_:
         messages = depth(find_queue(store_, queue))
         confirm(f"Remove {counted(messages, 'message')} from queue {queue}?", yes=yes)
@@ -98,7 +110,10 @@ def declare_exchange(
     type_: Annotated[str, typer.Option("--type", "-t", help="direct, fanout, topic, headers, ...")] = "direct",
     argument: Arguments = None,
 ) -> None:
-    """Make a durable exchange, or make sure that there is one just like it."""
+    """Make a durable exchange.
+
+    If there is one, it has to be just like it.
+    """
     with writing(store) as store_:
         store_.broker.declare_exchange(exchange, type_, arguments=arguments_of("--argument", argument) or None)
     terminal.line(f"declared exchange {safe(exchange)}")

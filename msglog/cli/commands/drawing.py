@@ -31,9 +31,10 @@ def graph(
         str, typer.Option("--output", "-o", metavar="FILE", help="Where to; - is standard output.")
     ] = _PIPE,
 ) -> None:
-    """Draw how exchanges, bindings, queues, topics and groups hang together.
+    """Draw exchanges, queues, topics and groups.
 
-    Dashed are the ways of dead letters and of messages that an exchange routes nowhere. SVG needs no other program.
+    Arrows are the ways that bindings make, and what groups read. Dashed are the ways of dead letters and of
+    messages that an exchange routes nowhere. SVG needs no other program.
     """
     with reading(store) as opened:
         drawing = _DRAWINGS[format_](topology_of(opened))

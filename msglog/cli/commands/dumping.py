@@ -76,10 +76,11 @@ def dump(
     frames: _Frames = False,
     as_json: AsJsonLines = False,
 ) -> None:
-    """Write the records of a topic, one a line: partition:offset, time, key, value, headers.
+    """Write the records of a topic, or the messages of a queue.
 
-    Or the messages of a queue that are not settled: time, exchange:routing key, body, properties. Text is shown as
-    text; other bytes, and whatever could disturb a terminal, are escaped. A key that is missing is -, a value (null).
+    One a line. Records: partition:offset, time, key, value, headers. Messages that are not settled: time,
+    exchange:routing key, body, properties. Text is shown as text; other bytes, and whatever could disturb a
+    terminal, are escaped. A key that is missing is -, a value (null).
     """
     selection = Selection(
         partition=partition,
@@ -115,9 +116,10 @@ def peek(
     count: Annotated[int, typer.Option("--count", "-n", min=0, help="At most so many.")] = 10,
     as_json: AsJsonLines = False,
 ) -> None:
-    """Show the next messages of a queue without taking them: time, exchange:routing key, body, properties.
+    """Show the next messages of a queue, without taking them.
 
-    What consumers of the writing process have in hand is among them.
+    One a line: time, exchange:routing key, body, properties. What consumers of the writing process have in hand is
+    among them.
     """
     with reading(store) as opened:
         printer = LinePrinter(as_json=as_json)

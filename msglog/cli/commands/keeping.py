@@ -45,10 +45,10 @@ _RECOVERED: Final = (
 
 @command("verify", panel=PANEL, examples=("verify ./shop", "verify ./shop --json > problems.jsonl"))
 def verify(store: StorePath, *, as_json: AsJsonLines = False) -> None:
-    """Check every byte of a store, and what must hold in it; write a line for each problem.
+    """Check every byte of a store.
 
-    Nothing is changed. Works while another process writes, for stores that were not closed, and for damaged ones. The
-    exit code is 1 when there is a problem.
+    And what must hold in it; a line for each problem. Nothing is changed. Works while another process writes, for
+    stores that were not closed, and for damaged ones. The exit code is 1 when there is a problem.
     """
     check_there(store)
     count = 0
@@ -68,7 +68,10 @@ def verify(store: StorePath, *, as_json: AsJsonLines = False) -> None:
 
 @command("backup", panel=PANEL, examples=("backup ./shop ./shop-monday",))
 def backup(store: StorePath, directory: _Into, *, as_json: AsJson = False) -> None:
-    """Copy a store as it is at one commit, also while another process writes it."""
+    """Copy a store, while it is in use.
+
+    The copy is the store at one commit, and is a store itself.
+    """
     with reading(store) as opened, progress_bar("copying") as progress:
         report = opened.backup(directory, progress=progress)
     show_item(asdict(report), _BACKUP, as_json=as_json)
@@ -76,9 +79,10 @@ def backup(store: StorePath, directory: _Into, *, as_json: AsJson = False) -> No
 
 @command("salvage", panel=PANEL, examples=("salvage ./shop ./shop-saved",))
 def salvage(store: StorePath, directory: _Into, *, as_json: AsJson = False) -> None:
-    """Copy all that can be read of a damaged store into a new one.
+    """Save what can be read of a damaged store.
 
-    What is missing is told, a line each; the exit code is 1 then. The damaged store stays as it is.
+    It goes into a new store. What is missing is told, a line each; the exit code is 1 then. The damaged store stays
+    as it is.
     """
     check_there(store)
     report = salvage_store(store, directory)
@@ -98,7 +102,7 @@ def salvage(store: StorePath, directory: _Into, *, as_json: AsJson = False) -> N
 
 @command("recover", panel=PANEL, examples=("recover ./shop",))
 def recover(store: StorePath, *, as_json: AsJson = False) -> None:
-    """Open a store once for writing, as the next program would, and tell how it was found.
+    """Open a store once for writing, and tell how it was found.
 
     Needed before looking at a store whose writer was killed.
     """

@@ -110,14 +110,14 @@ _POLICIES: Final = (
 
 @command("info", panel=PANEL, examples=("info ./shop", "info ./shop --json"))
 def info(store: StorePath, *, as_json: AsJson = False) -> None:
-    """Tell what a store is: its size, who writes it, how it was closed, and how much of everything there is."""
+    """Tell what a store is: size, writer, recovery, counts."""
     with reading(store) as opened:
         show_item(store_row(opened), _INFO, as_json=as_json)
 
 
 @command("topics", panel=PANEL, examples=("topics ./shop", "topics ./shop orders"))
 def topics(store: StorePath, topic: _OneTopic = None, *, as_json: AsJson = False) -> None:
-    """List topics, or the partitions of one: offsets, records, sizes."""
+    """List topics, or the partitions of one."""
     with reading(store) as opened:
         if topic is None:
             show_rows(list(topic_rows(opened.log)), _TOPICS, as_json=as_json, empty="no topics")
@@ -128,9 +128,10 @@ def topics(store: StorePath, topic: _OneTopic = None, *, as_json: AsJson = False
 
 @command("groups", panel=PANEL, examples=("groups ./shop", "groups ./shop billing"))
 def groups(store: StorePath, group: _OneGroup = None, *, as_json: AsJson = False) -> None:
-    """List consumer groups and share groups with their lag, or the offsets of one.
+    """List groups with their lag, or the offsets of one.
 
-    Who is in a group is known only inside of the process that writes: it is not shown.
+    Consumer groups and share groups. Who is in a group is known only inside of the process that writes: it is not
+    shown.
     """
     with reading(store) as opened:
         if group is None:
@@ -141,10 +142,11 @@ def groups(store: StorePath, group: _OneGroup = None, *, as_json: AsJson = False
 
 @command("queues", panel=PANEL, examples=("queues ./shop", "queues ./shop --json"))
 def queues(store: StorePath, *, as_json: AsJson = False) -> None:
-    """List queues with what is in them.
+    """List queues: how much waits in each.
 
-    MESSAGES are all that are not settled. UNSETTLED of them were handed out, as far as the writing process has noted
-    that: it does so with the next acknowledgement. Its consumers are known only inside of it and are not shown.
+    MESSAGES are all that are not settled. UNSETTLED of them were handed out, as far as the writing process has
+    noted that: it does so with the next acknowledgement. Its consumers are known only inside of it and are not
+    shown.
     """
     with reading(store) as opened:
         show_rows(list(queue_rows(opened)), _QUEUES, as_json=as_json, empty="no queues")

@@ -33,9 +33,9 @@ def export(
         str, typer.Option("--output", "-o", metavar="FILE", help="Where to; - is standard output.")
     ] = _PIPE,
 ) -> None:
-    """Write the records of a topic, or the waiting messages of a queue, as JSON Lines that import reads.
+    """Write a topic or a queue as JSON Lines.
 
-    A file appears once all is written, or not at all.
+    All records, or the messages that wait, for import to read. A file appears once all is written, or not at all.
     """
     if queue and partition is not None:
         raise usage("--queue goes without --partition")
@@ -62,9 +62,10 @@ def import_(
     queue: IsQueue = False,
     keep_partitions: Annotated[bool, typer.Option(help="Each record to the partition its line names.")] = True,
 ) -> None:
-    """Append JSON Lines, as export writes them, to a topic or a queue that is there.
+    """Append JSON Lines to a topic or a queue.
 
-    Up to 10,000 lines or 16 MiB are one commit; after an error the message says how many are there.
+    As export writes them; the topic or queue has to be there. Up to 10,000 lines or 16 MiB are one commit; after an
+    error the message says how many are there.
     """
     lines: str | TextIO = source
     if source == _PIPE:

@@ -52,7 +52,7 @@ def reset_offsets(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show where a group's offsets would be, then move them.
+    """Move the offsets of a group, after showing where to.
 
     Without --execute the question is asked first; where nobody can be asked, or with --dry-run, nothing is moved.
     Groups with members cannot be moved.

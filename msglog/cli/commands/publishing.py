@@ -48,9 +48,10 @@ def publish(
     file: Annotated[str | None, typer.Option("--file", "-f", help="A file whose bytes are the body.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Publish messages: a body, a file, or each line of standard input.
+    """Publish messages to an exchange or a queue.
 
-    A message that no queue gets is not stored, and the exit code is 1. On return all is on the disk.
+    A body, a file, or each line of standard input. A message that no queue gets is not stored, and the exit code is
+    1. On return all is on the disk.
     """
     options: dict[str, Any] = {
         "headers": arguments_of("--header", header) or None,

@@ -31,10 +31,10 @@ def tail(
     partition: PartitionNumber = None,
     as_json: AsJsonLines = False,
 ) -> None:
-    """Show the last records of a topic, or the last waiting messages of a queue, in the form of dump.
+    """Show the last records or messages, and follow.
 
-    With --follow also what another process appends or publishes from now on; it is looked for ten times a second. A
-    message that was consumed before that is shown as long as it is still there.
+    In the form of dump. With --follow also what another process appends or publishes from now on; it is looked for
+    ten times a second. A message that was consumed before that is shown as long as it is still there.
     """
     if queue and partition is not None:
         raise usage("--queue goes without --partition")

@@ -40,9 +40,10 @@ def top(
     iterations: Annotated[int | None, typer.Option("--iterations", "-n", min=1, help="Measure so many times.")] = None,
     as_json: AsJsonLines = False,
 ) -> None:
-    """Watch what goes into topics and queues, what groups and consumers are done with, and what waits for them.
+    """Watch rates, lag and depth as they change.
 
-    On a terminal a view that is renewed, until Ctrl-C; elsewhere a line for each thing and interval. OUT/S of a group
+    What goes into topics and queues, what groups and consumers are done with, and what waits for them. On a
+    terminal a view that is renewed, until Ctrl-C; elsewhere a line for each thing and interval. OUT/S of a group
     follows its commits, of a queue its acknowledgements.
     """
     times = 1 if once else iterations
