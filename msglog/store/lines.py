@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, TextIO, TypeVar
+from typing import Any, BinaryIO, Final, TextIO, TypeVar
 
 from msglog.checks import refused, show, wrong_type
 from msglog.errors import DecodeError, MsglogError
@@ -24,6 +24,17 @@ BATCH_BYTES: Final = 16 << 20
 
 _FILES: Final = "a path, or a file opened for text"
 _PARTIAL: Final = ".partial"
+
+
+class Utf8Lines:
+    """The lines of a binary file as text, each decoded for itself: so an error is about the line it is raised for."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def readline(self) -> str:
+        """Return the next line, "" at the end. Raises `UnicodeDecodeError`."""
+        return self._file.readline().decode()
 
 
 def export_lines(target: object, lines: Iterable[dict[str, Any]]) -> int:
@@ -70,8 +81,8 @@ def import_lines(
     line, too. `imported` of an error is how many were taken before.
     """
     if isinstance(source, str | os.PathLike):
-        with Path(source).open(encoding="utf-8", newline="\n") as file:
-            return _import(file, parse, take)
+        with Path(source).open("rb") as file:
+            return _import(iter(Utf8Lines(file).readline, ""), parse, take)
     if not hasattr(source, "readline"):
         raise wrong_type("source", source, _FILES)
     return _import(iter(source.readline, ""), parse, take)

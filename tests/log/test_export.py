@@ -248,3 +248,10 @@ def test_targets_that_are_no_files(log, tmp_path):
     with pytest.raises(InvalidOptionError):
         log.export_records("t", "")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_line_that_is_not_utf8_is_told_by_its_number(log, tmp_path):
+    (tmp_path / "lines").write_bytes(b'{"value":"x","timestamp_ms":1}\n' * 3 + b"\xff\n")
+    with pytest.raises(DecodeError, match=r"^line 4: not UTF-8$") as caught:
+        log.import_records("t", tmp_path / "lines")
+    assert caught.value.line == 4
