@@ -1,8 +1,7 @@
 """`export` and `import`: JSON Lines out of a store and into one. Imported by `main`."""
 
-import io
 import sys
-from typing import Annotated, Final, TextIO
+from typing import Annotated, Any, Final, TextIO
 
 import typer
 
@@ -13,6 +12,7 @@ from msglog.cli.options import IsQueue, PartitionNumber, StorePath, usage
 from msglog.cli.output import terminal
 from msglog.cli.output.text import safe
 from msglog.cli.output.units import counted
+from msglog.store.lines import Utf8Lines
 
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="A topic, or with --queue a queue.", show_default=False)]
 _PIPE: Final = "-"
@@ -67,9 +67,7 @@ def import_(
     As export writes them; the topic or queue has to be there. Up to 10,000 lines or 16 MiB are one commit; after an
     error the message says how many are there.
     """
-    lines: str | TextIO = source
-    if source == _PIPE:
-        lines = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", newline="\n")
+    lines: Any = Utf8Lines(sys.stdin.buffer) if source == _PIPE else source
     with writing(store) as opened:
         if queue:
             count = opened.broker.import_messages(name, lines)

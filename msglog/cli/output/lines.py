@@ -55,7 +55,7 @@ class LinePrinter:
             terminal.flush()
 
     def _print(self, parts: list[Part]) -> None:
-        parts = [part for part in parts if part[0]]
+        parts = [part for part in parts if part[0] or part[1] != _DIM]  # an empty key or value keeps its place
         if self._console is None:
             terminal.line("  ".join(text for text, _ in parts))
             if self._live:
