@@ -12,7 +12,7 @@ from typing import ParamSpec
 
 import typer
 
-from msglog.cli.exits import INTERRUPTED, MEANINGS, code_of
+from msglog.cli.exits import INTERRUPTED, MEANINGS, NobodyReadsError, code_of
 from msglog.cli.output import terminal
 
 P = ParamSpec("P")
@@ -55,7 +55,7 @@ def _ending_well(function: Callable[P, None]) -> Callable[P, None]:
             function(*arguments, **options)
             terminal.flush()
         except BrokenPipeError:
-            raise
+            raise NobodyReadsError from None  # as it is, typer would end the process by its own rules
         except KeyboardInterrupt:
             if sys.stderr.isatty():
                 sys.stderr.write("\n")

@@ -89,6 +89,10 @@ class CommandError(Exception):
         self.code = code
 
 
+class NobodyReadsError(Exception):
+    """Whoever read the output has gone."""
+
+
 def code_of(error: BaseException) -> int | None:
     """Return the exit code for an error, None for one that nobody expects."""
     if isinstance(error, CommandError):

@@ -9,7 +9,7 @@ from typing import Any, Final
 import typer
 
 from msglog.cli.application import application, fail
-from msglog.cli.exits import INTERRUPTED, NOBODY_READS, OK, USAGE
+from msglog.cli.exits import INTERRUPTED, NOBODY_READS, OK, USAGE, NobodyReadsError
 
 # In the order in which the help shows them.
 _COMMANDS: Final = (
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, NobodyReadsError):
         # The interpreter flushes once more at its end, and would complain.
         devnull = os.open(os.devnull, os.O_WRONLY)
         os.dup2(devnull, sys.stdout.fileno())
@@ -44,12 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def program() -> Any:
+    """Return the program with all its commands, as typer has it."""
     for name in _COMMANDS:
         import_module(f"msglog.cli.commands.{name}")
-    program: Any = typer.main.get_command(application)
+    return typer.main.get_command(application)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
-        result = program.main(args=arguments, prog_name="msglog", standalone_mode=False)
+        result = program().main(args=arguments, prog_name="msglog", standalone_mode=False)
     except _USAGE_ERROR as error:
         return _refuse(error)
     except _COMMAND_ERROR as error:
