@@ -109,8 +109,9 @@ def test_frames_tell_how_records_lie_on_disk(run, tmp_path):
         opened.log.append_many("t", [b"x" * 100] * 5, timestamps_ms=[START_MS + one for one in range(5)])
         opened.log.append("t", b"y", timestamp_ms=START_MS)
     first, second = run("dump", tmp_path / "s", "t", "--frames", "--json").json_lines
-    assert (first["base_offset"], first["next_offset"], first["records"], first["value_bytes"]) == (0, 5, 5, 500)
-    assert (first["compression"], first["min_timestamp_ms"], first["max_timestamp_ms"]) == (
+    assert (first["base_offset"], first["next_offset"], first["records"]) == (0, 5, 5)
+    assert second["position"] == first["position"] + first["bytes"]
+    assert (first["compression"], first["timestamp_ms"], first["max_timestamp_ms"]) == (
         "zlib",
         START_MS,
         START_MS + 4,
@@ -119,6 +120,22 @@ def test_frames_tell_how_records_lie_on_disk(run, tmp_path):
     assert run("dump", tmp_path / "s", "t", "--frames", "-o", "5", "--json").json_lines == [second]
     assert run("dump", tmp_path / "s", "t", "--frames", "--until", "5", "--json").json_lines == [first]
     assert "x" * 3 not in run("dump", tmp_path / "s", "t", "--frames").out
+
+
+def test_each_frame_is_told_though_readers_take_small_ones_together(run, store):
+    rows = run("dump", store, "orders", "--frames", "--json").json_lines
+    assert [(row["partition"], row["base_offset"], row["records"]) for row in rows] == [
+        (0, 0, 1),
+        (0, 1, 1),
+        (0, 2, 1),
+        (1, 0, 1),
+        (1, 1, 1),
+    ]
+    assert len({row["commit"] for row in rows}) == 5
+    late = run("dump", store, "orders", "--frames", "--since", str(START_MS + 9000), "--json").json_lines
+    assert late == [rows[2]]
+    assert run("dump", store, "orders", "--frames", "--before", str(START_MS + 1), "--json").json_lines == [rows[0]]
+    assert run("dump", store, "orders", "--frames", "-p", "1", "-c", "1", "--json").json_lines == [rows[3]]
 
 
 def test_tail_shows_the_last_ones(run, store):

@@ -141,7 +141,7 @@ def test_ctrl_c_is_no_answer(terminal, store):
 
 def test_offsets_are_moved_after_the_plan_was_shown(terminal, store):
     process = terminal("reset-offsets", store, "billing", "orders", "--to", "earliest")
-    process.expect("NEW-OFFSET")
+    process.expect("NEW OFFSET")
     process.expect("Move the offsets of group billing")
     process.sendline("y")
     assert ended(process)[1].strip().endswith("moved")

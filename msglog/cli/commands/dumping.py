@@ -19,8 +19,7 @@ from msglog.cli.options import (
 )
 from msglog.cli.output import terminal
 from msglog.cli.output.lines import LinePrinter
-from msglog.cli.output.table import Column, show_cell
-from msglog.cli.output.units import counted
+from msglog.cli.output.units import counted, show_bytes_size, show_time
 from msglog.cli.rows.following import waiting
 from msglog.cli.rows.frames import frame_rows
 from msglog.cli.rows.selecting import Selection, selected
@@ -39,16 +38,6 @@ _Before = Annotated[str | None, typer.Option("--before", metavar="TIME", help="O
 _Key = Annotated[str | None, typer.Option("--key", "-k", help="Only records with this key.")]
 _Count = Annotated[int | None, typer.Option("--count", "-c", min=0, help="At most so many.")]
 _Frames = Annotated[bool, typer.Option("--frames", help="The batches as they lie on disk, without what is in them.")]
-
-_FRAME: Final = (
-    Column("base_offset", "", "plain"),
-    Column("next_offset", "", "plain"),
-    Column("value_bytes", "", "bytes"),
-    Column("compression", ""),
-    Column("commit", "", "plain"),
-    Column("min_timestamp_ms", "", "time"),
-    Column("max_timestamp_ms", "", "time"),
-)
 
 
 @command(
@@ -132,13 +121,16 @@ def _dump_frames(opened: Store, name: str, selection: Selection, *, as_json: boo
         if as_json:
             terminal.json_line(row)
             continue
-        base, after, size, codec, commit, first, last = (show_cell(column.kind, row[column.field]) for column in _FRAME)
-        compressed = "" if row["compression"] is None else f"  {codec}"
-        times = first if first == last else f"{first} to {last}"
-        terminal.line(
-            f"{row['partition']}:{base} to before {after}  {counted(row['records'], 'record')}  {size}{compressed}  "
-            f"commit {commit}  {times}"
-        )
+        first, last = show_time(row["timestamp_ms"]), show_time(row["max_timestamp_ms"])
+        parts = [
+            f"{row['partition']}:{row['base_offset']} to before {row['next_offset']}",
+            counted(row["records"], "record"),
+            show_bytes_size(row["bytes"]) + (f" of {row['compression']}" if row["compression"] else ""),
+            f"commit {row['commit']}",
+            first if first == last else f"{first} to {last}",
+            f"{row['file']} at {row['position']}",
+        ]
+        terminal.line("  ".join(parts))
 
 
 def _offset_of(text: str | None) -> int | None:

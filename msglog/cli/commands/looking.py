@@ -41,6 +41,7 @@ _INFO: Final = (
     Column("messages", "messages", "count"),
     Column("policies", "policies", "count"),
 )
+_TOLD_WHEN_WRONG: Final = frozenset({"replayed_commits", "cut_bytes", "failed", "quarantined"})
 _TOPICS: Final = (
     Column("topic", "TOPIC"),
     Column("partitions", "PARTITIONS", "count"),
@@ -71,8 +72,8 @@ _LAG: Final = (
     Column("group", "GROUP"),
     Column("topic", "TOPIC"),
     Column("partition", "PARTITION", "count"),
-    Column("current_offset", "CURRENT-OFFSET", "count"),
-    Column("end_offset", "LOG-END-OFFSET", "count"),
+    Column("current_offset", "CURRENT OFFSET", "count"),
+    Column("end_offset", "END OFFSET", "count"),
     Column("lag", "LAG", "count"),
 )
 _QUEUES: Final = (
@@ -88,7 +89,7 @@ _EXCHANGES: Final = (
     Column("exchange", "EXCHANGE"),
     Column("type", "TYPE"),
     Column("durable", "DURABLE", "flag"),
-    Column("auto_delete", "AUTO-DELETE", "flag"),
+    Column("auto_delete", "AUTO DELETE", "flag"),
     Column("internal", "INTERNAL", "flag"),
     Column("arguments", "ARGUMENTS", "mapping"),
 )
@@ -112,7 +113,9 @@ _POLICIES: Final = (
 def info(store: StorePath, *, as_json: AsJson = False) -> None:
     """Tell what a store is: size, writer, recovery, counts."""
     with reading(store) as opened:
-        show_item(store_row(opened), _INFO, as_json=as_json)
+        row = store_row(opened)
+    columns = [column for column in _INFO if row[column.field] or column.field not in _TOLD_WHEN_WRONG]
+    show_item(row, columns, as_json=as_json)
 
 
 @command("topics", panel=PANEL, examples=("topics ./shop", "topics ./shop orders"))

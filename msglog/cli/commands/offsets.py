@@ -20,9 +20,9 @@ _PLAN: Final = (
     Column("group", "GROUP"),
     Column("topic", "TOPIC"),
     Column("partition", "PARTITION", "count"),
-    Column("current_offset", "CURRENT-OFFSET", "count"),
-    Column("new_offset", "NEW-OFFSET", "count"),
-    Column("new_lag", "NEW-LAG", "count"),
+    Column("current_offset", "CURRENT OFFSET", "count"),
+    Column("new_offset", "NEW OFFSET", "count"),
+    Column("new_lag", "NEW LAG", "count"),
 )
 
 

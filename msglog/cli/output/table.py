@@ -41,6 +41,7 @@ _SHOWN: Final[Mapping[Kind, Callable[[Any], str]]] = {
 _RIGHT: Final = frozenset({"count", "bytes", "duration", "rate"})
 _WHOLE: Final = frozenset({"count", "bytes", "duration", "rate", "flag"})
 _NOTHING: Final = "-"
+_LEAST_WIDTH: Final = 8
 
 
 def show_cell(kind: Kind, value: Any) -> str:
@@ -73,18 +74,21 @@ def show_item(row: Row, columns: Sequence[Column], *, as_json: bool) -> None:
 
 
 def make_table(rows: Sequence[Row], columns: Sequence[Column]) -> "Table":
-    """Return a table: names are folded where the terminal is narrow, numbers stay whole."""
+    """Return a table: names and headers are folded where the terminal is narrow, numbers stay whole."""
     table = _grid()
     table.show_header = True
-    for column in columns:
+    shown = [[show_cell(column.kind, row[column.field]) for row in rows] for column in columns]
+    for column, cells in zip(columns, shown, strict=True):
+        widest = max(map(len, cells), default=0)
+        word = max(map(len, column.header.split()), default=0)
         table.add_column(
             column.header,
             justify="right" if column.kind in _RIGHT else "left",
-            no_wrap=column.kind in _WHOLE,
+            min_width=max(word, widest if column.kind in _WHOLE else min(widest, _LEAST_WIDTH)),
             overflow="fold",
         )
-    for row in rows:
-        table.add_row(*(show_cell(column.kind, row[column.field]) for column in columns))
+    for line in zip(*shown, strict=True):
+        table.add_row(*line)
     return table
 
 
