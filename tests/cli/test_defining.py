@@ -101,3 +101,27 @@ def test_offsets_that_cannot_be_are_refused(run, store):
     run("reset-offsets", store, "billing", "orders", "--to", "latest", "-p", "9", "--execute", code=4)
     run("reset-offsets", store, "billing", "nope", "--to", "latest", "--execute", code=4)
     assert offsets_of(store) == {0: 2, 1: 2}
+
+
+def test_what_was_done_is_told_as_json(run, tmp_path):
+    path = tmp_path / "s"
+    done = [
+        run("init", path, "--json").json,
+        run("create-topic", path, "t", "-p", "2", "--json").json,
+        run("declare-exchange", path, "x", "-t", "topic", "--json").json,
+        run("declare-queue", path, "q", "--json").json,
+        run("bind", path, "q", "x", "#", "--json").json,
+        run("purge", path, "q", "-y", "--json").json,
+        run("delete-queue", path, "q", "-y", "--json").json,
+        run("delete-topic", path, "t", "-y", "--json").json,
+    ]
+    assert done == [
+        {"store": str(path)},
+        {"topic": "t", "partitions": 2},
+        {"exchange": "x", "type": "topic"},
+        {"queue": "q"},
+        {"queue": "q", "exchange": "x", "routing_key": "#"},
+        {"queue": "q", "messages": 0},
+        {"queue": "q", "messages": 0},
+        {"topic": "t", "records": 0},
+    ]

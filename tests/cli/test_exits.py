@@ -7,7 +7,7 @@ import pytest
 
 import msglog
 from msglog.cli import exits
-from msglog.cli.main import program
+from msglog.cli.main import main, program
 from support.children import child_environment
 
 NAMES = sorted(program().commands)
@@ -111,3 +111,17 @@ def test_looking_needs_no_console_until_something_is_shown():
         [sys.executable, "-c", script], env=child_environment(), capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stdout == "False\n"
+
+
+def test_shells_complete_the_names_of_commands(capsys, monkeypatch):
+    for name, value in (("_MSGLOG_COMPLETE", "complete_bash"), ("COMP_WORDS", "msglog to"), ("COMP_CWORD", "1")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit):
+        main([])
+    assert capsys.readouterr().out.split() == ["topics", "top"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_speaks_json(name):
+    options = {option for parameter in program().commands[name].params for option in parameter.opts}
+    assert "--json" in options

@@ -94,6 +94,27 @@ def test_tail_follows_a_queue_and_pipes_get_each_line_at_once(store, writer):
         process.communicate()
 
 
+def test_tail_goes_on_when_the_writer_was_killed_and_another_one_came(terminal, store):
+    with child("shop", str(store)) as first:
+        assert line_from(first) == "open"
+        process = terminal("tail", "-f", store, "orders", "-n", "1")
+        process.expect("late")
+        first.stdin.write("append from the first\n")
+        first.stdin.flush()
+        process.expect("from the first")
+        first.kill()
+        first.wait()
+    with child("shop", str(store)) as second:
+        assert line_from(second) == "open"
+        second.stdin.write("append from the second\n")
+        second.stdin.flush()
+        process.expect("from the second")
+    process.sendintr()
+    code, rest = ended(process)
+    assert code == 130
+    assert "from the first" not in rest
+
+
 def test_top_renews_its_view_until_ctrl_c(terminal, store, writer):
     process = terminal("top", store, "-i", "0.2", width=100)
     process.expect("measuring")

@@ -9,7 +9,7 @@ from msglog.cli.application import command
 from msglog.cli.asking import confirm
 from msglog.cli.exits import REFUSED, CommandError
 from msglog.cli.opening import is_store, opened, writing
-from msglog.cli.options import Arguments, QueueName, StorePath, TopicName, Yes, arguments_of
+from msglog.cli.options import Arguments, AsJson, QueueName, StorePath, TopicName, Yes, arguments_of
 from msglog.cli.output import terminal
 from msglog.cli.output.text import safe
 from msglog.cli.output.units import counted
@@ -25,13 +25,13 @@ _Exchange = Annotated[str, typer.Argument(metavar="EXCHANGE", help="The name of 
 
 
 @command("init", panel=PANEL, examples=("init ./shop",))
-def init(store: StorePath) -> None:
+def init(store: StorePath, *, as_json: AsJson = False) -> None:
     """Make a new store; no other command does."""
     if is_store(Path(store)):
         raise CommandError(f"there is a store in {store} already", REFUSED)
     with opened(store, readonly=False):
         pass
-    terminal.line(f"made {safe(store)}")
+    terminal.done(f"made {safe(store)}", {"store": store}, as_json=as_json)
 
 
 @command("create-topic", panel=PANEL, examples=("create-topic ./shop orders -p 3 -c retention_ms=604800000",))
@@ -41,6 +41,7 @@ def create_topic(
     *,
     partitions: Annotated[int, typer.Option("--partitions", "-p", help="How many.")] = 1,
     config: _Config = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make a topic.
 
@@ -51,11 +52,12 @@ def create_topic(
     }
     with writing(store) as store_:
         store_.log.create_topic(topic, partitions=partitions, **options)
-    terminal.line(f"created topic {safe(topic)}")
+    row = {"topic": topic, "partitions": partitions}
+    terminal.done(f"created topic {safe(topic)}", row, as_json=as_json)
 
 
 @command("delete-topic", panel=PANEL, examples=("delete-topic ./shop orders",))
-def delete_topic(store: StorePath, topic: TopicName, *, yes: Yes = False) -> None:
+def delete_topic(store: StorePath, topic: TopicName, *, yes: Yes = False, as_json: AsJson = False) -> None:
     """Delete a topic with its records.
 
     What groups have committed in it goes, too.
@@ -65,32 +67,32 @@ def delete_topic(store: StorePath, topic: TopicName, *, yes: Yes = False) -> Non
         records = sum(one.end_offset - one.start_offset for one in found.partitions)
         confirm(f"Delete topic {topic} with {counted(records, 'record')}?", yes=yes)
         store_.log.delete_topic(topic)
-    terminal.line(f"deleted topic {safe(topic)}")
+    terminal.done(f"deleted topic {safe(topic)}", {"topic": topic, "records": records}, as_json=as_json)
 
 
 @command("declare-queue", panel=PANEL, examples=("declare-queue ./shop mail -a x-max-priority=5",))
-def declare_queue(store: StorePath, queue: QueueName, *, argument: Arguments = None) -> None:
+def declare_queue(store: StorePath, queue: QueueName, *, argument: Arguments = None, as_json: AsJson = False) -> None:
     """Make a durable queue.
 
     If there is one, it has to be just like it.
     """
     with writing(store) as store_:
         store_.broker.declare_queue(queue, arguments=arguments_of("--argument", argument) or None)
-    terminal.line(f"declared queue {safe(queue)}")
+    terminal.done(f"declared queue {safe(queue)}", {"queue": queue}, as_json=as_json)
 
 
 @command("delete-queue", panel=PANEL, examples=("delete-queue ./shop mail",))
-def delete_queue(store: StorePath, queue: QueueName, *, yes: Yes = False) -> None:
+def delete_queue(store: StorePath, queue: QueueName, *, yes: Yes = False, as_json: AsJson = False) -> None:
     """Delete a queue with its messages."""
     with writing(store) as store_:
         messages = depth(find_queue(store_, queue))
         confirm(f"Delete queue {queue} with {counted(messages, 'message')}?", yes=yes)
         store_.broker.delete_queue(queue)
-    terminal.line(f"deleted queue {safe(queue)}")
+    terminal.done(f"deleted queue {safe(queue)}", {"queue": queue, "messages": messages}, as_json=as_json)
 
 
 @command("purge", panel=PANEL, examples=("purge ./shop mail --yes",))
-def purge(store: StorePath, queue: QueueName, *, yes: Yes = False) -> None:
+def purge(store: StorePath, queue: QueueName, *, yes: Yes = False, as_json: AsJson = False) -> None:
     """Remove all messages of a queue.
 
     They are not dead-lettered.
@@ -99,7 +101,8 @@ def purge(store: StorePath, queue: QueueName, *, yes: Yes = False) -> None:
         messages = depth(find_queue(store_, queue))
         confirm(f"Remove {counted(messages, 'message')} from queue {queue}?", yes=yes)
         count = store_.broker.purge_queue(queue)
-    terminal.line(f"removed {counted(count, 'message')} from queue {safe(queue)}")
+    text = f"removed {counted(count, 'message')} from queue {safe(queue)}"
+    terminal.done(text, {"queue": queue, "messages": count}, as_json=as_json)
 
 
 @command("declare-exchange", panel=PANEL, examples=("declare-exchange ./shop events -t topic",))
@@ -109,6 +112,7 @@ def declare_exchange(
     *,
     type_: Annotated[str, typer.Option("--type", "-t", help="direct, fanout, topic, headers, ...")] = "direct",
     argument: Arguments = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make a durable exchange.
 
@@ -116,7 +120,8 @@ def declare_exchange(
     """
     with writing(store) as store_:
         store_.broker.declare_exchange(exchange, type_, arguments=arguments_of("--argument", argument) or None)
-    terminal.line(f"declared exchange {safe(exchange)}")
+    row = {"exchange": exchange, "type": type_}
+    terminal.done(f"declared exchange {safe(exchange)}", row, as_json=as_json)
 
 
 @command("bind", panel=PANEL, examples=("bind ./shop mail events 'order.#'",))
@@ -127,8 +132,10 @@ def bind(
     routing_key: Annotated[str, typer.Argument(metavar="[ROUTING_KEY]", help="The key or the pattern.")] = "",
     *,
     argument: Arguments = None,
+    as_json: AsJson = False,
 ) -> None:
     """Have an exchange route messages to a queue."""
     with writing(store) as store_:
         store_.broker.bind(queue, exchange, routing_key, arguments=arguments_of("--argument", argument) or None)
-    terminal.line(f"bound queue {safe(queue)} to exchange {safe(exchange)}")
+    row = {"queue": queue, "exchange": exchange, "routing_key": routing_key}
+    terminal.done(f"bound queue {safe(queue)} to exchange {safe(exchange)}", row, as_json=as_json)

@@ -8,7 +8,7 @@ import typer
 from msglog.cli.application import command
 from msglog.cli.commands.keeping import PANEL
 from msglog.cli.opening import reading, writing
-from msglog.cli.options import IsQueue, PartitionNumber, StorePath, usage
+from msglog.cli.options import AsJson, IsQueue, PartitionNumber, StorePath, usage
 from msglog.cli.output import terminal
 from msglog.cli.output.text import safe
 from msglog.cli.output.units import counted
@@ -32,6 +32,7 @@ def export(
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", help="Where to; - is standard output.")
     ] = _PIPE,
+    as_json: AsJson = False,
 ) -> None:
     """Write a topic or a queue as JSON Lines.
 
@@ -46,7 +47,8 @@ def export(
         else:
             count = opened.log.export_records(name, target, partition=partition)
     if output != _PIPE:
-        terminal.line(f"wrote {counted(count, 'line')} to {safe(output)}")
+        text = f"wrote {counted(count, 'line')} to {safe(output)}"
+        terminal.done(text, {"name": name, "lines": count, "file": output}, as_json=as_json)
 
 
 @command(
@@ -61,6 +63,7 @@ def import_(
     *,
     queue: IsQueue = False,
     keep_partitions: Annotated[bool, typer.Option(help="Each record to the partition its line names.")] = True,
+    as_json: AsJson = False,
 ) -> None:
     """Append JSON Lines to a topic or a queue.
 
@@ -73,4 +76,5 @@ def import_(
             count = opened.broker.import_messages(name, lines)
         else:
             count = opened.log.import_records(name, lines, keep_partitions=keep_partitions)
-    terminal.line(f"imported {counted(count, 'message' if queue else 'record')} into {safe(name)}")
+    text = f"imported {counted(count, 'message' if queue else 'record')} into {safe(name)}"
+    terminal.done(text, {"name": name, "lines": count}, as_json=as_json)

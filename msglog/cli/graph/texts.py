@@ -1,5 +1,6 @@
-"""A topology as Mermaid and as DOT. Pure. Imported by the command `graph`."""
+"""A topology as Mermaid, as DOT and as JSON. Pure. Imported by the command `graph`."""
 
+import json
 from typing import Final
 
 from msglog.cli.graph.topology import Edge, NodeKind, Topology
@@ -40,6 +41,15 @@ def to_dot(topology: Topology) -> str:
     ]
     lines += [f"  n{edge.source} -> n{edge.target}{_dot_attributes(edge)};" for edge in topology.edges]
     return "\n".join([*lines, "}"]) + "\n"
+
+
+def to_json(topology: Topology) -> str:
+    """Return nodes and edges as JSON; edges name their ends by the ids of nodes."""
+    found = {
+        "nodes": [node._asdict() for node in topology.nodes],
+        "edges": [edge._asdict() for edge in topology.edges],
+    }
+    return json.dumps(found, ensure_ascii=False, indent=2) + "\n"
 
 
 def _dot_attributes(edge: Edge) -> str:

@@ -52,6 +52,14 @@ def json_document(item: Any) -> None:
     line(json.dumps(item, ensure_ascii=False, indent=2))
 
 
+def done(text: str, row: dict[str, Any], *, as_json: bool) -> None:
+    """Say what a command has done: in words, which must be safe already, or as JSON."""
+    if as_json:
+        json_document(row)
+    else:
+        line(text)
+
+
 def flush() -> None:
     """Have everything that was written seen now."""
     sys.stdout.flush()
