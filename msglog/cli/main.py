@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
 from importlib import import_module
 from typing import Any, Final
 
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+@cache
 def program() -> Any:
     """Return the program with all its commands, as typer has it."""
     for name in _COMMANDS:

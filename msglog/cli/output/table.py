@@ -42,6 +42,7 @@ _RIGHT: Final = frozenset({"count", "bytes", "duration", "rate"})
 _WHOLE: Final = frozenset({"count", "bytes", "duration", "rate", "flag"})
 _NOTHING: Final = "-"
 _LEAST_WIDTH: Final = 8
+_GAP: Final = 2
 
 
 def show_cell(kind: Kind, value: Any) -> str:
@@ -54,7 +55,14 @@ def show_rows(rows: Sequence[Row], columns: Sequence[Column], *, as_json: bool, 
     if as_json:
         terminal.json_document([dict(row) for row in rows])
     elif rows:
-        show_table(make_table(rows, columns))
+        table = make_table(rows, columns)
+        if least_width(table) < terminal.console().width:
+            show_table(table)
+            return
+        for number, row in enumerate(rows):  # too narrow for columns: one field a line, as psql does it
+            if number:
+                terminal.line()
+            show_item(row, columns, as_json=False)
     else:
         terminal.note(empty)
 
@@ -92,6 +100,11 @@ def make_table(rows: Sequence[Row], columns: Sequence[Column]) -> "Table":
     return table
 
 
+def least_width(table: "Table") -> int:
+    """Return from which width on nothing of a table gets lost: rich wants the last gap and a character more."""
+    return sum((column.min_width or 0) + _GAP for column in table.columns)
+
+
 def show_table(table: "Table") -> None:
     """Print a table; lines of a pipe do not end in spaces."""
     if terminal.on_terminal():
@@ -107,4 +120,4 @@ def show_table(table: "Table") -> None:
 def _grid() -> "Table":
     from rich.table import Table  # noqa: PLC0415 half of a start is spared where nothing is shown
 
-    return Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    return Table(box=None, show_header=False, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
