@@ -8,7 +8,8 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
-from typing import ParamSpec
+from importlib import import_module
+from typing import Annotated, ParamSpec
 
 import typer
 
@@ -28,6 +29,22 @@ application = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(asked: bool) -> None:  # noqa: FBT001 as typer calls it
+    if asked:
+        terminal.line(f"msglog {import_module('msglog').__version__}")
+        raise typer.Exit
+
+
+@application.callback()
+def msglog(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", "-V", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take the options that go before a command."""
 
 
 def command(name: str, *, panel: str, examples: tuple[str, ...]) -> Callable[[Callable[P, None]], Callable[P, None]]:
@@ -64,14 +81,14 @@ def _ending_well(function: Callable[P, None]) -> Callable[P, None]:
             code = code_of(error)
             if code is None:
                 raise
-            fail(_told(error))
+            fail(told(error))
             raise typer.Exit(code) from error
 
     return run
 
 
-def _told(error: Exception) -> str:
-    text = str(error)
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        text = f"{error.filename}: {error.strerror}"
-    return text or type(error).__name__
+def told(error: BaseException) -> str:
+    """Return what an error says in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or type(error).__name__

@@ -10,7 +10,7 @@ from typing import Any, Final
 import typer
 
 from msglog.cli.application import application, fail
-from msglog.cli.exits import INTERRUPTED, NOBODY_READS, OK, USAGE, NobodyReadsError
+from msglog.cli.exits import FAILED, INTERRUPTED, NOBODY_READS, OK, USAGE, NobodyReadsError
 
 # In the order in which the help shows them.
 _COMMANDS: Final = (
@@ -38,11 +38,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except (BrokenPipeError, NobodyReadsError):
-        # The interpreter flushes once more at its end, and would complain.
-        devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, sys.stdout.fileno())
+        _give_up_output()
         return NOBODY_READS
+    except OSError:  # a full disk, which the command has told of already
+        _give_up_output()
+        return FAILED
     return code
+
+
+def _give_up_output() -> None:
+    """Let what could not be written go: the interpreter tries once more at its end, and would complain."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
 
 
 @cache

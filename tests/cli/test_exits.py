@@ -63,6 +63,10 @@ def test_the_program_without_arguments_shows_its_help_once(run):
         assert f" {code} " in result.out
 
 
+def test_the_version_is_told(run):
+    assert run("--version").out == f"msglog {msglog.__version__}\n"
+
+
 def test_a_command_that_is_none_is_told_in_one_line(run):
     assert "tail" in run("tial", code=2).err
     assert run("tial", code=2).err.count("\n") == 1

@@ -204,3 +204,17 @@ def test_a_reader_that_goes_away_is_no_traceback(tmp_path):
     first, code = done.stdout.splitlines()
     assert first.startswith("0:0  ")
     assert code == "141"
+
+
+def test_output_that_finds_no_room_is_one_line(store):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "msglog", "topics", str(store)],
+            env=child_environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (5, "msglog: No space left on device\n")
