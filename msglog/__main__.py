@@ -10,6 +10,7 @@ from typing import Final
 
 _NEEDED: Final = ("typer", "rich")
 _USAGE: Final = 2
+_INTERRUPTED: Final = 130
 
 
 def main() -> int:
@@ -18,7 +19,10 @@ def main() -> int:
     if missing:
         sys.stderr.write(f"msglog: the command line needs {' and '.join(missing)}: pip install 'msglog[cli]'\n")
         return _USAGE
-    code: int = import_module("msglog.cli.main").main()  # only now: its modules import what may be missing
+    try:
+        code: int = import_module("msglog.cli.main").main()  # only now: its modules import what may be missing
+    except KeyboardInterrupt:  # before anything has begun
+        return _INTERRUPTED
     return code
 
 

@@ -1,5 +1,6 @@
 """Running the application: from arguments to an exit code. Imported by `msglog.__main__`."""
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ _COMMAND_ERROR: Final[Any] = typer.BadParameter.__mro__[2]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; errors are one line of standard error."""
     try:
+        _prepare_output()
         code = _run(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -44,6 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _give_up_output()
         return FAILED
     return code
+
+
+def _prepare_output() -> None:
+    """Let any text be written: in UTF-8, as JSON has to be; a terminal shows a number for what it lacks."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        if sys.stdout.isatty():
+            sys.stdout.reconfigure(errors="backslashreplace")
+        else:
+            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
 
 
 def _give_up_output() -> None:

@@ -4,10 +4,11 @@ Followers look again and again, from offsets that they keep: so a writer that en
 changes nothing for them but what there is to see.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from operator import attrgetter
 
-from msglog.broker.lane import Stored, read_range
+from msglog.broker.lane import Lane, Stored, read_range
 from msglog.broker.queue import Queue
 from msglog.cli.rows.brokers import virtual_host
 from msglog.cli.rows.selecting import last_records
@@ -62,9 +63,10 @@ class QueueFollower:
         return find_queue(self._store, self._name)
 
     def last(self, count: int) -> list[Stored]:
-        """Return the last of the messages that wait."""
-        found = waiting(self._store, self._name)
-        return list(found)[-count:] if count else []
+        """Return the messages published last that are not settled: of several priorities the latest, by time."""
+        found = [stored for lane in self._queue().lanes for stored in _last_messages(lane, count)]
+        found.sort(key=attrgetter("timestamp_ms"))
+        return found[max(0, len(found) - count) :]
 
     def news(self) -> Iterator[Stored]:
         """Yield what was published since."""
@@ -74,6 +76,19 @@ class QueueFollower:
             first = max(self._next.get(stream.id, 0), stream.start)
             self._next[stream.id] = end
             yield from read_range(stream, first, end)
+
+
+def _last_messages(lane: Lane, count: int) -> list[Stored]:
+    """Return the last messages of a lane that are not settled, reading no more of it than need be."""
+    stream, cursor = lane.stream, lane.cursor
+    span = count
+    while True:
+        first = max(cursor.settled, stream.start, stream.end - span)
+        messages = (stored for stored in read_range(stream, first, stream.end) if stored.offset not in cursor.done)
+        found = deque(messages, maxlen=count)
+        if len(found) == count or first <= max(cursor.settled, stream.start):
+            return list(found)
+        span *= 4
 
 
 def find_queue(store: Store, name: str) -> Queue:
