@@ -9,8 +9,9 @@ from pathlib import Path
 
 from msglog.cli.exits import NOT_OPENED, CommandError
 from msglog.errors import CorruptionError, ReadOnlyError, StoreLockedError
-from msglog.storage.layout import CHECKPOINTS, JOURNALS, SEGMENTS
 from msglog.store import Store
+from msglog.store.core import filesystem
+from msglog.store.verifying import is_store
 
 
 @contextmanager
@@ -36,13 +37,13 @@ def check_there(path: str) -> None:
         raise CommandError(f"there is nothing at {path}", NOT_OPENED)
     if not directory.is_dir():
         raise CommandError(f"{path} is no directory", NOT_OPENED)
-    if not is_store(directory):
+    if not holds_store(path):
         raise CommandError(f"there is no store in {path}; msglog init makes one", NOT_OPENED)
 
 
-def is_store(directory: Path) -> bool:
+def holds_store(path: str) -> bool:
     """Whether a directory has anything of a store."""
-    return any((directory / name).exists() for name in (*CHECKPOINTS, *JOURNALS, SEGMENTS))
+    return is_store(filesystem(), path)
 
 
 @contextmanager

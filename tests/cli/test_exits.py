@@ -38,8 +38,9 @@ def test_a_wrong_path_is_an_error_and_nothing_is_made(run, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
+    (tmp_path / "other" / "segments").mkdir(parents=True)
     before = sorted(tmp_path.rglob("*"))
-    for path in ("typo", "empty", "file", "file/below", ":memory:", ""):
+    for path in ("typo", "empty", "file", "file/below", "other", ":memory:", ""):
         result = run(name, path, *MORE.get(name, ()), code=3)
         assert result.out == ""
         assert result.err.startswith("msglog: ")

@@ -1,6 +1,5 @@
 """`init`, `create-topic`, `declare-queue` and the like: what a store consists of. Imported by `main`."""
 
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -8,7 +7,7 @@ import typer
 from msglog.cli.application import command
 from msglog.cli.asking import confirm
 from msglog.cli.exits import REFUSED, CommandError
-from msglog.cli.opening import is_store, opened, writing
+from msglog.cli.opening import holds_store, opened, writing
 from msglog.cli.options import Arguments, AsJson, QueueName, StorePath, TopicName, Yes, arguments_of
 from msglog.cli.output import terminal
 from msglog.cli.output.text import safe
@@ -27,7 +26,7 @@ _Exchange = Annotated[str, typer.Argument(metavar="EXCHANGE", help="The name of 
 @command("init", panel=PANEL, examples=("init ./shop",))
 def init(store: StorePath, *, as_json: AsJson = False) -> None:
     """Make a new store; no other command does."""
-    if is_store(Path(store)):
+    if holds_store(store):
         raise CommandError(f"there is a store in {store} already", REFUSED)
     with opened(store, readonly=False):
         pass

@@ -44,7 +44,9 @@ def to_svg(topology: Topology) -> str:
         ),
         _HEAD.replace("<rect ", f'<rect x="{-_MARGIN:.0f}" y="{-_MARGIN - _LOOP / 2:.0f}" '),
     ]
-    parts += [_edge(edge, layout, sizes) for edge in topology.edges]
+    drawn = [_edge(edge, layout, sizes) for edge in topology.edges]
+    parts += [line for line, _ in drawn]
+    parts += [label for _, label in drawn if label]  # above all lines, with a rim that keeps them apart
     parts += [_node(node, layout.centers[node.id], sizes[node.id][0]) for node in topology.nodes]
     return "\n".join([*parts, "</svg>"]) + "\n"
 
@@ -66,7 +68,8 @@ def _node(node: Node, center: Point, width: float) -> str:
     )
 
 
-def _edge(edge: Edge, layout: Layout, sizes: dict[int, tuple[float, float]]) -> str:
+def _edge(edge: Edge, layout: Layout, sizes: dict[int, tuple[float, float]]) -> tuple[str, str]:
+    """Return the line and the label of an edge."""
     (x1, y1), (x2, y2) = layout.centers[edge.source], layout.centers[edge.target]
     if edge.source == edge.target:
         top = y1 - _NODE_HEIGHT / 2
@@ -84,12 +87,13 @@ def _edge(edge: Edge, layout: Layout, sizes: dict[int, tuple[float, float]]) -> 
     style = ' stroke-dasharray="5 4"' if edge.dashed else ""
     line = f'<path d="{path}" fill="none" stroke="#718096"{style} marker-end="url(#arrow)"/>'
     if not edge.label:
-        return line
-    text = escape(_short(edge.label))
-    return (
-        f'{line}<text x="{middle[0]:.1f}" y="{middle[1] - 4:.1f}" text-anchor="middle" font-size="11" fill="#4a5568" '
-        f'paint-order="stroke" stroke="#ffffff" stroke-width="4"><title>{escape(edge.label)}</title>{text}</text>'
+        return line, ""
+    label = (
+        f'<text x="{middle[0]:.1f}" y="{middle[1] - 4:.1f}" text-anchor="middle" font-size="11" fill="#4a5568" '
+        f'paint-order="stroke" stroke="#ffffff" stroke-width="4"><title>{escape(edge.label)}</title>'
+        f"{escape(_short(edge.label))}</text>"
     )
+    return line, label
 
 
 def _curve(points: list[Point]) -> tuple[str, Point]:
