@@ -17,6 +17,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+# By `tests/cli/test_how_to.py`, in one process instead of one for each command.
+RUN_ELSEWHERE = {ROOT / "docs" / "how-to" / "command-line.md"}
 BLOCK = re.compile(
     r"^```python\n(?P<code>.*?)^```$(?:\n\n```text\n(?P<output>.*?)^```$)?|^```console\n(?P<session>.*?)^```$",
     re.DOTALL | re.MULTILINE,
@@ -85,7 +87,9 @@ def _logging_as_before():
 
 
 @pytest.mark.usefixtures("_logging_as_before")
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page not in RUN_ELSEWHERE], ids=lambda page: str(page.relative_to(ROOT))
+)
 def test_the_code_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "__main__"}
