@@ -108,9 +108,11 @@ class Fetcher:
 
     def _next_ready(self) -> PartitionCursor | None:
         """Return the cursor whose turn it is and that has a record, None when no cursor has."""
-        for _ in range(len(self._ring) + 1):
-            cursor = self._ring[0] if self._ring else None
-            if cursor is not None and self._turn > 0 and cursor.ready():
+        if self._turn <= 0:
+            self._next_turn()
+        for _ in range(len(self._ring)):
+            cursor = self._ring[0]
+            if cursor.ready():
                 return cursor
             self._next_turn()
         return None

@@ -123,7 +123,7 @@ class PartitionCursor:
 
         Raises `CorruptionError`, again each time until a seek beyond the damage, and `OffsetOutOfRangeError`.
         """
-        return self.in_hand() or (not self.paused and self._read())
+        return not self.paused and ((length_hint(self._uncounted) > 0 and self.in_hand()) or self._read())
 
     def has_more(self) -> bool:
         """Whether `ready` has something to do: a record, or an error to raise."""
@@ -131,7 +131,8 @@ class PartitionCursor:
 
     def _read(self) -> bool:
         stream, reader = self.stream, self._reader
-        position = self.settled_position()
+        # Nothing that could be handed out lies between the position and where reading goes on.
+        position = self.settled_position() if self._position is None else self._next_read
         if self._next_read >= stream.end:
             return False
         if self._next_read < stream.start:
@@ -151,8 +152,10 @@ class PartitionCursor:
         uncounted = repeat(1, 0)
         left: Iterator[Record] = iter(())
         if frame is not None and position is not None:
-            first = bisect_left(frame.offsets, position)
-            size = max(0, bisect_left(frame.offsets, stop) - first)
+            size = frame.count
+            if position > frame.base_offset or stop < frame.next_offset:
+                first = bisect_left(frame.offsets, position)
+                size = max(0, bisect_left(frame.offsets, stop) - first)
             uncounted = repeat(1, size)
             left = compress(iterate_records(frame, *self.partition, position, stop), uncounted)
         former = self._uncounted

@@ -280,6 +280,25 @@ class Frame:
     headers: list[Headers] | None
 
 
+def plain_frame(header: tuple[int, ...], value: bytes) -> Frame:
+    """Return the frame of one record without key or headers, whose checksum was verified, from its unpacked header."""
+    _, _, _, _, _, base_offset, timestamp, max_timestamp, commit, _, _, value_total = header
+    frame = Frame()
+    frame.base_offset = base_offset
+    frame.next_offset = base_offset + 1
+    frame.count = 1
+    frame.commit = commit
+    frame.codec = 0
+    frame.append_time = False
+    frame.max_timestamp_ms = max_timestamp
+    frame.value_total = value_total
+    frame.offsets = range(base_offset, base_offset + 1)
+    frame.timestamps = timestamp
+    frame.values = [value]
+    frame.keys = frame.headers = None
+    return frame
+
+
 class FrameError(Exception):
     """A frame that does not hold together; becomes a `CorruptionError` where path and position are known."""
 

@@ -20,6 +20,7 @@ from msglog.storage.frame import (
     Frame,
     FrameError,
     decode,
+    plain_frame,
 )
 from msglog.storage.runs import RUN_BYTES, decode_run
 from msglog.storage.segment import FILE_HEADER_SIZE, Segment
@@ -137,11 +138,12 @@ class Reader:
             return None
         if position + HEADER_SIZE > end:
             raise self._damage(segment, position, "a frame's header reaches beyond the end")
-        crc, kind, length, _, _, base_offset, *_ = HEADER.unpack_from(mapped, position)
+        header = HEADER.unpack_from(mapped, position)
+        crc, kind, length, count, span, base_offset = header[:6]
         following = position + HEADER_SIZE + length
         if kind & 0xFFFFFF != MAGIC_AND_VERSION or following > end:
             raise self._damage(segment, position, "there is no frame")
-        if kind in _KINDS_OF_ONE:
+        if following < end and kind in _KINDS_OF_ONE:
             run = decode_run(
                 bytes(mapped[position : min(end, position + RUN_BYTES)]),
                 segment.crc_seed,
@@ -156,11 +158,13 @@ class Reader:
             raise self._damage(segment, position, "the checksum does not match")
         if base_offset < segment.base_offset:
             raise self._damage(segment, position, f"offset {base_offset} does not belong here")
+        self._position = following
+        if kind == KIND_PLAIN and count == span == 1:
+            return plain_frame(header, raw[HEADER_SIZE - 4 :])
         try:
             frame = decode(raw, segment.path)
         except FrameError as error:
             raise self._damage(segment, position, str(error)) from error
-        self._position = following
         return frame
 
     def _map_up_to(self, segment: Segment, end: int) -> Map | None:
