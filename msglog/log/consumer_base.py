@@ -224,3 +224,11 @@ class ConsumerBase:
         finally:
             self._fetcher.unwatch(waiter)
         return True
+
+    def _must_look(self) -> bool:
+        """After a wait: whether to look around again, or whether only records can have ended it.
+
+        Between the wake and the record it costs as much as all the rest, and would find nothing: the look before the
+        wait did all there was to do, and what comes after it rings.
+        """
+        return self._bell.rung or self._engine.readonly or not self._source.note_poll()

@@ -124,6 +124,13 @@ class Coordination:
         """Return what a member is to do next; this is its poll. Raises `FencedError`."""
         return self._change(seat.group, lambda live: live.sync(seat, self._now_ms()))
 
+    def note_poll(self, seat: Seat) -> bool:
+        """Have a member polled up to now, where its bell did not ring: a `sync` for the price of a look at the clock.
+
+        Returns False when only `sync` can tell it how to go on. Takes no lock: who evicts it at this moment rings.
+        """
+        return seat.member.note_poll(self._now_ms())
+
     def revoked(self, seat: Seat, partitions: Collection[TopicPartition]) -> None:
         """Confirm that a member has stopped working on `partitions`."""
         self._change(seat.group, lambda live: live.revoked(seat, partitions))

@@ -72,6 +72,10 @@ class GroupMember:
             return Change("assign", new)
         return Change("revoke", step.revoke) if step.revoke else None
 
+    def note_poll(self) -> bool:
+        """Have this member polled up to now; return False when `next_change` must be asked."""
+        return self.seat is not None and self._coordination.note_poll(self.seat)
+
     def done(self, change: Change) -> None:
         """Tell the group what was given up, and keep in mind what is held."""
         if change.kind == "assign":

@@ -9,6 +9,7 @@ import weakref
 import pytest
 
 from msglog import FencedError, GroupError, Log, TopicPartition
+from support.brokers import Call
 
 ASSIGNORS = ("range", "roundrobin", "sticky", "cooperative-sticky")
 TWO_0, TWO_1 = TopicPartition("two", 0), TopicPartition("two", 1)
@@ -300,6 +301,21 @@ def test_each_step_of_an_iteration_is_a_poll(log, clock):
         for _ in a.iter(0):
             clock.advance(ms=999)
             assert len(log.describe_group("g").members) == 1
+
+
+@pytest.mark.parametrize("receive", [lambda a: a.poll(), lambda a: next(iter(a))], ids=["poll", "iteration"])
+def test_a_poll_that_waits_goes_on_until_a_record_has_come(log, clock, receive):
+    a = log.consumer("two", group="g", session_timeout_ms=1_000_000, max_poll_interval_ms=1000)
+    call = Call(lambda: receive(a)).until_asleep()
+    clock.advance(ms=333)  # the timers speak for it, for the last time before it wakes
+    clock.advance(ms=300)
+    log.append("two", b"x", partition=0)
+    call.result()
+    clock.advance(ms=999)
+    assert len(log.describe_group("g").members) == 1
+    clock.advance(ms=1)
+    assert log.groups() == []
+    a.close()
 
 
 def test_on_lost_cannot_commit_and_close_of_the_evicted_calls_it(log, clock):
