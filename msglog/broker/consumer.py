@@ -76,23 +76,47 @@ class Taking:
                 if seconds is not None and seconds <= 0:
                     break
                 wait.waiter.wait(seconds)
-                if wait.taken is None:
-                    self._look(queue, wait)
+                if wait.taken is None and self._look(queue, wait):
+                    return wait.taken
         except BaseException:
             self._leave(queue, wait, keep=False)
             raise
         self._leave(queue, wait, keep=True)
         return wait.taken
 
-    def _look(self, queue: Queue, wait: Wait) -> None:
-        """Woken: hand out what there is, to oneself and to others in line."""
+    def _look(self, queue: Queue, wait: Wait) -> bool:
+        """Woken: hand out what there is, to oneself and to others in line. Return whether the call has left it."""
         vhost = self.vhost
         with vhost.lock:
             self.check(queue)
+            if self._take_in_turn(queue, wait):
+                return True
             vhost.news[queue] = None
             vhost.attend()
             if wait.taken is None and queue.line.front is wait:
                 queue.head()  # raises what kept the message from being handed out
+        return False
+
+    def _take_in_turn(self, queue: Queue, wait: Wait) -> bool:
+        """Take the message that the call was woken for and leave the line, where nothing else is to be thought of.
+
+        What it does a wake from its message: no second turn of the lock, and nobody is looked after but those in line.
+        """
+        vhost, subscriber = self.vhost, self.subscriber
+        if queue.line.front is not wait or vhost.has_abandoned or subscriber.no_ack or not subscriber.has_room():
+            return False
+        found = vhost.take_next(queue, subscriber)
+        if found is None:
+            return False
+        wait.taken = Taken(*found, redelivered=False, deliveries=0)
+        wait.over = True
+        subscriber.waits.remove(wait)
+        queue.leave_line(wait)
+        if queue.line:
+            vhost.news[queue] = None
+        if vhost.news:
+            vhost.attend()
+        return True
 
     def _leave(self, queue: Queue, wait: Wait, *, keep: bool) -> None:
         """Leave the line; a message that was put into the hand of a call that failed goes back."""

@@ -33,7 +33,7 @@ class Handing(Removing):
 
     def take(self, queue: Queue, subscriber: Subscriber) -> Taken | None:
         """Hand out the next message that can be seen, None when there is none. Under the lock."""
-        if not subscriber.no_ack and (plain := self._take_next(queue, subscriber)) is not None:
+        if not subscriber.no_ack and (plain := self.take_next(queue, subscriber)) is not None:
             return Taken(*plain, redelivered=False, deliveries=0)
         expiring = queue.may_expire or queue.effective.message_ttl_ms is not None
         if expiring and self._head_expired(queue):
@@ -81,9 +81,10 @@ class Handing(Removing):
         """
         if queue.line.front is not None or self.has_abandoned or self.closed:
             return None
-        return self._take_next(queue, subscriber)
+        return self.take_next(queue, subscriber)
 
-    def _take_next(self, queue: Queue, subscriber: Subscriber) -> tuple[Lane, Stored] | None:
+    def take_next(self, queue: Queue, subscriber: Subscriber) -> tuple[Lane, Stored] | None:
+        """Do so whoever waits: for a consumer whose turn it is and that acknowledges. Under the lock."""
         lane = queue.simple
         if lane is None:
             return None
