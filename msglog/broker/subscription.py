@@ -1,7 +1,7 @@
 """Callbacks on threads: workers that take messages of one queue and call a function for each.
 
-Each callback runs inside `with delivery:`, so it settles by how it ends. `wait_idle` and a manual clock are told of
-every step: nothing polls. Exported by `msglog`.
+Each callback runs inside `with delivery:`, so it settles by how it ends. Nothing polls: who waits for the queue to be
+idle is woken by whoever settles its last message. Exported by `msglog`.
 """
 
 import logging
@@ -14,7 +14,7 @@ from typing import Final, Self
 from msglog.broker.consumer import QueueConsumer
 from msglog.broker.delivery import Delivery, OnError
 from msglog.broker.vhost import VirtualHost
-from msglog.checks import check_integer, check_timeout, wrong_type
+from msglog.checks import check_handler, check_integer, check_timeout
 from msglog.errors import ClosedError, ConsumerCancelledError, SettlementError
 from msglog.waiting import Waiter, deadline_after
 
@@ -33,8 +33,8 @@ class QueueSubscription:
 
     Arguments:
         consumer: where the messages come from; it is closed with the subscription.
-        callback: called on daemon threads. A normal end acknowledges, an `Exception` applies `on_error`; what it
-            settled itself is left alone. What it returns is ignored.
+        callback: called on daemon threads; neither a coroutine nor a generator function. A normal end acknowledges, an
+            `Exception` applies `on_error`; what it settled itself is left alone. What it returns is ignored.
         workers: how many threads, 1 to 1000.
 
     A callback that raises something other than an `Exception` returns its message and ends its worker. Safe for any
@@ -43,14 +43,12 @@ class QueueSubscription:
     """
 
     def __init__(self, vhost: VirtualHost, consumer: QueueConsumer, callback: DeliveryCallback, workers: int) -> None:
-        if not callable(callback):
-            raise wrong_type("callback", callback, "a callable that takes a delivery")
+        check_handler("callback", callback, "a delivery")
         check_integer("workers", workers, 1, MAX_WORKERS)
         self._vhost = vhost
         self._queue = consumer.subscriber.queue
         self._consumer = consumer
         self._callback = callback
-        self._watchers: set[Waiter] = set()
         # One item for each worker that has not ended; a pop is atomic, so one of them is the last.
         self._at_work = [None] * workers
         self._threads = [
@@ -72,7 +70,8 @@ class QueueSubscription:
             self._at_work.pop()
             if not self._at_work:
                 self._consumer.close()  # nobody takes from it any more
-            self._tell_watchers()
+                for waiter in tuple(self._queue.watchers):
+                    waiter.wake()
 
     def _handle(self, delivery: Delivery) -> None:
         try:
@@ -85,12 +84,6 @@ class QueueSubscription:
                 raise  # the end, and not the callback's fault
             attempt = delivery.delivery_count + 1
             logger.warning("attempt %d at a message of queue %r failed", attempt, self._queue.name, exc_info=error)
-        finally:
-            self._tell_watchers()
-
-    def _tell_watchers(self) -> None:
-        for waiter in tuple(self._watchers):
-            waiter.wake()
 
     def stop(self) -> None:
         """Have each worker end after the message in hand; returns at once.
@@ -126,29 +119,26 @@ class QueueSubscription:
         have ended before. Raises `ClosedError` when the store is closed.
         """
         deadline = deadline_after(check_timeout(timeout))
-        waiter = Waiter()
-        self._watchers.add(waiter)
-        for lane in self._queue.lanes:
-            lane.stream.waiters.add(waiter)
+        vhost, watchers, waiter = self._vhost, self._queue.watchers, Waiter()
         try:
+            with vhost.lock:
+                vhost.waiters.add(waiter)  # for the end of the store
+                watchers.add(waiter)
             while not self._is_idle():
                 seconds = None if deadline is None else deadline - monotonic()
-                if (seconds is not None and seconds <= 0) or not any(thread.is_alive() for thread in self._threads):
+                if (seconds is not None and seconds <= 0) or not self._at_work:
                     return False
-                # Messages that other consumers have are settled without a word to this one.
-                waiter.wait(_LOOK_SECONDS if seconds is None else min(seconds, _LOOK_SECONDS))
+                waiter.wait(seconds)
         finally:
-            self._watchers.discard(waiter)
-            for lane in self._queue.lanes:
-                lane.stream.waiters.discard(waiter)
+            watchers.discard(waiter)
+            vhost.waiters.discard(waiter)
         return True
 
     def _is_idle(self) -> bool:
-        vhost, queue = self._vhost, self._queue
-        with vhost.lock:
-            if vhost.closed:
+        with self._vhost.lock:
+            if self._vhost.closed:
                 raise ClosedError("the store was closed")
-            return queue.deleted or not (queue.ready() or queue.unsettled())
+            return self._queue.is_idle()
 
     def __enter__(self) -> Self:
         return self
@@ -162,7 +152,5 @@ class QueueSubscription:
         alive = sum(thread.is_alive() for thread in self._threads)
         return f"<msglog.QueueSubscription queue={self._queue.name!r} {alive} of {len(self._threads)} workers alive>"
 
-
-_LOOK_SECONDS: Final = 0.05
 
 __all__ = ["DeliveryCallback", "OnError", "QueueSubscription"]

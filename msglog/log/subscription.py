@@ -13,7 +13,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Final, Self, cast
 
-from msglog.checks import check_integer, check_timeout, wrong_type
+from msglog.checks import check_handler, check_integer, check_timeout, wrong_type
 from msglog.log.assignment import TopicSelection
 from msglog.log.bell import Bell
 from msglog.log.consumer import Consumer
@@ -34,8 +34,8 @@ class Subscription:
     Arguments:
         topics: names and compiled patterns, at least one, as for a consumer.
         group: the group to work for. Several subscriptions and consumers may share it.
-        callback: called on daemon threads, for one record of a partition at a time, in offset order. What it
-            returns is ignored.
+        callback: called on daemon threads, for one record of a partition at a time, in offset order; neither a
+            coroutine nor a generator function. What it returns is ignored.
         workers: how many threads, 1 to 1000. More than there are partitions are idle.
         on_error: when the callback raises an `Exception` the record is tried again after this back-off, on
             the store's clock; when its retries are used up, the record is logged and left behind.
@@ -58,8 +58,7 @@ class Subscription:
         workers: int = 1,
         on_error: Retry | None = None,
     ) -> None:
-        if not callable(callback):
-            raise wrong_type("callback", callback, "a callable that takes a record")
+        check_handler("callback", callback, "a record")
         if not isinstance(group, str):
             raise wrong_type("group", group, "the name of a group")
         retry = Retry() if on_error is None else on_error
@@ -134,7 +133,7 @@ class Subscription:
             while not self._has_reached(ends):
                 self._coordination.check_open()
                 seconds = None if deadline is None else deadline - monotonic()
-                if (seconds is not None and seconds <= 0) or not any(w.thread.is_alive() for w in self._workers):
+                if (seconds is not None and seconds <= 0) or all(worker.ended for worker in self._workers):
                     return False
                 waiter.wait(seconds)
         finally:

@@ -33,7 +33,9 @@ class Worker:
     ) -> None:
         self.consumer = consumer
         self._callback = callback
-        self._ended = ended
+        self._tell_ended = ended
+        # Not whether the thread is alive: it still is while it says that it ends.
+        self.ended = False
         self._loop = RecordLoop(core, consumer, self, retry)
         self.thread = WorkerThread(target=self._run, name="msglog-subscription", daemon=True)
 
@@ -64,4 +66,5 @@ class Worker:
             # The end of a thread: nobody above would hear of it. What was in hand was not committed.
             logger.exception("a worker of a subscription failed and ends")
         finally:
-            self._ended()
+            self.ended = True
+            self._tell_ended()

@@ -14,6 +14,7 @@ from msglog import (
     Retry,
 )
 from support.brokers import DEAD_LETTERED, Call, info, is_asleep, ready, send_all, take, take_one, wait_until
+from support.callbacks import CALLBACKS, NO_CALLBACKS
 
 
 class Fails:
@@ -87,6 +88,103 @@ def test_wait_idle_waits_for_what_is_in_hand(broker, q):
         call = Call(lambda: subscription.wait_idle(10)).until_asleep()
         release.set()
         assert call.result()
+
+
+def ack_in_a_transaction(broker):
+    delivery = broker.get("q")
+
+    def transact():
+        with broker.store.transaction() as tx:
+            tx.ack(delivery)
+
+    return transact
+
+
+def ack_on_a_channel(broker, *, multiple=False):
+    channel = broker.channel()
+    tag = channel.basic_get("q").delivery_tag
+
+    def finish():
+        channel.basic_ack(tag, multiple=multiple)
+        channel.close()
+
+    return finish
+
+
+ENDS_OF_A_MESSAGE = {
+    "ack": lambda broker: broker.get("q").ack,
+    "reject": lambda broker: broker.get("q").reject,
+    "ack on a channel": ack_on_a_channel,
+    "ack of all on a channel": lambda broker: ack_on_a_channel(broker, multiple=True),
+    "ack in a transaction": ack_in_a_transaction,
+    "get without acknowledgement": lambda broker: lambda: broker.get("q", no_ack=True),
+    "purge": lambda broker: lambda: broker.purge_queue("q"),
+    "delete": lambda broker: lambda: broker.delete_queue("q"),
+}
+
+
+@pytest.mark.parametrize("end", ENDS_OF_A_MESSAGE.values(), ids=ENDS_OF_A_MESSAGE)
+def test_whoever_ends_the_last_message_wakes_who_waits_for_the_queue_to_be_idle(any_broker, end):
+    # Its worker must not take the message: it is in a callback.
+    any_broker.declare_queue("q")
+    inside, release = threading.Event(), threading.Event()
+
+    def work(delivery):
+        delivery.ack()
+        inside.set()
+        release.wait(60)  # longer than anybody has the patience to wait for the call
+
+    with any_broker.subscribe("q", work) as subscription:
+        send_all(any_broker, "q", b"1")
+        assert inside.wait(10)
+        any_broker.send("q", b"2")
+        finish = end(any_broker)
+        call = Call(subscription.wait_idle).until_asleep()
+        finish()
+        assert call.result()
+        release.set()
+
+
+def test_what_expires_makes_a_queue_idle(broker, clock, q):
+    inside, release = threading.Event(), threading.Event()
+
+    def work(delivery):
+        delivery.ack()
+        inside.set()
+        release.wait(60)  # longer than anybody has the patience to wait for the call
+
+    with broker.subscribe(q, work) as subscription:
+        broker.send(q, b"1")
+        assert inside.wait(10)
+        broker.send(q, b"2", expiration_ms=1000)
+        call = Call(subscription.wait_idle).until_asleep()
+        clock.advance(seconds=1)
+        assert call.result()
+        release.set()
+
+
+def test_wait_idle_hears_of_the_last_workers_end(broker, q):
+    begin = threading.Event()
+
+    def work(_):
+        begin.wait(10)
+        raise SystemExit
+
+    with broker.subscribe(q, work, workers=2) as subscription:
+        send_all(broker, q, b"1", b"2", b"3")
+        call = Call(subscription.wait_idle).until_asleep()
+        begin.set()
+        assert call.result() is False
+
+
+def test_wait_idle_hears_of_the_end_of_the_store(broker, q):
+    broker.send(q, b"1")
+    held = broker.get(q)
+    call = Call(broker.subscribe(q, print).wait_idle).until_asleep()
+    broker.close()
+    with pytest.raises(ClosedError):
+        call.result()
+    assert not held.settled
 
 
 def test_workers_work_at_the_same_time(broker, q):
@@ -356,6 +454,7 @@ def test_callbacks_may_use_the_broker(broker, q):
         ({"queue": None}, InvalidTypeError),
         ({"callback": None}, InvalidTypeError),
         ({"callback": "print"}, InvalidTypeError),
+        *(({"callback": callback}, InvalidTypeError) for callback in NO_CALLBACKS),
         ({"workers": 0}, InvalidOptionError),
         ({"workers": 1.0}, InvalidTypeError),
         ({"workers": True}, InvalidTypeError),
@@ -368,6 +467,18 @@ def test_bad_options(broker, q, options, error):
         broker.subscribe(**{"queue": q, "callback": print} | options)
     assert info(broker, q).consumer_count == 0
     assert threading.active_count() == threads
+
+
+@pytest.mark.parametrize("callback", CALLBACKS)
+def test_whatever_takes_one_argument_is_a_callback(broker, q, callback):
+    broker.send(q, b"x")
+    with broker.subscribe(q, callback, on_error="reject") as subscription:
+        assert subscription.wait_idle(10)
+
+
+def test_coroutine_functions_are_sent_to_aio(broker, q):
+    with pytest.raises(InvalidTypeError, match=r"coroutine function, which msglog\.aio"):
+        broker.subscribe(q, NO_CALLBACKS[0])
 
 
 def test_bad_timeouts(broker, q):

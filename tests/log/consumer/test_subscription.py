@@ -17,6 +17,8 @@ from msglog import (
 )
 from msglog import TopicPartition as Tp
 from msglog.log.record_loop import RecordLoop
+from support.brokers import Call
+from support.callbacks import CALLBACKS, NO_CALLBACKS
 
 SOON = Retry(delay_ms=20, factor=1.0)
 
@@ -50,6 +52,21 @@ def test_wait_idle_counts_what_is_there_at_the_call(real_log):
         assert not subscription.wait_idle(0.05)
         release.set()
         assert subscription.wait_idle(10)
+
+
+def test_wait_idle_hears_of_the_last_workers_end(real_log):
+    begin = threading.Event()
+
+    def work(_):
+        begin.wait(10)
+        raise SystemExit
+
+    with real_log.subscribe("two", group="g", callback=work, workers=2) as subscription:
+        for partition in (0, 1):
+            real_log.append("two", b"x", partition=partition)
+        call = Call(subscription.wait_idle).until_asleep()
+        begin.set()
+        assert call.result() is False
 
 
 def test_a_failed_record_is_retried_in_order(real_log):
@@ -405,6 +422,7 @@ def test_more_workers_take_over(real_log):
         (["nope"], {}, TopicNotFoundError),
         ([], {}, InvalidTypeError),
         (["one"], {"callback": None}, InvalidTypeError),
+        *((["one"], {"callback": callback}, InvalidTypeError) for callback in NO_CALLBACKS),
         (["one"], {"group": None}, InvalidTypeError),
         (["one"], {"group": ""}, ValueError),
         (["one"], {"workers": 0}, InvalidOptionError),
@@ -416,6 +434,13 @@ def test_bad_options(real_log, topics, options, error):
     with pytest.raises(error):
         real_log.subscribe(*topics, **{"group": "g", "callback": print} | options)
     assert real_log.groups() == []
+
+
+@pytest.mark.parametrize("callback", CALLBACKS)
+def test_whatever_takes_one_argument_is_a_callback(real_log, callback):
+    real_log.append("one", b"x")
+    with real_log.subscribe("one", group="g", callback=callback, on_error=Retry(limit=0)) as subscription:
+        assert subscription.wait_idle(10)
 
 
 def test_bad_timeouts(real_log):
