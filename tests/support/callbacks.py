@@ -1,10 +1,13 @@
 """What can be a callback of one argument, and what looks like one but cannot."""
 
+import asyncio
 import functools
 import operator
 import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
+
+import msglog
 
 
 async def _coroutine(_: object) -> None:
@@ -63,3 +66,40 @@ CALLBACKS: list[Any] = [
     dict,
 ]
 """Callables that can be called with one argument, and some that do not tell what they take."""
+
+
+class OwnError(Exception):
+    """What a user defines."""
+
+
+class OwnBaseError(BaseException):
+    """What a user defines, too."""
+
+
+EXCEPTIONS: list[Exception] = [
+    OwnError(),
+    StopIteration("a value"),
+    StopAsyncIteration(),
+    RecursionError(),
+    MemoryError(),
+    msglog.ClosedError("another store"),
+    msglog.ConsumerCancelledError("another queue", queue="other"),
+    msglog.SettlementError("another delivery"),
+    msglog.OffsetOutOfRangeError("another topic"),
+    msglog.FencedError("another group"),
+]
+"""What a failed callback may raise: the errors that mean something to who calls it are not about its own work."""
+
+ENDS: list[BaseException] = [
+    OwnBaseError(),
+    SystemExit(3),
+    KeyboardInterrupt(),
+    GeneratorExit(),
+    asyncio.CancelledError(),
+]
+"""What ends a thread."""
+
+
+def name_of(error: BaseException) -> str:
+    """Return the name of a test case."""
+    return type(error).__name__

@@ -21,7 +21,7 @@ class Round:
 
     def __init__(self, store: msglog.Store, seen: Counter[bytes | None]) -> None:
         note = seen.update
-        self.subscriptions = [
+        self.subscriptions: list[msglog.QueueSubscription | msglog.Subscription] = [
             store.broker.subscribe("q", lambda delivery: note([delivery.body]), workers=2),
             store.log.subscribe("t", group="g", callback=lambda record: note([record.value])),
         ]

@@ -29,7 +29,7 @@ class Parent:
             broker.declare_queue(queue)
         for topic in ("in", "idle"):
             log.create_topic(topic)
-        self.subscriptions = [
+        self.subscriptions: list[msglog.QueueSubscription | msglog.Subscription] = [
             broker.subscribe("work", lambda delivery: self.handle(delivery.body), workers=3),
             broker.subscribe("idle", print),
             log.subscribe("in", group="g", callback=lambda record: self.handle(record.value)),

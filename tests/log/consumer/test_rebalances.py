@@ -10,6 +10,7 @@ import pytest
 
 from msglog import FencedError, GroupError, Log, TopicPartition
 from support.brokers import Call
+from support.callbacks import ENDS, EXCEPTIONS, name_of
 
 ASSIGNORS = ("range", "roundrobin", "sticky", "cooperative-sticky")
 TWO_0, TWO_1 = TopicPartition("two", 0), TopicPartition("two", 1)
@@ -177,6 +178,49 @@ def test_a_callback_that_raises_leaves_a_working_consumer(log):
         settle(a, b)
         assert (a.assignment(), b.assignment()) == ({TWO_0}, {TWO_1})
     with pytest.raises(ValueError, match="third"):
+        a.close()
+    assert log.groups() == []
+
+
+@pytest.mark.parametrize("iterates", [False, True], ids=["poll", "iteration"])
+@pytest.mark.parametrize("error", [*EXCEPTIONS, *ENDS], ids=name_of)
+def test_whatever_a_callback_raises_comes_out_and_the_consumer_goes_on(log, clock, error, iterates):
+    told = []
+
+    def raises(name):
+        def callback(_consumer, partitions):
+            told.append((name, partitions))
+            raise error
+
+        return callback
+
+    def receive(consumer):
+        return list(consumer.iter(0)) if iterates else consumer.poll(0)
+
+    # Python itself makes a RuntimeError of this one when it leaves an iterator.
+    turned = iterates and isinstance(error, StopIteration)
+
+    def fails():
+        with pytest.raises(RuntimeError if turned else type(error)) as caught:
+            receive(a)
+        assert error in (caught.value, caught.value.__cause__)
+
+    names = ("on_assign", "on_revoke", "on_lost")
+    a = log.consumer("two", group="g", **{name: raises(name) for name in names})
+    fails()
+    log.append("two", b"x", partition=0)
+    assert len(receive(a)) == 1
+    with log.consumer("two", group="g") as b:
+        fails()
+        b.poll(0)
+        fails()  # the new share is announced
+        receive(a)
+    clock.advance(seconds=301)
+    told.clear()
+    fails()  # lost
+    assert [name for name, _ in told] == ["on_lost"]
+    fails()  # and assigned anew
+    with pytest.raises(type(error)):
         a.close()
     assert log.groups() == []
 

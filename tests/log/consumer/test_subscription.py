@@ -18,7 +18,7 @@ from msglog import (
 from msglog import TopicPartition as Tp
 from msglog.log.record_loop import RecordLoop
 from support.brokers import Call
-from support.callbacks import CALLBACKS, NO_CALLBACKS
+from support.callbacks import CALLBACKS, ENDS, EXCEPTIONS, NO_CALLBACKS, name_of
 
 SOON = Retry(delay_ms=20, factor=1.0)
 
@@ -281,6 +281,40 @@ def test_a_fatal_callback_ends_its_worker_and_commits_nothing_of_it(real_log, ca
     assert real_log.describe_group("g").offsets == {Tp("one", 0): 2}
     assert "a worker of a subscription failed" in caplog.text
     subscription.close()
+
+
+@pytest.mark.parametrize("error", EXCEPTIONS, ids=name_of)
+def test_whatever_exception_a_callback_raises_its_record_is_tried_again(real_log, error):
+    seen = []
+
+    def work(record):
+        seen.append(record.offset)
+        if record.value == b"bad" and seen.count(1) < 3:
+            raise error
+
+    real_log.append_many("one", [b"1", b"bad", b"2"])
+    with real_log.subscribe("one", group="g", callback=work, on_error=Retry(delay_ms=0)) as subscription:
+        assert subscription.wait_idle(10)
+        assert not subscription.join(0)
+    assert seen == [0, 1, 1, 1, 2]
+
+
+@pytest.mark.parametrize("error", ENDS, ids=name_of)
+def test_what_is_no_exception_ends_one_worker_and_the_others_take_over(real_log, error):
+    seen = []
+
+    def work(record):
+        seen.append((record.partition, record.offset))
+        if record.value == b"bad" and seen.count((record.partition, record.offset)) == 1:
+            raise error
+
+    with real_log.subscribe("two", group="g", callback=work, workers=2) as subscription:
+        real_log.append_many("two", [b"1", b"bad", b"2"], partition=0)
+        real_log.append_many("two", [b"1", b"2"], partition=1)
+        assert subscription.wait_idle(10)
+        wait_until(lambda: "1 of 2 workers" in repr(subscription))
+    assert [offset for partition, offset in seen if partition == 0] == [0, 1, 1, 2]
+    assert real_log.describe_group("g").lag == {Tp("two", 0): 0, Tp("two", 1): 0}
 
 
 def test_stop_ends_after_the_record_in_hand(real_log):
