@@ -52,7 +52,7 @@ class Coordination:
     def __init__(self, core: StoreCore) -> None:
         self._engine = core.engine
         self._timers = core.timers
-        self._now_ms = core.clock.monotonic_ms
+        self.now_ms = core.clock.monotonic_ms
         self._log = cast(LogModel, core.engine.models[LogModel.section])
         self._model = cast(GroupsModel, core.engine.models[GroupsModel.section])
         self._shares = ShareModel.of(core.engine)
@@ -105,7 +105,7 @@ class Coordination:
 
     def join(self, group: str, request: JoinRequest, bell: Bell) -> Seat:
         """Join a group at once; the first `sync` delivers the member's share. Raises `GroupError`."""
-        return self._change(group, lambda live: live.join(request, bell, self._now_ms()))
+        return self._change(group, lambda live: live.join(request, bell, self.now_ms()))
 
     def leave(self, seat: Seat) -> None:
         """Leave the group; a static member stays, away, until its session times out."""
@@ -122,14 +122,7 @@ class Coordination:
 
     def sync(self, seat: Seat) -> Sync:
         """Return what a member is to do next; this is its poll. Raises `FencedError`."""
-        return self._change(seat.group, lambda live: live.sync(seat, self._now_ms()))
-
-    def note_poll(self, seat: Seat) -> bool:
-        """Have a member polled up to now, where its bell did not ring: a `sync` for the price of a look at the clock.
-
-        Returns False when only `sync` can tell it how to go on. Takes no lock: who evicts it at this moment rings.
-        """
-        return seat.member.note_poll(self._now_ms())
+        return self._change(seat.group, lambda live: live.sync(seat, self.now_ms()))
 
     def revoked(self, seat: Seat, partitions: Collection[TopicPartition]) -> None:
         """Confirm that a member has stopped working on `partitions`."""
@@ -137,12 +130,12 @@ class Coordination:
 
     def subscribe(self, seat: Seat, topics: frozenset[str]) -> None:
         """Change what a member subscribes to. Raises `FencedError`."""
-        self._change(seat.group, lambda live: live.group.subscribe(seat.member_id, topics, self._now_ms()))
+        self._change(seat.group, lambda live: live.group.subscribe(seat.member_id, topics, self.now_ms()))
 
     def is_member(self, seat: Seat) -> bool:
         """Whether the group still knows a member: neither evicted nor fenced."""
         try:
-            return self._change(seat.group, lambda live: live.group.heartbeat(seat.member_id, self._now_ms()))
+            return self._change(seat.group, lambda live: live.group.heartbeat(seat.member_id, self.now_ms()))
         except FencedError:
             return False
 
@@ -160,7 +153,7 @@ class Coordination:
         live = self._groups.get(group)
         if live is None:
             return None
-        self._guarded(live, lambda: live.group.expire(self._now_ms()))
+        self._guarded(live, lambda: live.group.expire(self.now_ms()))
         return live.group
 
     def groups(self) -> list[str]:
@@ -292,14 +285,14 @@ class Coordination:
     def _release(self, seat: Seat) -> None:
         live = self._groups.get(seat.group)
         if live is not None:
-            self._guarded(live, lambda: live.leave(seat, self._now_ms()))
+            self._guarded(live, lambda: live.leave(seat, self.now_ms()))
 
     def _settle(self, live: LiveGroup) -> None:
         """Tell the members what changed, set the timer, and forget a group that is no more."""
         if not live.has_news and live.timer is not None:
             return
         live.tell()
-        due_ms = live.next_check_ms(self._now_ms())
+        due_ms = live.next_check_ms(self.now_ms())
         timer = live.timer
         if timer is not None and (due_ms is None or due_ms < timer.due_ms):
             timer.cancel()
@@ -316,7 +309,7 @@ class Coordination:
         with self._engine.lock:
             live.timer = None
             self._take_up_abandoned()
-            self._guarded(live, lambda: live.keep_alive(self._now_ms()))
+            self._guarded(live, lambda: live.keep_alive(self.now_ms()))
 
     def _topic_changed(self, name: str) -> None:
         self.topics_version += 1

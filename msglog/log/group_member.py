@@ -36,6 +36,7 @@ class GroupMember:
         bell: Bell,
     ) -> None:
         self._coordination = coordination
+        self._now_ms = coordination.now_ms
         self._selection = selection
         self._group = group
         self._request = request
@@ -73,8 +74,12 @@ class GroupMember:
         return Change("revoke", step.revoke) if step.revoke else None
 
     def note_poll(self) -> bool:
-        """Have this member polled up to now; return False when `next_change` must be asked."""
-        return self.seat is not None and self._coordination.note_poll(self.seat)
+        """Have this member polled up to now; return False when `next_change` must be asked.
+
+        A sync for the price of a look at the clock. Takes no lock: who evicts it at this moment rings.
+        """
+        seat = self.seat
+        return seat is not None and seat.member.note_poll(self._now_ms())
 
     def done(self, change: Change) -> None:
         """Tell the group what was given up, and keep in mind what is held."""

@@ -139,7 +139,7 @@ class Reader:
         if position + HEADER_SIZE > end:
             raise self._damage(segment, position, "a frame's header reaches beyond the end")
         header = HEADER.unpack_from(mapped, position)
-        crc, kind, length, count, span, base_offset = header[:6]
+        crc, kind, length, count, span, base_offset, *_ = header
         following = position + HEADER_SIZE + length
         if kind & 0xFFFFFF != MAGIC_AND_VERSION or following > end:
             raise self._damage(segment, position, "there is no frame")
