@@ -10,13 +10,13 @@ import itertools
 import logging
 import weakref
 from collections.abc import Callable
-from threading import TIMEOUT_MAX, Condition, Lock, Thread
+from threading import TIMEOUT_MAX, Condition, Lock, Thread, current_thread
 from time import monotonic
 from typing import Protocol
 
 from msglog.clock import Clock, ManualClock
 
-__all__ = ["Timer", "Timers", "Waiter", "Wakeable", "deadline_after"]
+__all__ = ["CallbackThread", "Timer", "Timers", "Waiter", "Wakeable", "deadline_after", "in_callback"]
 
 logger = logging.getLogger("msglog.timers")
 
@@ -57,6 +57,18 @@ class Waiter:
 def deadline_after(timeout: float | None) -> float | None:
     """Return the time on `time.monotonic` at which a wait of `timeout` seconds ends, None for never."""
     return None if timeout is None else monotonic() + timeout
+
+
+class CallbackThread(Thread):
+    """A daemon thread that runs callbacks of a subscription, whatever it subscribes to."""
+
+    def __init__(self, target: Callable[[], None]) -> None:
+        super().__init__(target=target, name="msglog-subscription", daemon=True)
+
+
+def in_callback() -> bool:
+    """Whether this is such a thread: it does not wait for the end of others, which may wait for its own."""
+    return isinstance(current_thread(), CallbackThread)
 
 
 class Timer:

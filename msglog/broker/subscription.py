@@ -6,7 +6,7 @@ idle is woken by whoever settles its last message. Exported by `msglog`.
 
 import logging
 from collections.abc import Callable
-from threading import Thread, current_thread
+from threading import current_thread
 from time import monotonic
 from types import TracebackType
 from typing import Final, Self
@@ -16,16 +16,12 @@ from msglog.broker.delivery import Delivery, OnError
 from msglog.broker.vhost import VirtualHost
 from msglog.checks import check_handler, check_integer, check_timeout
 from msglog.errors import ClosedError, ConsumerCancelledError, SettlementError
-from msglog.waiting import Waiter, deadline_after
+from msglog.waiting import CallbackThread, Waiter, deadline_after, in_callback
 
 logger = logging.getLogger("msglog.subscription")
 
 MAX_WORKERS: Final = 1000
 DeliveryCallback = Callable[[Delivery], object]
-
-
-class _WorkerThread(Thread):
-    """A thread that runs callbacks of a subscription."""
 
 
 class QueueSubscription:
@@ -51,9 +47,7 @@ class QueueSubscription:
         self._callback = callback
         # One item for each worker that has not ended; a pop is atomic, so one of them is the last.
         self._at_work = [None] * workers
-        self._threads = [
-            _WorkerThread(target=self._run, name="msglog-subscription", daemon=True) for _ in range(workers)
-        ]
+        self._threads = [CallbackThread(self._run) for _ in range(workers)]
         for thread in self._threads:
             thread.start()
 
@@ -100,7 +94,7 @@ class QueueSubscription:
         """
         check_timeout(timeout)
         self.stop()
-        if not isinstance(current_thread(), _WorkerThread):
+        if not in_callback():
             self.join(timeout)
             self._consumer.close()
 

@@ -19,11 +19,11 @@ from msglog.log.bell import Bell
 from msglog.log.consumer import Consumer
 from msglog.log.coordination import Coordination
 from msglog.log.model import LogModel
-from msglog.log.subscription_worker import RecordCallback, Worker, is_worker
+from msglog.log.subscription_worker import RecordCallback, Worker
 from msglog.retry import Retry
 from msglog.store import StoreCore
 from msglog.types import TopicPartition
-from msglog.waiting import Waiter, deadline_after
+from msglog.waiting import Waiter, deadline_after, in_callback
 
 MAX_WORKERS: Final = 1000
 
@@ -101,7 +101,7 @@ class Subscription:
         """
         check_timeout(timeout)
         self.stop()
-        if is_worker():
+        if in_callback():
             return
         if not self.join(timeout):
             for worker in self._workers:

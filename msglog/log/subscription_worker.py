@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from threading import Thread, current_thread
 
 from msglog.errors import ClosedError
 from msglog.log.consumer import Consumer
@@ -10,19 +9,11 @@ from msglog.log.record_loop import RecordLoop
 from msglog.retry import Retry
 from msglog.store import StoreCore
 from msglog.types import Record
+from msglog.waiting import CallbackThread
 
 logger = logging.getLogger("msglog.subscription")
 
 RecordCallback = Callable[[Record], object]
-
-
-class WorkerThread(Thread):
-    """A thread that runs callbacks of a subscription."""
-
-
-def is_worker() -> bool:
-    """Whether this call comes from a callback of a subscription."""
-    return isinstance(current_thread(), WorkerThread)
 
 
 class Worker:
@@ -37,7 +28,7 @@ class Worker:
         # Not whether the thread is alive: it still is while it says that it ends.
         self.ended = False
         self._loop = RecordLoop(core, consumer, self, retry)
-        self.thread = WorkerThread(target=self._run, name="msglog-subscription", daemon=True)
+        self.thread = CallbackThread(self._run)
 
     def stop(self) -> None:
         """End after the record in hand. From any thread, and from a signal handler: takes no lock."""

@@ -140,6 +140,21 @@ def test_a_callback_may_close_the_store_that_calls_it(tmp_path):
     assert (handled + left - ONCE).total() <= 6  # what six workers had in hand: too late to settle
 
 
+def test_callbacks_of_both_kinds_close_the_store_at_the_same_time(tmp_path):
+    work = Work(tmp_path / "store", sync="none")
+    both = threading.Barrier(2, timeout=PATIENCE_SECONDS)
+
+    def close(body):
+        if body in (b"m100", b"r100"):
+            both.wait()
+            work.store.close()
+
+    subscriptions = work.subscribe(close)
+    assert all(subscription.join(PATIENCE_SECONDS) for subscription in subscriptions)
+    assert not both.broken
+    assert work.handled + work.left() >= ONCE
+
+
 def test_threads_that_close_at_the_same_time(tmp_path):
     work = Work(tmp_path / "store", sync="none")
     subscriptions = work.subscribe(lambda _body: None)
