@@ -101,6 +101,8 @@ class Timers:
         self._thread: Thread | None = None
         self._closed = False
         self._prune_at = _FEWEST_TO_PRUNE
+        # What is called after each piece of work, by whoever runs it.
+        self.followers: set[Callable[[], None]] = set()
         # The work that is being done, with its time.
         self._taken: tuple[int, Callable[[], None]] | None = None
         if isinstance(clock, ManualClock):
@@ -140,6 +142,8 @@ class Timers:
             except Exception:
                 logger.exception("a timer's work failed")
             self._taken = None
+            for follow in tuple(self.followers):
+                follow()
 
     def _put_back(self) -> None:
         """Have done what an interrupt left undone, in a thread of the user's that drives a manual clock."""

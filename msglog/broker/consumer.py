@@ -30,9 +30,13 @@ class Taking:
         self.vhost = vhost
         self.subscriber = subscriber
         self.stopped = False
+        # How often calls that wait were asked to return, those on the way among them.
+        self.interrupts = 0
 
-    def take(self, timeout: float | None) -> Taken | None:
+    def take(self, timeout: float | None, seen: int | None = None) -> Taken | None:
         """Take the next message; wait for one up to `timeout` seconds, None for ever.
+
+        `seen`: how many interrupts the caller knows of; another one ends its wait, too.
 
         Raises `ConsumerCancelledError` when the queue was deleted, `ClosedError` when the store was closed.
         """
@@ -49,7 +53,7 @@ class Taking:
             unseen = vhost.journaled and queue.has_unseen()
         if unseen:
             vhost.engine.wait(vhost.engine.commit_number)
-        return self._wait(queue, timeout)
+        return self._wait(queue, timeout, seen)
 
     def check(self, queue: Queue) -> None:
         """Raise when nothing more will come; under the lock."""
@@ -60,7 +64,7 @@ class Taking:
         if self.subscriber.cancelled:
             raise ClosedError("the consumer was closed")
 
-    def _wait(self, queue: Queue, timeout: float | None) -> Taken | None:
+    def _wait(self, queue: Queue, timeout: float | None, seen: int | None) -> Taken | None:
         vhost = self.vhost
         deadline = deadline_after(timeout)
         wait = Wait(self.subscriber, Waiter())
@@ -71,7 +75,7 @@ class Taking:
                 queue.join_line(wait)
                 vhost.news[queue] = None
                 vhost.attend()
-            while wait.taken is None and not self.stopped and timeout != 0:
+            while wait.taken is None and not self.stopped and timeout != 0 and seen in (None, self.interrupts):
                 seconds = None if deadline is None else deadline - monotonic()
                 if seconds is not None and seconds <= 0:
                     break
@@ -135,6 +139,12 @@ class Taking:
     def stop(self) -> None:
         """Make the calls that wait return empty, and those that come. Takes no lock."""
         self.stopped = True
+        for wait in tuple(self.subscriber.waits):
+            wait.wake()
+
+    def interrupt(self) -> None:
+        """Make the calls that wait and know of no interrupt so far return empty. Takes no lock."""
+        self.interrupts += 1
         for wait in tuple(self.subscriber.waits):
             wait.wake()
 
@@ -202,6 +212,35 @@ class QueueConsumer:
         if taken is None:
             return None
         return Delivery(self._terms, self, *taken)
+
+    # For subscriptions on a manual clock; not public
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._taking.stopped
+
+    @property
+    def interrupts(self) -> int:
+        """How often `interrupt` was called."""
+        return self._taking.interrupts
+
+    def interrupt(self) -> None:
+        """End the waits of `get_unless_interrupted`."""
+        self._taking.interrupt()
+
+    def get_unless_interrupted(self, seen: int) -> Delivery | None:
+        """Return the next message; None after `stop()`, or once there were more interrupts than `seen`."""
+        if self._closed:
+            raise ClosedError("the consumer was closed")
+        taken = self._taking.take(None, seen)
+        return None if taken is None else Delivery(self._terms, self, *taken)
+
+    def idle_calls(self) -> int:
+        """Return how many calls wait and have no message in hand yet. Under the broker's lock."""
+        return sum(wait.taken is None for wait in self._subscriber.waits)
+
+    # Iterating
 
     def iter(self, timeout: float | None = None) -> Iterator[Delivery]:
         """Yield messages until none has come for `timeout` seconds; 0 takes what is there, None goes on for ever."""

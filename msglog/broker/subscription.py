@@ -11,6 +11,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Final, Self
 
+from msglog.broker.beginnings import Beginnings
 from msglog.broker.consumer import QueueConsumer
 from msglog.broker.delivery import Delivery, OnError
 from msglog.broker.vhost import VirtualHost
@@ -33,9 +34,10 @@ class QueueSubscription:
             `Exception` applies `on_error`; what it settled itself is left alone. What it returns is ignored.
         workers: how many threads, 1 to 1000.
 
-    A callback that raises something other than an `Exception` returns its message and ends its worker. Safe for any
-    thread. A context manager; closing the store closes it, too. Until it is closed it works on, whether anybody holds
-    it or not.
+    A callback that raises something other than an `Exception` returns its message and ends its worker.
+    `ManualClock.advance` returns when the messages that came due have begun to be handled, as far as a worker is not in
+    a callback: it begins with them later. Safe for any thread. A context manager; closing the store closes it, too.
+    Until it is closed it works on, whether anybody holds it or not.
     """
 
     def __init__(self, vhost: VirtualHost, consumer: QueueConsumer, callback: DeliveryCallback, workers: int) -> None:
@@ -47,13 +49,14 @@ class QueueSubscription:
         self._callback = callback
         # One item for each worker that has not ended; a pop is atomic, so one of them is the last.
         self._at_work = [None] * workers
+        self._beginnings = Beginnings(vhost, consumer) if vhost.clock.manual else None
         self._threads = [CallbackThread(self._run) for _ in range(workers)]
         for thread in self._threads:
             thread.start()
 
     def _run(self) -> None:
         try:
-            for delivery in self._consumer:
+            for delivery in self._consumer if self._beginnings is None else self._beginnings.deliveries():
                 self._handle(delivery)
         except (ClosedError, ConsumerCancelledError):
             logger.debug("the queue or the store is gone: a worker of a subscription ends")
@@ -64,6 +67,8 @@ class QueueSubscription:
             self._at_work.pop()
             if not self._at_work:
                 self._consumer.close()  # nobody takes from it any more
+                if self._beginnings is not None:
+                    self._beginnings.end()
                 for waiter in tuple(self._queue.watchers):
                     waiter.wake()
 

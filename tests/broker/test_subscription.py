@@ -14,6 +14,7 @@ from msglog import (
     QueueNotFoundError,
     Retry,
 )
+from msglog.broker.beginnings import Beginnings
 from support.brokers import DEAD_LETTERED, Call, info, is_asleep, ready, send_all, take, take_one, wait_until
 from support.callbacks import CALLBACKS, ENDS, EXCEPTIONS, NO_CALLBACKS, name_of
 
@@ -222,6 +223,114 @@ def test_the_back_off_begins_with_a_second(broker, clock, q):
         clock.advance(ms=1)
         assert subscription.wait_idle(10)
     assert work.at_ms[1] - work.at_ms[0] == 1000
+
+
+@pytest.fixture
+def begun(clock, monkeypatch):
+    """The time of each beginning of a callback, noted before anybody is told that it begins."""
+    times = []
+    begin = Beginnings.begin
+
+    def note(beginnings, place):
+        times.append(clock.now_ms())
+        begin(beginnings, place)
+
+    monkeypatch.setattr(Beginnings, "begin", note)
+    return times
+
+
+def test_the_clock_goes_on_when_what_came_due_has_begun(any_broker, clock, begun):
+    any_broker.declare_queue("q")
+    work = Fails(clock, 2)
+    with any_broker.subscribe("q", work, workers=3) as subscription:
+        start_ms = clock.now_ms()
+        any_broker.send("q", b"x", delay_ms=500)
+        clock.advance(ms=499)
+        assert begun == []
+        clock.advance(ms=1)
+        assert begun == [start_ms + 500]
+        for times in (1, 2):
+            work.until_failed(times)
+            clock.advance(ms=times * 1000)
+            assert len(begun) == times + 1
+        assert subscription.wait_idle(10)
+        assert begun == [start_ms + 500, start_ms + 1500, start_ms + 3500]
+
+
+def test_messages_begin_in_the_order_in_which_they_are_due(broker, clock, begun):
+    subscriptions = []
+    start_ms = clock.now_ms()
+    for number in range(3):
+        broker.declare_queue(f"q{number}")
+        subscriptions.append(broker.subscribe(f"q{number}", lambda _: None))
+        for step in range(5):
+            broker.send(f"q{number}", b"x", delay_ms=100 * step + 10 * number + 1)
+    clock.advance(seconds=1)
+    assert begun == sorted(start_ms + 100 * step + 10 * number + 1 for step in range(5) for number in range(3))
+    for subscription in subscriptions:
+        subscription.close()
+
+
+def test_the_clock_does_not_wait_for_a_worker_that_is_in_its_callback(broker, clock, q):
+    inside, advanced, seen = threading.Event(), threading.Event(), []
+
+    def work(delivery):
+        inside.set()
+        advanced.wait(10)
+        seen.append(delivery.body)
+
+    with broker.subscribe(q, work) as subscription:
+        broker.send(q, b"1")
+        broker.send(q, b"2", delay_ms=1000)
+        assert inside.wait(10)
+        clock.advance(seconds=1)
+        assert seen == []
+        advanced.set()
+        assert subscription.wait_idle(10)
+    assert seen == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_callback_may_advance_the_clock(broker, clock, q, workers):
+    seen = []
+
+    def work(delivery):
+        clock.advance(seconds=1)
+        seen.append(delivery.body)
+        if len(seen) <= 3:
+            raise ZeroDivisionError
+
+    with broker.subscribe(q, work, workers=workers) as subscription:
+        for number in range(6):
+            broker.send(q, b"%d" % number, delay_ms=number * 500)
+        while not subscription.wait_idle(0.01):
+            clock.advance(seconds=1)
+        clock.advance(seconds=10)
+        assert subscription.wait_idle(10)
+    assert len(seen) == 9
+    assert set(seen) == {b"%d" % number for number in range(6)}
+
+
+@pytest.mark.parametrize("end", ["close", "stop", "delete", "fatal"])
+def test_the_clock_goes_on_when_a_subscription_has_ended(broker, clock, q, end):
+    def work(_):
+        raise SystemExit
+
+    subscription = broker.subscribe(q, work, workers=2)
+    broker.send(q, b"1", delay_ms=1000)
+    broker.send(q, b"2", delay_ms=2000)
+    broker.send(q, b"3", delay_ms=3000)
+    if end == "close":
+        subscription.close()
+    elif end == "stop":
+        subscription.stop()
+    elif end == "delete":
+        broker.delete_queue(q)
+    for _ in range(4):
+        clock.advance(seconds=1)
+    assert subscription.join(10)
+    subscription.close()
+    assert not broker.store.core.timers.followers
 
 
 def test_a_failed_message_does_not_hold_up_the_others(broker, clock, q):
