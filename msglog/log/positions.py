@@ -88,7 +88,9 @@ class PartitionCursor:
 
     def settled_position(self) -> int:
         """Return the position. Raises `OffsetOutOfRangeError` while `start="error"` leaves it open."""
-        position = self.position
+        position = self._position
+        if length_hint(self._uncounted) != self._size:
+            position = self.position
         return self._locate(self._asked) if position is None else position
 
     def rewind(self, committed: int | None) -> None:
