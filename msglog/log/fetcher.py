@@ -114,7 +114,8 @@ class Fetcher:
             cursor = self._ring[0]
             if cursor.ready():
                 return cursor
-            self._next_turn()
+            self._ring.rotate(-1)
+            self._turn = TURN_RECORDS
         return None
 
     def _next_turn(self) -> None:

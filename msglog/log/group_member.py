@@ -76,10 +76,15 @@ class GroupMember:
     def note_poll(self) -> bool:
         """Have this member polled up to now; return False when `next_change` must be asked.
 
-        A sync for the price of a look at the clock. Takes no lock: who evicts it at this moment rings.
+        A sync for the price of a look at the clock. Takes no lock: who evicts it at this moment rings, and it is not
+        overdue, since the group's timers speak for it while it waits in a poll.
         """
         seat = self.seat
-        return seat is not None and seat.member.note_poll(self._now_ms())
+        if seat is None:
+            return False
+        member = seat.member
+        member.heartbeat_ms = member.poll_ms = self._now_ms()
+        return True
 
     def done(self, change: Change) -> None:
         """Tell the group what was given up, and keep in mind what is held."""

@@ -98,13 +98,6 @@ class Membership:
             return min(self.heartbeat_ms + request.session_timeout_ms, poll_due_ms)
         return min(self.heartbeat_ms, poll_due_ms) + request.session_timeout_ms
 
-    def note_poll(self, now_ms: int) -> bool:
-        """Have it polled up to now; return False when only a sync can tell it how to go on."""
-        if self.departed or self.due_ms <= now_ms:
-            return False
-        self.heartbeat_ms = self.poll_ms = now_ms
-        return True
-
     def for_assignor(self, *, cooperative: bool) -> Member:
         """Return the member as an assignor sees it.
 
