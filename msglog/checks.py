@@ -1,18 +1,22 @@
-"""Checks of plain arguments: integers, flags and choices.
+"""Checks of plain arguments: integers, flags, choices and callbacks.
 
 The errors say what was given and what is allowed. A bool is never taken for an int. Imported by every layer
 that takes arguments; imports `errors` only. Errors tell types, sizes and numbers, never the contents of
 bytes.
 """
 
+import inspect
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from msglog.errors import InvalidOptionError, InvalidTypeError
 
 MAX_INT64: Final = (1 << 63) - 1
 
 MAX_TIMEOUT_SECONDS: Final = 1e9
+
+MAX_DELAY_MS: Final = 10 * 366 * 86_400_000
+"""The longest delay of a message: ten years."""
 
 _SHOWN_LENGTH: Final = 60
 
@@ -58,6 +62,35 @@ def check_choice(option: str, given: object, choices: Sequence[str]) -> None:
         raise wrong_type(option, given, allowed)
     if given not in choices:
         raise refused(option, given, allowed)
+
+
+def check_handler(option: str, given: Any, *takes: str) -> None:
+    """Make sure that calling `given` with as many positional arguments as `takes` names begins its work.
+
+    A coroutine or generator function only returns something that nobody runs, and the message would be done with; one
+    that takes other arguments would fail for ever. Raises `InvalidTypeError`. Where a callable does not tell what it
+    takes (some in C do not), it is taken as it is.
+    """
+    allowed = f"a callable that takes {' and '.join(takes)}"
+    if not callable(given):
+        raise wrong_type(option, given, allowed)
+    functions = (given, type(given).__call__)
+    found = None
+    if any(inspect.iscoroutinefunction(function) for function in functions):
+        found = "a coroutine function, which msglog.aio is for"
+    elif any(inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one) for one in functions):
+        found = "a generator function, which does nothing when it is called"
+    else:
+        try:
+            signature = inspect.signature(given)
+        except (TypeError, ValueError):
+            return
+        try:
+            signature.bind(*takes)
+        except TypeError as error:
+            found = f"one that takes {signature}: {error}"
+    if found is not None:
+        raise InvalidTypeError(f"{option} must be {allowed}, not {found}", option=option, given=found, allowed=allowed)
 
 
 def refused(option: str, given: object, allowed: str) -> InvalidOptionError:

@@ -5,7 +5,7 @@ A plain value, imported by whoever hands records or messages to a callback. Impo
 
 from dataclasses import dataclass
 
-from msglog.checks import MAX_INT64, check_integer, refused, wrong_type
+from msglog.checks import MAX_DELAY_MS, MAX_INT64, check_integer, refused, wrong_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,8 +13,8 @@ class Retry:
     """How often failed work is tried again, and after how long on the store's clock.
 
     `limit`: retries after the first attempt, None for no limit, 0 for none. `delay_ms`: the wait before the
-    first retry, 0 or more milliseconds. `factor`: how much longer each further wait is, at least 1.0.
-    `max_delay_ms`: the longest wait, not below `delay_ms`. When the retries are used up the work is rejected.
+    first retry, in milliseconds, 0 to ten years. `factor`: how much longer each further wait is, at least 1.0.
+    `max_delay_ms`: the longest wait, `delay_ms` to ten years. When the retries are used up the work is rejected.
     Raises `InvalidOptionError` or `InvalidTypeError`.
     """
 
@@ -26,8 +26,8 @@ class Retry:
     def __post_init__(self) -> None:
         if self.limit is not None:
             check_integer("limit", self.limit, 0)
-        check_integer("delay_ms", self.delay_ms, 0)
-        check_integer("max_delay_ms", self.max_delay_ms, self.delay_ms)
+        check_integer("delay_ms", self.delay_ms, 0, MAX_DELAY_MS)
+        check_integer("max_delay_ms", self.max_delay_ms, self.delay_ms, MAX_DELAY_MS)
         allowed = "a finite number of at least 1.0"
         if isinstance(self.factor, bool) or not isinstance(self.factor, int | float):
             raise wrong_type("factor", self.factor, allowed)

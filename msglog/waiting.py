@@ -10,13 +10,13 @@ import itertools
 import logging
 import weakref
 from collections.abc import Callable
-from threading import TIMEOUT_MAX, Condition, Lock, Thread
+from threading import TIMEOUT_MAX, Condition, Lock, Thread, current_thread
 from time import monotonic
 from typing import Protocol
 
 from msglog.clock import Clock, ManualClock
 
-__all__ = ["Timer", "Timers", "Waiter", "Wakeable", "deadline_after"]
+__all__ = ["CallbackThread", "Timer", "Timers", "Waiter", "Wakeable", "deadline_after", "in_callback"]
 
 logger = logging.getLogger("msglog.timers")
 
@@ -59,6 +59,18 @@ def deadline_after(timeout: float | None) -> float | None:
     return None if timeout is None else monotonic() + timeout
 
 
+class CallbackThread(Thread):
+    """A daemon thread that runs callbacks of a subscription, whatever it subscribes to."""
+
+    def __init__(self, target: Callable[[], None]) -> None:
+        super().__init__(target=target, name="msglog-subscription", daemon=True)
+
+
+def in_callback() -> bool:
+    """Whether this is such a thread: it does not wait for the end of others, which may wait for its own."""
+    return isinstance(current_thread(), CallbackThread)
+
+
 class Timer:
     """One piece of work waiting for its time."""
 
@@ -89,6 +101,8 @@ class Timers:
         self._thread: Thread | None = None
         self._closed = False
         self._prune_at = _FEWEST_TO_PRUNE
+        # What is called after each piece of work, by whoever runs it.
+        self.followers: set[Callable[[], None]] = set()
         # The work that is being done, with its time.
         self._taken: tuple[int, Callable[[], None]] | None = None
         if isinstance(clock, ManualClock):
@@ -128,6 +142,8 @@ class Timers:
             except Exception:
                 logger.exception("a timer's work failed", extra={"event": "work_failed"})
             self._taken = None
+            for follow in tuple(self.followers):
+                follow()
 
     def _put_back(self) -> None:
         """Have done what an interrupt left undone, in a thread of the user's that drives a manual clock."""

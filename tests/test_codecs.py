@@ -166,11 +166,11 @@ def test_codecs_of_types_say_which_extra_they_need(monkeypatch):
 @pytest.mark.parametrize(
     ("codec", "value"),
     [
-        (JSON, object()),
+        pytest.param(JSON, object(), id="JSON-object"),
         (JSON, math.nan),
         (JSON, b"bytes"),
         (JSON, "\ud800"),
-        (MSGPACK, object()),
+        pytest.param(MSGPACK, object(), id="MSGPACK-object"),
         (MSGPACK, 2**64),
         (MSGPACK, dt.datetime(2024, 1, 1)),  # noqa: DTZ001 without a zone nobody knows when that is
         (TEXT, "\ud800"),

@@ -31,9 +31,13 @@ class Taking:
         self.vhost = vhost
         self.subscriber = subscriber
         self.stopped = False
+        # How often calls that wait were asked to return, those on the way among them.
+        self.interrupts = 0
 
-    def take(self, timeout: float | None) -> Taken | None:
+    def take(self, timeout: float | None, seen: int | None = None) -> Taken | None:
         """Take the next message; wait for one up to `timeout` seconds, None for ever.
+
+        `seen`: how many interrupts the caller knows of; another one ends its wait, too.
 
         Raises `ConsumerCancelledError` when the queue was deleted, `ClosedError` when the store was closed.
         """
@@ -50,7 +54,7 @@ class Taking:
             unseen = vhost.journaled and queue.has_unseen()
         if unseen:
             vhost.engine.wait(vhost.engine.commit_number)
-        return self._wait(queue, timeout)
+        return self._wait(queue, timeout, seen)
 
     def check(self, queue: Queue) -> None:
         """Raise when nothing more will come; under the lock."""
@@ -61,7 +65,7 @@ class Taking:
         if self.subscriber.cancelled:
             raise ClosedError("the consumer was closed")
 
-    def _wait(self, queue: Queue, timeout: float | None) -> Taken | None:
+    def _wait(self, queue: Queue, timeout: float | None, seen: int | None) -> Taken | None:
         vhost = self.vhost
         deadline = deadline_after(timeout)
         wait = Wait(self.subscriber, Waiter())
@@ -72,28 +76,52 @@ class Taking:
                 queue.join_line(wait)
                 vhost.news[queue] = None
                 vhost.attend()
-            while wait.taken is None and not self.stopped and timeout != 0:
+            while wait.taken is None and not self.stopped and timeout != 0 and seen in (None, self.interrupts):
                 seconds = None if deadline is None else deadline - monotonic()
                 if seconds is not None and seconds <= 0:
                     break
                 wait.waiter.wait(seconds)
-                if wait.taken is None:
-                    self._look(queue, wait)
+                if wait.taken is None and self._look(queue, wait):
+                    return wait.taken
         except BaseException:
             self._leave(queue, wait, keep=False)
             raise
         self._leave(queue, wait, keep=True)
         return wait.taken
 
-    def _look(self, queue: Queue, wait: Wait) -> None:
-        """Woken: hand out what there is, to oneself and to others in line."""
+    def _look(self, queue: Queue, wait: Wait) -> bool:
+        """Woken: hand out what there is, to oneself and to others in line. Return whether the call has left it."""
         vhost = self.vhost
         with vhost.lock:
             self.check(queue)
+            if self._take_in_turn(queue, wait):
+                return True
             vhost.news[queue] = None
             vhost.attend()
             if wait.taken is None and queue.line.front is wait:
                 queue.head()  # raises what kept the message from being handed out
+        return False
+
+    def _take_in_turn(self, queue: Queue, wait: Wait) -> bool:
+        """Take the message that the call was woken for and leave the line, where nothing else is to be thought of.
+
+        What it does a wake from its message: no second turn of the lock, and nobody is looked after but those in line.
+        """
+        vhost, subscriber = self.vhost, self.subscriber
+        if queue.line.front is not wait or vhost.has_abandoned or subscriber.no_ack or not subscriber.has_room():
+            return False
+        found = vhost.take_next(queue, subscriber)
+        if found is None:
+            return False
+        wait.taken = Taken(*found, redelivered=False, deliveries=0)
+        wait.over = True
+        subscriber.waits.remove(wait)
+        queue.leave_line(wait)
+        if queue.line:
+            vhost.news[queue] = None
+        if vhost.news:
+            vhost.attend()
+        return True
 
     def _leave(self, queue: Queue, wait: Wait, *, keep: bool) -> None:
         """Leave the line; a message that was put into the hand of a call that failed goes back."""
@@ -112,6 +140,12 @@ class Taking:
     def stop(self) -> None:
         """Make the calls that wait return empty, and those that come. Takes no lock."""
         self.stopped = True
+        for wait in tuple(self.subscriber.waits):
+            wait.wake()
+
+    def interrupt(self) -> None:
+        """Make the calls that wait and know of no interrupt so far return empty. Takes no lock."""
+        self.interrupts += 1
         for wait in tuple(self.subscriber.waits):
             wait.wake()
 
@@ -184,6 +218,30 @@ class QueueConsumer:
         if taken is None:
             return None
         return Delivery(self._terms, self, *taken)
+
+    # For subscriptions on a manual clock; not public
+
+    @property
+    def interrupts(self) -> int:
+        """How often `interrupt` was called."""
+        return self._taking.interrupts
+
+    def interrupt(self) -> None:
+        """End the waits of `get_unless_interrupted`."""
+        self._taking.interrupt()
+
+    def get_unless_interrupted(self, seen: int) -> Delivery | None:
+        """Return the next message; None after `stop()`, or once there were more interrupts than `seen`."""
+        if self._closed:
+            raise ClosedError("the consumer was closed")
+        taken = self._taking.take(None, seen)
+        return None if taken is None else Delivery(self._terms, self, *taken)
+
+    def idle_calls(self) -> int:
+        """Return how many calls wait and have no message in hand yet. Under the broker's lock."""
+        return sum(wait.taken is None for wait in self._subscriber.waits)
+
+    # Iterating
 
     def iter(self, timeout: float | None = None) -> Iterator[Delivery]:
         """Yield messages until none has come for `timeout` seconds; 0 takes what is there, None goes on for ever."""

@@ -15,13 +15,12 @@ from msglog.broker.properties import Properties
 from msglog.broker.settling import Outcome, Settlement
 from msglog.broker.subscriber import Subscriber, Taken
 from msglog.broker.vhost import Publication, VirtualHost
-from msglog.checks import check_flag, check_integer
+from msglog.checks import MAX_DELAY_MS, check_flag, check_integer
 from msglog.errors import InvalidOptionError, SettlementError
 from msglog.retry import Retry
 from msglog.showing import one_line
 
 OnError = Retry | Literal["requeue", "reject"]
-_MOST_DELAY_MS = 10 * 366 * 86_400_000
 
 
 class Terms:
@@ -106,8 +105,9 @@ class Delivery(Message):
                 raise
             if offset >= lane.trim_check:
                 vhost.tidy(lane)
-            if subscriber.waits or vhost.news or vhost.has_abandoned or terms.queue.line.front is not None:
-                vhost.news[terms.queue] = None
+            queue = terms.queue
+            if subscriber.waits or vhost.news or vhost.has_abandoned or queue.line.front is not None or queue.watchers:
+                vhost.news[queue] = None
                 vhost.attend()
 
     def nack(self, requeue: bool = True, *, delay_ms: int = 0) -> None:  # noqa: FBT001, FBT002 as AMQP has it
@@ -118,7 +118,7 @@ class Delivery(Message):
         often. Raises `SettlementError` as `ack` does.
         """
         check_flag("requeue", requeue)
-        check_integer("delay_ms", delay_ms, 0, _MOST_DELAY_MS)
+        check_integer("delay_ms", delay_ms, 0, MAX_DELAY_MS)
         terms = self._terms
         vhost = terms.vhost
         with vhost.lock:

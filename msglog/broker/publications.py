@@ -7,10 +7,9 @@ from msglog.broker.message import Message, check_body, check_routing_key, with_m
 from msglog.broker.properties import Properties
 from msglog.broker.rules.names import queue_not_found
 from msglog.broker.vhost import Publication, VirtualHost
-from msglog.checks import check_flag, check_integer, wrong_type
+from msglog.checks import MAX_DELAY_MS, check_flag, check_integer, wrong_type
 from msglog.errors import PublishRejectedError
 
-_MOST_DELAY_MS: Final = 10 * 366 * 86_400_000
 _PAIR: Final = 2
 _PLAIN_MODES: Final = {True: Properties(delivery_mode=2), False: Properties(delivery_mode=1)}
 
@@ -33,7 +32,7 @@ def check_queue(vhost: VirtualHost, queue: object) -> str:
 
 def check_delay(delay_ms: object) -> int:
     """Return a delay, 0 to ten years. Raises `InvalidTypeError`, `InvalidOptionError`."""
-    return check_integer("delay_ms", delay_ms, 0, _MOST_DELAY_MS)
+    return check_integer("delay_ms", delay_ms, 0, MAX_DELAY_MS)
 
 
 def publications_of(

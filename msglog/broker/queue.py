@@ -14,7 +14,7 @@ from msglog.broker.rules.queue_options import QueueOptions
 from msglog.broker.subscriber import Subscriber
 from msglog.cursors import Cursor
 from msglog.storage import Stream
-from msglog.waiting import Timer
+from msglog.waiting import Timer, Waiter
 
 QUEUE_SEGMENT_BYTES: Final = 16 << 20
 
@@ -44,6 +44,7 @@ class Queue:
         "policy",
         "pushed_to",
         "simple",
+        "watchers",
     )
 
     only: Lane | None
@@ -69,6 +70,8 @@ class Queue:
         # Consumers that get messages without asking for each.
         self.pushed_to = 0
         self.line = Line()
+        # Who waits for it to be idle.
+        self.watchers: set[Waiter] = set()
         self.expiry_timer: Timer | None = None
         self.expires_timer: Timer | None = None
         self.history_timer: Timer | None = None
@@ -145,6 +148,16 @@ class Queue:
     def unsettled(self) -> int:
         """Return how many messages were delivered and not settled."""
         return sum(len(lane.cursor.unsettled) for lane in self.lanes)
+
+    def is_idle(self) -> bool:
+        """Whether nothing waits in it and nothing of it is in anybody's hand or backing off, or it is deleted."""
+        return self.deleted or not (self.ready() or self.unsettled())
+
+    def tell_watchers(self) -> None:
+        """Wake those who wait for it to be idle, if it is."""
+        if self.is_idle():
+            for waiter in tuple(self.watchers):
+                waiter.wake()
 
     def head(self) -> tuple[Lane, Stored] | None:
         """Return the message that is delivered next with its lane, None when none that can be seen waits."""

@@ -86,6 +86,8 @@ class Settled:
         """After the commit: give back what returns, and what space the queues no longer need."""
         for subscriber, _ in self._gone:
             subscriber.unsettled -= 1
+            if subscriber.queue.watchers:
+                self._vhost.news[subscriber.queue] = None
         for subscriber, (lane, stored, *_), _, delay_ms in self._returning:
             self._vhost.hold_back(subscriber.queue, lane, subscriber, stored, delay_ms)
         for lane in self._offsets:

@@ -1,23 +1,24 @@
 """Callbacks on threads: workers that take messages of one queue and call a function for each.
 
-Each callback runs inside `with delivery:`, so it settles by how it ends. `wait_idle` and a manual clock are told of
-every step: nothing polls. Exported by `msglog`.
+Each callback runs inside `with delivery:`, so it settles by how it ends. Nothing polls: who waits for the queue to be
+idle is woken by whoever settles its last message. Exported by `msglog`.
 """
 
 import logging
 from collections.abc import Callable
-from threading import Thread, current_thread
+from threading import current_thread
 from time import monotonic
 from types import TracebackType
 from typing import Any, Final, Self
 
+from msglog.broker.beginnings import Beginnings
 from msglog.broker.consumer import QueueConsumer
 from msglog.broker.delivery import Delivery, OnError
 from msglog.broker.vhost import VirtualHost
-from msglog.checks import check_integer, check_timeout, wrong_type
+from msglog.checks import check_handler, check_integer, check_timeout
 from msglog.errors import ClosedError, ConsumerCancelledError, SettlementError
 from msglog.showing import one_line
-from msglog.waiting import Waiter, deadline_after
+from msglog.waiting import CallbackThread, Waiter, deadline_after, in_callback
 
 logger = logging.getLogger("msglog.subscription")
 
@@ -25,44 +26,38 @@ MAX_WORKERS: Final = 1000
 DeliveryCallback = Callable[[Delivery], object]
 
 
-class _WorkerThread(Thread):
-    """A thread that runs callbacks of a subscription."""
-
-
 class QueueSubscription:
     """Calls `callback(delivery)` for each message of a queue; made by `Broker.subscribe`.
 
     Arguments:
         consumer: where the messages come from; it is closed with the subscription.
-        callback: called on daemon threads. A normal end acknowledges, an `Exception` applies `on_error`; what it
-            settled itself is left alone. What it returns is ignored.
+        callback: called on daemon threads; neither a coroutine nor a generator function. A normal end acknowledges, an
+            `Exception` applies `on_error`; what it settled itself is left alone. What it returns is ignored.
         workers: how many threads, 1 to 1000.
 
-    A callback that raises something other than an `Exception` returns its message and ends its worker. Safe for any
-    thread. A context manager; closing the store closes it, too. Until it is closed it works on, whether anybody holds
-    it or not.
+    A callback that raises something other than an `Exception` returns its message and ends its worker.
+    `ManualClock.advance` returns when the messages that came due have begun to be handled, as far as a worker is not in
+    a callback: it begins with them later. Safe for any thread. A context manager; closing the store closes it, too.
+    Until it is closed it works on, whether anybody holds it or not.
     """
 
     def __init__(self, vhost: VirtualHost, consumer: QueueConsumer, callback: DeliveryCallback, workers: int) -> None:
-        if not callable(callback):
-            raise wrong_type("callback", callback, "a callable that takes a delivery")
+        check_handler("callback", callback, "a delivery")
         check_integer("workers", workers, 1, MAX_WORKERS)
         self._vhost = vhost
         self._queue = consumer.subscriber.queue
         self._consumer = consumer
         self._callback = callback
-        self._watchers: set[Waiter] = set()
         # One item for each worker that has not ended; a pop is atomic, so one of them is the last.
         self._at_work = [None] * workers
-        self._threads = [
-            _WorkerThread(target=self._run, name="msglog-subscription", daemon=True) for _ in range(workers)
-        ]
+        self._beginnings = Beginnings(vhost, consumer) if vhost.clock.manual else None
+        self._threads = [CallbackThread(self._run) for _ in range(workers)]
         for thread in self._threads:
             thread.start()
 
     def _run(self) -> None:
         try:
-            for delivery in self._consumer:
+            for delivery in self._consumer if self._beginnings is None else self._beginnings.deliveries():
                 self._handle(delivery)
         except (ClosedError, ConsumerCancelledError):
             logger.debug(
@@ -79,7 +74,10 @@ class QueueSubscription:
             self._at_work.pop()
             if not self._at_work:
                 self._consumer.close()  # nobody takes from it any more
-            self._tell_watchers()
+                if self._beginnings is not None:
+                    self._beginnings.end()
+                for waiter in tuple(self._queue.watchers):
+                    waiter.wake()
 
     def _handle(self, delivery: Delivery) -> None:
         try:
@@ -103,12 +101,6 @@ class QueueSubscription:
                 exc_info=error,
                 extra={"event": "attempt_failed", "queue": self._queue.name, "attempt": attempt},
             )
-        finally:
-            self._tell_watchers()
-
-    def _tell_watchers(self) -> None:
-        for waiter in tuple(self._watchers):
-            waiter.wake()
 
     def stop(self) -> None:
         """Have each worker end after the message in hand; returns at once.
@@ -125,7 +117,7 @@ class QueueSubscription:
         """
         check_timeout(timeout)
         self.stop()
-        if not isinstance(current_thread(), _WorkerThread):
+        if not in_callback():
             self.join(timeout)
             self._consumer.close()
 
@@ -144,29 +136,26 @@ class QueueSubscription:
         have ended before. Raises `ClosedError` when the store is closed.
         """
         deadline = deadline_after(check_timeout(timeout))
-        waiter = Waiter()
-        self._watchers.add(waiter)
-        for lane in self._queue.lanes:
-            lane.stream.waiters.add(waiter)
+        vhost, watchers, waiter = self._vhost, self._queue.watchers, Waiter()
         try:
+            with vhost.lock:
+                vhost.waiters.add(waiter)  # for the end of the store
+                watchers.add(waiter)
             while not self._is_idle():
                 seconds = None if deadline is None else deadline - monotonic()
-                if (seconds is not None and seconds <= 0) or not any(thread.is_alive() for thread in self._threads):
+                if (seconds is not None and seconds <= 0) or not self._at_work:
                     return False
-                # Messages that other consumers have are settled without a word to this one.
-                waiter.wait(_LOOK_SECONDS if seconds is None else min(seconds, _LOOK_SECONDS))
+                waiter.wait(seconds)
         finally:
-            self._watchers.discard(waiter)
-            for lane in self._queue.lanes:
-                lane.stream.waiters.discard(waiter)
+            watchers.discard(waiter)
+            vhost.waiters.discard(waiter)
         return True
 
     def _is_idle(self) -> bool:
-        vhost, queue = self._vhost, self._queue
-        with vhost.lock:
-            if vhost.closed:
+        with self._vhost.lock:
+            if self._vhost.closed:
                 raise ClosedError("the store was closed")
-            return queue.deleted or not (queue.ready() or queue.unsettled())
+            return self._queue.is_idle()
 
     def measure(self) -> dict[str, Any] | None:
         """Return what it works on and how many of its workers are alive; not public. None once it is at an end."""
@@ -190,7 +179,5 @@ class QueueSubscription:
         workers = f"{alive} of {len(self._threads)} workers alive"
         return f"<msglog.QueueSubscription queue={self._queue.name!r}{deleted} {workers}>"
 
-
-_LOOK_SECONDS: Final = 0.05
 
 __all__ = ["DeliveryCallback", "OnError", "QueueSubscription"]

@@ -32,6 +32,9 @@ class Source(Protocol):
     def next_change(self) -> Change | None:
         """Return what to do next, None for nothing. It stays until `done` is called."""
 
+    def note_poll(self) -> bool:
+        """Hear that a poll goes on whose bell did not ring; return False when `next_change` must be asked."""
+
     def done(self, change: Change) -> None:
         """Note that the consumer has done it."""
 
@@ -99,6 +102,10 @@ class _FixedSource:
             return Change("assign", new)
         self._seen_version = version
         return None
+
+    def note_poll(self) -> bool:
+        """Return True: whoever changes topics rings."""
+        return True
 
     def done(self, change: Change) -> None:
         """Keep in mind what is assigned."""

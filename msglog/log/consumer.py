@@ -167,11 +167,14 @@ class Consumer(Positioning):
             raise
 
     def _poll(self, deadline: float | None, max_records: int) -> list[Record]:
+        look = True
         while not self._stopped:
-            self._look_around()
+            if look:
+                self._look_around()
             records = self._fetcher.take(max_records)
             if records or not self._wait(deadline):
                 return records
+            look = self._must_look()
         return []
 
     def iter(self, timeout: float | None = None) -> Iterator[Record]:
@@ -215,11 +218,14 @@ class Consumer(Positioning):
                     return run
             deadline = deadline_after(timeout)
             try:
+                look = True
                 while not self._stopped:
-                    self._look_around()
+                    if look:
+                        self._look_around()
                     run = self._fetcher.run()
                     if run is not None or not self._wait(deadline):
                         return run
+                    look = self._must_look()
             finally:
                 self._note_polling(polls=False)
         return None

@@ -9,8 +9,6 @@ from typing import Any
 from msglog.checks import check_integer, wrong_type
 from msglog.types import Record, TopicPartition
 
-"""The longest time to wait, about 30 years: what comes after is for ever, which None stands for."""
-
 
 def check_callback(option: str, given: Any) -> Callable[..., object] | None:
     """Return a callable or None. Raises `InvalidTypeError`."""

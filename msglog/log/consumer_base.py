@@ -40,6 +40,7 @@ class ConsumerBase:
 
     _closed = True  # until it is complete: what fails on the way needs no closing
     _source: Source
+    _member: GroupMember | None = None
 
     def __init__(
         self,
@@ -72,8 +73,9 @@ class ConsumerBase:
         self._topics_version = -1
         self._coordination.watch(self._bell)
         self._source = self._make_source(group, request)
-        is_member = isinstance(self._source, GroupMember)
-        self._pace = Pace(needed=is_member or auto_commit, every_record=core.clock.manual)
+        if isinstance(self._source, GroupMember):
+            self._member = self._source
+        self._pace = Pace(needed=self._member is not None or auto_commit, every_record=core.clock.manual)
         self._closed = False
         self._take_assignment()
         self._bell.ring()  # callbacks are due
@@ -87,7 +89,8 @@ class ConsumerBase:
 
     @property
     def _seat(self) -> Seat | None:
-        return self._source.seat if isinstance(self._source, GroupMember) else None
+        member = self._member
+        return None if member is None else member.seat
 
     # Who may call, and when
 
@@ -224,3 +227,11 @@ class ConsumerBase:
         finally:
             self._fetcher.unwatch(waiter)
         return True
+
+    def _must_look(self) -> bool:
+        """After a wait: whether to look around again, or whether only records can have ended it.
+
+        Between the wake and the record it costs as much as all the rest, and would find nothing: the look before the
+        wait did all there was to do, and what comes after it rings.
+        """
+        return self._bell.rung or self._engine.readonly or not self._source.note_poll()

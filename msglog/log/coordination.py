@@ -55,7 +55,7 @@ class Coordination:
     def __init__(self, core: StoreCore) -> None:
         self._engine = core.engine
         self._timers = core.timers
-        self._now_ms = core.clock.monotonic_ms
+        self.now_ms = core.clock.monotonic_ms
         self._log = cast(LogModel, core.engine.models[LogModel.section])
         self._model = cast(GroupsModel, core.engine.models[GroupsModel.section])
         self._shares = ShareModel.of(core.engine)
@@ -108,7 +108,7 @@ class Coordination:
 
     def join(self, group: str, request: JoinRequest, bell: Bell) -> Seat:
         """Join a group at once; the first `sync` delivers the member's share. Raises `GroupError`."""
-        return self._change(group, lambda live: live.join(request, bell, self._now_ms()))
+        return self._change(group, lambda live: live.join(request, bell, self.now_ms()))
 
     def leave(self, seat: Seat) -> None:
         """Leave the group; a static member stays, away, until its session times out."""
@@ -125,7 +125,7 @@ class Coordination:
 
     def sync(self, seat: Seat) -> Sync:
         """Return what a member is to do next; this is its poll. Raises `FencedError`."""
-        return self._change(seat.group, lambda live: live.sync(seat, self._now_ms()))
+        return self._change(seat.group, lambda live: live.sync(seat, self.now_ms()))
 
     def revoked(self, seat: Seat, partitions: Collection[TopicPartition]) -> None:
         """Confirm that a member has stopped working on `partitions`."""
@@ -133,12 +133,12 @@ class Coordination:
 
     def subscribe(self, seat: Seat, topics: frozenset[str]) -> None:
         """Change what a member subscribes to. Raises `FencedError`."""
-        self._change(seat.group, lambda live: live.group.subscribe(seat.member_id, topics, self._now_ms()))
+        self._change(seat.group, lambda live: live.group.subscribe(seat.member_id, topics, self.now_ms()))
 
     def is_member(self, seat: Seat) -> bool:
         """Whether the group still knows a member: neither evicted nor fenced."""
         try:
-            return self._change(seat.group, lambda live: live.group.heartbeat(seat.member_id, self._now_ms()))
+            return self._change(seat.group, lambda live: live.group.heartbeat(seat.member_id, self.now_ms()))
         except FencedError:
             return False
 
@@ -156,7 +156,7 @@ class Coordination:
         live = self._groups.get(group)
         if live is None:
             return None
-        self._guarded(live, lambda: live.group.expire(self._now_ms()))
+        self._guarded(live, lambda: live.group.expire(self.now_ms()))
         return live.group
 
     def groups(self) -> list[str]:
@@ -288,7 +288,7 @@ class Coordination:
     def _release(self, seat: Seat) -> None:
         live = self._groups.get(seat.group)
         if live is not None:
-            self._guarded(live, lambda: live.leave(seat, self._now_ms()))
+            self._guarded(live, lambda: live.leave(seat, self.now_ms()))
 
     def _settle(self, live: LiveGroup) -> None:
         """Tell the members what changed, set the timer, and forget a group that is no more."""
@@ -296,7 +296,7 @@ class Coordination:
             return
         live.tell()
         self._log_changes(live)
-        due_ms = live.next_check_ms(self._now_ms())
+        due_ms = live.next_check_ms(self.now_ms())
         timer = live.timer
         if timer is not None and (due_ms is None or due_ms < timer.due_ms):
             timer.cancel()
@@ -340,13 +340,13 @@ class Coordination:
     def _log_later(self, level: int, message: str, *args: object, extra: dict[str, object]) -> None:
         if logger.isEnabledFor(level):
             extra["path"] = self._engine.directory
-            self._timers.schedule(self._now_ms(), partial(logger.log, level, message, *args, extra=extra))
+            self._timers.schedule(self.now_ms(), partial(logger.log, level, message, *args, extra=extra))
 
     def _check(self, live: LiveGroup) -> None:
         with self._engine.lock:
             live.timer = None
             self._take_up_abandoned()
-            self._guarded(live, lambda: live.keep_alive(self._now_ms()))
+            self._guarded(live, lambda: live.keep_alive(self.now_ms()))
 
     def _topic_changed(self, name: str) -> None:
         self.topics_version += 1

@@ -108,11 +108,14 @@ class Fetcher:
 
     def _next_ready(self) -> PartitionCursor | None:
         """Return the cursor whose turn it is and that has a record, None when no cursor has."""
-        for _ in range(len(self._ring) + 1):
-            cursor = self._ring[0] if self._ring else None
-            if cursor is not None and self._turn > 0 and cursor.ready():
-                return cursor
+        if self._turn <= 0:
             self._next_turn()
+        for _ in range(len(self._ring)):
+            cursor = self._ring[0]
+            if cursor.ready():
+                return cursor
+            self._ring.rotate(-1)
+            self._turn = TURN_RECORDS
         return None
 
     def _next_turn(self) -> None:

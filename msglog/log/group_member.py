@@ -36,6 +36,7 @@ class GroupMember:
         bell: Bell,
     ) -> None:
         self._coordination = coordination
+        self._now_ms = coordination.now_ms
         self._selection = selection
         self._group = group
         self._request = request
@@ -71,6 +72,19 @@ class GroupMember:
             self._generation = seat.generation
             return Change("assign", new)
         return Change("revoke", step.revoke) if step.revoke else None
+
+    def note_poll(self) -> bool:
+        """Have this member polled up to now; return False when `next_change` must be asked.
+
+        A sync for the price of a look at the clock. Takes no lock: who evicts it at this moment rings, and it is not
+        overdue, since the group's timers speak for it while it waits in a poll.
+        """
+        seat = self.seat
+        if seat is None:
+            return False
+        member = seat.member
+        member.heartbeat_ms = member.poll_ms = self._now_ms()
+        return True
 
     def done(self, change: Change) -> None:
         """Tell the group what was given up, and keep in mind what is held."""

@@ -10,7 +10,7 @@ from threading import Thread, current_thread
 from msglog.errors import FencedError
 from msglog.log.bell import Bell
 from msglog.log.rules.coordinator import Group
-from msglog.log.rules.membership import NO_GENERATION, JoinRequest
+from msglog.log.rules.membership import NO_GENERATION, JoinRequest, Membership
 from msglog.log.rules.rebalance import Sync
 from msglog.types import TopicPartition
 from msglog.waiting import Timer
@@ -30,10 +30,12 @@ class Seat:
     consumer finds out what is new to it by comparing.
     """
 
-    __slots__ = ("bell", "generation", "group", "interval_ms", "member_id", "owned", "polls", "thread")
+    __slots__ = ("bell", "generation", "group", "interval_ms", "member", "member_id", "owned", "polls", "thread")
 
-    def __init__(self, group: str, request: JoinRequest, bell: Bell) -> None:
+    def __init__(self, group: str, member: Membership, bell: Bell) -> None:
+        request = member.request
         self.group = group
+        self.member = member
         self.member_id = request.member_id
         self.bell = bell
         self.interval_ms = max(
@@ -57,8 +59,8 @@ class LiveGroup:
 
     def join(self, request: JoinRequest, bell: Bell, now_ms: int) -> Seat:
         """Add a member and return its seat. Raises what `Group.join` raises."""
-        self.group.join(request, now_ms)
-        seat = self.seats[request.member_id] = Seat(self.group.group, request, bell)
+        member = self.group.join(request, now_ms)
+        seat = self.seats[request.member_id] = Seat(self.group.group, member, bell)
         # News even if it is no rebalance: a former holder of the instance id is fenced, due times may be earlier.
         self._version = _NOTHING_TOLD
         return seat

@@ -22,6 +22,7 @@ from msglog.types import Record, TopicPartition
 
 Start = Literal["earliest", "latest", "error"]
 
+_NONE: Iterator[Record] = iter(())
 NO_OFFSET = -1
 """What an `OffsetOutOfRangeError` tells as the offset when there is none at all (Kafka's "no offset")."""
 
@@ -93,7 +94,9 @@ class PartitionCursor:
 
     def settled_position(self) -> int:
         """Return the position. Raises `OffsetOutOfRangeError` while `start="error"` leaves it open."""
-        position = self.position
+        position = self._position
+        if length_hint(self._uncounted) != self._size:
+            position = self.position
         return self._locate(self._asked) if position is None else position
 
     def rewind(self, committed: int | None) -> None:
@@ -128,7 +131,13 @@ class PartitionCursor:
 
         Raises `CorruptionError`, again each time until a seek beyond the damage, and `OffsetOutOfRangeError`.
         """
-        return self.in_hand() or (not self.paused and self._read())
+        if self.paused:
+            return False
+        if length_hint(self._uncounted):
+            return self.in_hand() or self._read()
+        if self._next_read >= self.stream.end and self._position is not None:
+            return False  # as after each last record
+        return self._read()
 
     def has_more(self) -> bool:
         """Whether `ready` has something to do: a record, or an error to raise."""
@@ -136,7 +145,8 @@ class PartitionCursor:
 
     def _read(self) -> bool:
         stream, reader = self.stream, self._reader
-        position = self.settled_position()
+        # Nothing that could be handed out lies between the position and where reading goes on.
+        position = self.settled_position() if self._position is None else self._next_read
         if self._next_read >= stream.end:
             return False
         if self._next_read < stream.start:
@@ -153,13 +163,15 @@ class PartitionCursor:
     def _hold(self, frame: Frame | None, position: int | None, stop: int, next_read: int) -> None:
         """Have a frame's records from `position` to before `stop` in hand, and go on reading at `next_read`."""
         first = size = 0
-        uncounted = repeat(1, 0)
-        left: Iterator[Record] = iter(())
+        records: Iterator[Record] = _NONE
         if frame is not None and position is not None:
-            first = bisect_left(frame.offsets, position)
-            size = max(0, bisect_left(frame.offsets, stop) - first)
-            uncounted = repeat(1, size)
-            left = compress(iterate_records(frame, *self.partition, position, stop), uncounted)
+            size = frame.count
+            if position > frame.base_offset or stop < frame.next_offset:
+                first = bisect_left(frame.offsets, position)
+                size = max(0, bisect_left(frame.offsets, stop) - first)
+            records = iterate_records(frame, *self.partition, position, stop)
+        uncounted = repeat(1, size)
+        left = compress(records, uncounted)
         former = self._uncounted
         # Stores alone, without a call among them: no signal is handled in between.
         self._frame = frame

@@ -97,20 +97,21 @@ class RecordLoop:
 
     def _handle(self, record: Record) -> bool:
         """Return whether the record is done with."""
-        partition = TopicPartition(record.topic, record.partition)
         try:
             done = self._do(record)
         except Exception as error:
             if self._work.is_final(error):
                 raise
-            self._put_off(partition, record, error)
+            self._put_off(TopicPartition(record.topic, record.partition), record, error)
             return False
-        self._attempts.pop(partition, None)
+        if self._attempts:
+            self._attempts.pop(TopicPartition(record.topic, record.partition), None)
         return done
 
     def _do(self, record: Record) -> bool:
         self._attentive = False
-        self._tell(self._starts)
+        if self._starts:
+            self._tell(self._starts)
         try:
             return self._work.do(record)
         finally:

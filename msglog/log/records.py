@@ -30,6 +30,11 @@ def iterate_records(frame: Frame, topic: str, partition: int, start: int, stop: 
     collector again and again.
     """
     offsets, values, stamps = frame.offsets, frame.values, frame.timestamps
+    if frame.count == 1 and start <= offsets[0] < stop:
+        stamp = stamps if isinstance(stamps, int) else stamps[0]
+        key = None if frame.keys is None else frame.keys[0]
+        only = (topic, partition, offsets[0], stamp, key, values[0], () if frame.headers is None else frame.headers[0])
+        return iter((_new_record(only),))
     keys: Iterable[bytes | None] = repeat(None) if frame.keys is None else frame.keys
     headers: Iterable[Headers] = repeat(()) if frame.headers is None else frame.headers
     timestamps: Iterable[int] = repeat(stamps) if isinstance(stamps, int) else stamps

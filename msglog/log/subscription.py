@@ -13,18 +13,18 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Final, Self, cast
 
-from msglog.checks import check_integer, check_timeout, wrong_type
+from msglog.checks import check_handler, check_integer, check_timeout, wrong_type
 from msglog.log.assignment import TopicSelection
 from msglog.log.bell import Bell
 from msglog.log.consumer import Consumer
 from msglog.log.coordination import Coordination
 from msglog.log.model import LogModel
-from msglog.log.subscription_worker import RecordCallback, Worker, is_worker
+from msglog.log.subscription_worker import RecordCallback, Worker
 from msglog.retry import Retry
 from msglog.showing import one_line
 from msglog.store import StoreCore
 from msglog.types import TopicPartition
-from msglog.waiting import Waiter, deadline_after
+from msglog.waiting import Waiter, deadline_after, in_callback
 
 MAX_WORKERS: Final = 1000
 
@@ -35,8 +35,8 @@ class Subscription:
     Arguments:
         topics: names and compiled patterns, at least one, as for a consumer.
         group: the group to work for. Several subscriptions and consumers may share it.
-        callback: called on daemon threads, for one record of a partition at a time, in offset order. What it
-            returns is ignored.
+        callback: called on daemon threads, for one record of a partition at a time, in offset order; neither a
+            coroutine nor a generator function. What it returns is ignored.
         workers: how many threads, 1 to 1000. More than there are partitions are idle.
         on_error: when the callback raises an `Exception` the record is tried again after this back-off, on
             the store's clock; when its retries are used up, the record is logged and left behind.
@@ -59,8 +59,7 @@ class Subscription:
         workers: int = 1,
         on_error: Retry | None = None,
     ) -> None:
-        if not callable(callback):
-            raise wrong_type("callback", callback, "a callable that takes a record")
+        check_handler("callback", callback, "a record")
         if not isinstance(group, str):
             raise wrong_type("group", group, "the name of a group")
         retry = Retry() if on_error is None else on_error
@@ -103,7 +102,7 @@ class Subscription:
         """
         check_timeout(timeout)
         self.stop()
-        if is_worker():
+        if in_callback():
             return
         if not self.join(timeout):
             for worker in self._workers:
@@ -135,7 +134,7 @@ class Subscription:
             while not self._has_reached(ends):
                 self._coordination.check_open()
                 seconds = None if deadline is None else deadline - monotonic()
-                if (seconds is not None and seconds <= 0) or not any(w.thread.is_alive() for w in self._workers):
+                if (seconds is not None and seconds <= 0) or all(worker.ended for worker in self._workers):
                     return False
                 waiter.wait(seconds)
         finally:

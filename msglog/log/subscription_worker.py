@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from threading import Thread, current_thread
 
 from msglog.errors import ClosedError
 from msglog.log.consumer import Consumer
@@ -11,19 +10,11 @@ from msglog.log.records import fields_of
 from msglog.retry import Retry
 from msglog.store import StoreCore
 from msglog.types import Record
+from msglog.waiting import CallbackThread
 
 logger = logging.getLogger("msglog.subscription")
 
 RecordCallback = Callable[[Record], object]
-
-
-class WorkerThread(Thread):
-    """A thread that runs callbacks of a subscription."""
-
-
-def is_worker() -> bool:
-    """Whether this call comes from a callback of a subscription."""
-    return isinstance(current_thread(), WorkerThread)
 
 
 class Worker:
@@ -34,9 +25,11 @@ class Worker:
     ) -> None:
         self.consumer = consumer
         self._callback = callback
-        self._ended = ended
+        self._tell_ended = ended
+        # Not whether the thread is alive: it still is while it says that it ends.
+        self.ended = False
         self._loop = RecordLoop(core, consumer, self, retry)
-        self.thread = WorkerThread(target=self._run, name="msglog-subscription", daemon=True)
+        self.thread = CallbackThread(self._run)
 
     def stop(self) -> None:
         """End after the record in hand. From any thread, and from a signal handler: takes no lock."""
@@ -77,4 +70,5 @@ class Worker:
                 extra={"event": "worker_failed", "group": self.consumer.group},
             )
         finally:
-            self._ended()
+            self.ended = True
+            self._tell_ended()

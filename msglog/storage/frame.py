@@ -280,6 +280,31 @@ class Frame:
     headers: list[Headers] | None
 
 
+Latest = tuple[int, int, bytes | None, bytes, int, int]
+"""A single record: offset, timestamp, key, value; and of its frame the commit and `value_total`."""
+
+
+def frame_of_one(
+    offset: int, timestamp_ms: int, key: bytes | None, value: bytes, commit: int, value_total: int
+) -> Frame:
+    """Return the frame of one record without headers from what is in it."""
+    frame = Frame()
+    frame.base_offset = offset
+    frame.next_offset = offset + 1
+    frame.count = 1
+    frame.commit = commit
+    frame.codec = 0
+    frame.append_time = False
+    frame.max_timestamp_ms = timestamp_ms
+    frame.value_total = value_total
+    frame.offsets = range(offset, offset + 1)
+    frame.timestamps = timestamp_ms
+    frame.values = [value]
+    frame.keys = None if key is None else [key]
+    frame.headers = None
+    return frame
+
+
 class FrameError(Exception):
     """A frame that does not hold together; becomes a `CorruptionError` where path and position are known."""
 

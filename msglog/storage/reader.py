@@ -12,6 +12,7 @@ from crc32c import crc32c
 from msglog.errors import CorruptionError
 from msglog.storage.filesystem import Map
 from msglog.storage.frame import (
+    CRC,
     HEADER,
     HEADER_SIZE,
     KIND_KEYED,
@@ -19,7 +20,9 @@ from msglog.storage.frame import (
     MAGIC_AND_VERSION,
     Frame,
     FrameError,
+    Latest,
     decode,
+    frame_of_one,
 )
 from msglog.storage.runs import RUN_BYTES, decode_run
 from msglog.storage.segment import FILE_HEADER_SIZE, Segment
@@ -55,29 +58,45 @@ class Reader:
         Raises `CorruptionError` on damage, again and again until `seek` goes beyond its `next_offset`.
         """
         try:
-            while self.offset < self._stream.end:
-                segment = self._segment
-                if segment is None:
-                    segment = self._locate()
-                    if segment is None:
-                        return None
-                position = self._position
-                if position >= segment.stored_position:
-                    if not self._next_segment(segment):
-                        return None
-                    continue
-                frame = self._frame_at(segment, position)
-                if frame is None:
-                    continue
-                if frame.next_offset > self.offset:
-                    if frame.base_offset >= self._stream.end:
-                        return None
-                    self.offset = frame.next_offset
-                    return frame
+            latest = self._stream.latest
+            if latest is not None and latest[0] == self.offset and self._passes(latest):
+                return frame_of_one(*latest)
+            return self._read()
         except BaseException:
             self._segment = None  # struck in between, the place in the map may be beyond `offset`
             raise
+
+    def _read(self) -> Frame | None:
+        while self.offset < self._stream.end:
+            segment = self._segment
+            if segment is None:
+                segment = self._locate()
+                if segment is None:
+                    return None
+            position = self._position
+            if position >= segment.stored_position:
+                if not self._next_segment(segment):
+                    return None
+                continue
+            frame = self._frame_at(segment, position)
+            if frame is None:
+                continue
+            if frame.next_offset > self.offset:
+                if frame.base_offset >= self._stream.end:
+                    return None
+                self.offset = frame.next_offset
+                return frame
         return None
+
+    def _passes(self, latest: Latest) -> bool:
+        """Go beyond what was appended last, if that is what lies at the present place; it need not be read back."""
+        segment, key = self._segment, latest[2]
+        size = HEADER_SIZE + len(latest[3]) + (0 if key is None else CRC.size + len(key))
+        if segment is None or self._position + size != segment.stored_position or self.offset + 1 != self._stream.end:
+            return False
+        self._position += size
+        self.offset += 1
+        return True
 
     def _next_segment(self, segment: Segment) -> bool:
         """Leave a segment that was read to its end; return whether there may be more."""
@@ -137,11 +156,13 @@ class Reader:
             return None
         if position + HEADER_SIZE > end:
             raise self._damage(segment, position, "a frame's header reaches beyond the end")
-        crc, kind, length, _, _, base_offset, *_ = HEADER.unpack_from(mapped, position)
+        (crc, kind, length, count, span, base_offset, stamp, _, commit, _, _, total) = HEADER.unpack_from(
+            mapped, position
+        )
         following = position + HEADER_SIZE + length
         if kind & 0xFFFFFF != MAGIC_AND_VERSION or following > end:
             raise self._damage(segment, position, "there is no frame")
-        if kind in _KINDS_OF_ONE:
+        if following < end and kind in _KINDS_OF_ONE:
             run = decode_run(
                 bytes(mapped[position : min(end, position + RUN_BYTES)]),
                 segment.crc_seed,
@@ -156,11 +177,13 @@ class Reader:
             raise self._damage(segment, position, "the checksum does not match")
         if base_offset < segment.base_offset:
             raise self._damage(segment, position, f"offset {base_offset} does not belong here")
+        self._position = following
+        if kind == KIND_PLAIN and count == span == 1:
+            return frame_of_one(base_offset, stamp, None, raw[HEADER_SIZE - CRC.size :], commit, total)
         try:
             frame = decode(raw, segment.path)
         except FrameError as error:
             raise self._damage(segment, position, str(error)) from error
-        self._position = following
         return frame
 
     def _map_up_to(self, segment: Segment, end: int) -> Map | None:

@@ -9,6 +9,7 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from msglog.errors import CorruptionError
+from msglog.storage.frame import Latest
 from msglog.storage.layout import in_segments, segment_name
 from msglog.storage.reader import Reader
 from msglog.storage.segment import FILE_HEADER_SIZE, Segment, SegmentFacts, SegmentHeader, random_seed
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 # Stands in for a missing active segment: its limit of 0 sends every append the slow way.
 NO_SEGMENT = Segment("", SegmentHeader(0, 0, 0, 0, 0, 0))
 
+_LATEST_BYTES = 4096
+
 
 class Stream:
     """One stream of a store."""
@@ -30,6 +33,7 @@ class Stream:
         "durable_files",
         "end",
         "id",
+        "latest",
         "next_offset",
         "parts",
         "segment_bytes",
@@ -55,10 +59,20 @@ class Stream:
         # The frame of a single append while it is stored: what an interruption leaves to finish.
         self.unfinished = b""
         self.waiters: set[Wakeable] = set()
+        # A single append that somebody waited for; others may have come since.
+        self.latest: Latest | None = None
         self._cache = cache
 
     def __repr__(self) -> str:
         return f"<Stream {self.id} {self.slug!r} [{self.start}, {self.end}) in {len(self.parts)} segments>"
+
+    def tell_waiters(self, latest: Latest) -> None:
+        """Wake who waits, with what was just appended: a small record is kept, so that it need not be read back."""
+        key = latest[2]
+        if len(latest[3]) + (0 if key is None else len(key)) <= _LATEST_BYTES:
+            self.latest = latest
+        for waiter in tuple(self.waiters):
+            waiter.wake()
 
     @property
     def size_bytes(self) -> int:

@@ -155,8 +155,7 @@ class DirectWriter(SmallCommits):
                 engine.commit_number = engine.published = engine.page_slots[2] = number
                 engine.obstacle = engine.failure
                 if stream.waiters:
-                    for waiter in tuple(stream.waiters):
-                        waiter.wake()
+                    stream.tell_waiters((offset, timestamp_ms, key, value, number, total))
                 return offset
         finally:
             if held:

@@ -14,7 +14,9 @@ import logging
 import os
 from collections.abc import Iterator
 from queue import Empty, SimpleQueue
-from threading import Lock
+from threading import Lock, current_thread
+from threading import enumerate as threads
+from typing import Final
 from weakref import WeakValueDictionary
 
 from msglog.checks import refused
@@ -73,6 +75,9 @@ class _Registry:
         # Only a SimpleQueue may be filled from a finalizer: its put is safe against itself.
         self.abandoned: SimpleQueue[StoreCore] = SimpleQueue()
 
+
+OWN_THREADS: Final = frozenset({"msglog-sync", "msglog-timers"})
+"""Threads of stores, which end with them; those of subscriptions run what is the user's."""
 
 _registry = _Registry()
 _filesystem = OSFileSystem()
@@ -246,15 +251,18 @@ def _release_abandoned() -> None:
                 )
 
 
-def _close_all() -> None:
-    # At the end of the process: what is still open is closed as well as it can be, so the next opening finds
-    # it clean.
+def _end_all() -> None:
+    # At the end of the process: what is still open is closed, so that the next opening finds it clean. Daemon threads
+    # run on until the process is gone, and nobody catches what they raise: as long as there are any, what they may be
+    # in the middle of stays open, and is made durable.
+    alone = all(thread is current_thread() or thread.name in OWN_THREADS for thread in threads())
     with _registry.lock:
         cores = list(_registry.cores.values())
-        _registry.cores.clear()
-    with contextlib.ExitStack() as closing:
+        if alone:
+            _registry.cores.clear()
+    with contextlib.ExitStack() as ending:
         for core in cores:
-            closing.callback(core.close)
+            ending.callback(core.close if alone else core.engine.flush)
 
 
 def _forget_all() -> None:
@@ -262,6 +270,6 @@ def _forget_all() -> None:
     _registry = _Registry()
 
 
-atexit.register(_close_all)
+atexit.register(_end_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_all)

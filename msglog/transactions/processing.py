@@ -6,12 +6,11 @@ tried again after a back-off, and given up as a dead letter when the retries are
 it; several threads or consumers share the work as the source allows. Imported by the package.
 """
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 from msglog.broker import QueueConsumer, TypedQueueConsumer
-from msglog.checks import check_timeout, refused, wrong_type
+from msglog.checks import check_handler, check_timeout, refused, wrong_type
 from msglog.log import Consumer, ShareConsumer, TypedConsumer, TypedShareConsumer
 from msglog.retry import Retry
 from msglog.store import Store
@@ -32,22 +31,13 @@ def process(
 ) -> int:
     """Do what `Store.process` says."""
     retry = Retry() if retry is None else retry
-    if not callable(handler):
-        raise wrong_type("handler", handler, "a callable that takes a Transaction and a message")
-    if _begins_later(handler):
-        raise wrong_type("handler", handler, "a plain function: neither a coroutine nor a generator function")
+    check_handler("handler", handler, "a Transaction", "a message")
     if not isinstance(retry, Retry):
         raise wrong_type("retry", retry, "a Retry")
     seconds = check_timeout(timeout)
     if isinstance(source, TypedConsumer | TypedQueueConsumer | TypedShareConsumer):
         source, handler = source.raw, _of_typed(source, handler)
     return _source_of(store, source, handler, retry, dead_letter).run(seconds)
-
-
-def _begins_later(handler: Any) -> bool:
-    """Whether calling it does nothing yet: the message would be done with, and its work never begun."""
-    kinds = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
-    return any(is_of(function) for function in (handler, handler.__call__) for is_of in kinds)
 
 
 def _of_typed(

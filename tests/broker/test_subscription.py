@@ -1,5 +1,6 @@
 """Callbacks on threads: every message once, back-off, ends of all kinds."""
 
+import contextlib
 import gc
 import threading
 
@@ -13,7 +14,9 @@ from msglog import (
     QueueNotFoundError,
     Retry,
 )
+from msglog.broker.beginnings import Beginnings
 from support.brokers import DEAD_LETTERED, Call, info, is_asleep, ready, send_all, take, take_one, wait_until
+from support.callbacks import CALLBACKS, ENDS, EXCEPTIONS, NO_CALLBACKS, name_of
 
 
 class Fails:
@@ -89,6 +92,103 @@ def test_wait_idle_waits_for_what_is_in_hand(broker, q):
         assert call.result()
 
 
+def ack_in_a_transaction(broker):
+    delivery = broker.get("q")
+
+    def transact():
+        with broker.store.transaction() as tx:
+            tx.ack(delivery)
+
+    return transact
+
+
+def ack_on_a_channel(broker, *, multiple=False):
+    channel = broker.channel()
+    tag = channel.basic_get("q").delivery_tag
+
+    def finish():
+        channel.basic_ack(tag, multiple=multiple)
+        channel.close()
+
+    return finish
+
+
+ENDS_OF_A_MESSAGE = {
+    "ack": lambda broker: broker.get("q").ack,
+    "reject": lambda broker: broker.get("q").reject,
+    "ack on a channel": ack_on_a_channel,
+    "ack of all on a channel": lambda broker: ack_on_a_channel(broker, multiple=True),
+    "ack in a transaction": ack_in_a_transaction,
+    "get without acknowledgement": lambda broker: lambda: broker.get("q", no_ack=True),
+    "purge": lambda broker: lambda: broker.purge_queue("q"),
+    "delete": lambda broker: lambda: broker.delete_queue("q"),
+}
+
+
+@pytest.mark.parametrize("end", ENDS_OF_A_MESSAGE.values(), ids=ENDS_OF_A_MESSAGE)
+def test_whoever_ends_the_last_message_wakes_who_waits_for_the_queue_to_be_idle(any_broker, end):
+    # Its worker must not take the message: it is in a callback.
+    any_broker.declare_queue("q")
+    inside, release = threading.Event(), threading.Event()
+
+    def work(delivery):
+        delivery.ack()
+        inside.set()
+        release.wait(60)  # longer than anybody has the patience to wait for the call
+
+    with any_broker.subscribe("q", work) as subscription:
+        send_all(any_broker, "q", b"1")
+        assert inside.wait(10)
+        any_broker.send("q", b"2")
+        finish = end(any_broker)
+        call = Call(subscription.wait_idle).until_asleep()
+        finish()
+        assert call.result()
+        release.set()
+
+
+def test_what_expires_makes_a_queue_idle(broker, clock, q):
+    inside, release = threading.Event(), threading.Event()
+
+    def work(delivery):
+        delivery.ack()
+        inside.set()
+        release.wait(60)  # longer than anybody has the patience to wait for the call
+
+    with broker.subscribe(q, work) as subscription:
+        broker.send(q, b"1")
+        assert inside.wait(10)
+        broker.send(q, b"2", expiration_ms=1000)
+        call = Call(subscription.wait_idle).until_asleep()
+        clock.advance(seconds=1)
+        assert call.result()
+        release.set()
+
+
+def test_wait_idle_hears_of_the_last_workers_end(broker, q):
+    begin = threading.Event()
+
+    def work(_):
+        begin.wait(10)
+        raise SystemExit
+
+    with broker.subscribe(q, work, workers=2) as subscription:
+        send_all(broker, q, b"1", b"2", b"3")
+        call = Call(subscription.wait_idle).until_asleep()
+        begin.set()
+        assert call.result() is False
+
+
+def test_wait_idle_hears_of_the_end_of_the_store(broker, q):
+    broker.send(q, b"1")
+    held = broker.get(q)
+    call = Call(broker.subscribe(q, print).wait_idle).until_asleep()
+    broker.close()
+    with contextlib.suppress(ClosedError):  # its workers have ended, or the store has: whichever it sees first
+        assert call.result() is False
+    assert not held.settled
+
+
 def test_workers_work_at_the_same_time(broker, q):
     both = threading.Barrier(2, timeout=10)
     with broker.subscribe(q, lambda _: both.wait(), workers=2) as subscription:
@@ -123,6 +223,114 @@ def test_the_back_off_begins_with_a_second(broker, clock, q):
         clock.advance(ms=1)
         assert subscription.wait_idle(10)
     assert work.at_ms[1] - work.at_ms[0] == 1000
+
+
+@pytest.fixture
+def begun(clock, monkeypatch):
+    """The time of each beginning of a callback, noted before anybody is told that it begins."""
+    times = []
+    begin = Beginnings.begin
+
+    def note(beginnings, place):
+        times.append(clock.now_ms())
+        begin(beginnings, place)
+
+    monkeypatch.setattr(Beginnings, "begin", note)
+    return times
+
+
+def test_the_clock_goes_on_when_what_came_due_has_begun(any_broker, clock, begun):
+    any_broker.declare_queue("q")
+    work = Fails(clock, 2)
+    with any_broker.subscribe("q", work, workers=3) as subscription:
+        start_ms = clock.now_ms()
+        any_broker.send("q", b"x", delay_ms=500)
+        clock.advance(ms=499)
+        assert begun == []
+        clock.advance(ms=1)
+        assert begun == [start_ms + 500]
+        for times in (1, 2):
+            work.until_failed(times)
+            clock.advance(ms=times * 1000)
+            assert len(begun) == times + 1
+        assert subscription.wait_idle(10)
+        assert begun == [start_ms + 500, start_ms + 1500, start_ms + 3500]
+
+
+def test_messages_begin_in_the_order_in_which_they_are_due(broker, clock, begun):
+    subscriptions = []
+    start_ms = clock.now_ms()
+    for number in range(3):
+        broker.declare_queue(f"q{number}")
+        subscriptions.append(broker.subscribe(f"q{number}", lambda _: None))
+        for step in range(5):
+            broker.send(f"q{number}", b"x", delay_ms=100 * step + 10 * number + 1)
+    clock.advance(seconds=1)
+    assert begun == sorted(start_ms + 100 * step + 10 * number + 1 for step in range(5) for number in range(3))
+    for subscription in subscriptions:
+        subscription.close()
+
+
+def test_the_clock_does_not_wait_for_a_worker_that_is_in_its_callback(broker, clock, q):
+    inside, advanced, seen = threading.Event(), threading.Event(), []
+
+    def work(delivery):
+        inside.set()
+        advanced.wait(10)
+        seen.append(delivery.body)
+
+    with broker.subscribe(q, work) as subscription:
+        broker.send(q, b"1")
+        broker.send(q, b"2", delay_ms=1000)
+        assert inside.wait(10)
+        clock.advance(seconds=1)
+        assert seen == []
+        advanced.set()
+        assert subscription.wait_idle(10)
+    assert seen == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_callback_may_advance_the_clock(broker, clock, q, workers):
+    seen = []
+
+    def work(delivery):
+        clock.advance(seconds=1)
+        seen.append(delivery.body)
+        if len(seen) <= 3:
+            raise ZeroDivisionError
+
+    with broker.subscribe(q, work, workers=workers) as subscription:
+        for number in range(6):
+            broker.send(q, b"%d" % number, delay_ms=number * 500)
+        while not subscription.wait_idle(0.01):
+            clock.advance(seconds=1)
+        clock.advance(seconds=10)
+        assert subscription.wait_idle(10)
+    assert len(seen) == 9
+    assert set(seen) == {b"%d" % number for number in range(6)}
+
+
+@pytest.mark.parametrize("end", ["close", "stop", "delete", "fatal"])
+def test_the_clock_goes_on_when_a_subscription_has_ended(broker, clock, q, end):
+    def work(_):
+        raise SystemExit
+
+    subscription = broker.subscribe(q, work, workers=2)
+    broker.send(q, b"1", delay_ms=1000)
+    broker.send(q, b"2", delay_ms=2000)
+    broker.send(q, b"3", delay_ms=3000)
+    if end == "close":
+        subscription.close()
+    elif end == "stop":
+        subscription.stop()
+    elif end == "delete":
+        broker.delete_queue(q)
+    for _ in range(4):
+        clock.advance(seconds=1)
+    assert subscription.join(10)
+    subscription.close()
+    assert not broker.store.core.timers.followers
 
 
 def test_a_failed_message_does_not_hold_up_the_others(broker, clock, q):
@@ -173,6 +381,40 @@ def test_a_fatal_callback_ends_its_worker_and_returns_the_message(broker, q, cap
     assert take(broker, q) == [b"fatal", b"later"]
     assert info(broker, q).consumer_count == 0
     assert "later" not in caplog.text
+
+
+@pytest.mark.parametrize("error", EXCEPTIONS, ids=name_of)
+def test_whatever_exception_a_callback_raises_its_message_is_tried_again(broker, q, error):
+    seen = []
+
+    def work(delivery):
+        seen.append((delivery.body, delivery.delivery_count))
+        if delivery.body == b"bad" and delivery.delivery_count < 2:
+            raise error
+
+    with broker.subscribe(q, work, on_error=Retry(delay_ms=0)) as subscription:
+        send_all(broker, q, b"1", b"bad", b"2")
+        assert subscription.wait_idle(10)
+        assert not subscription.join(0)
+    assert sorted(seen) == [(b"1", 0), (b"2", 0), (b"bad", 0), (b"bad", 1), (b"bad", 2)]
+
+
+@pytest.mark.parametrize("error", ENDS, ids=name_of)
+def test_what_is_no_exception_ends_one_worker_and_the_others_go_on(broker, q, error):
+    seen = []
+
+    def work(delivery):
+        seen.append(delivery.body)
+        if delivery.body == b"bad" and not delivery.redelivered:
+            raise error
+
+    with broker.subscribe(q, work, workers=2, on_error=Retry(delay_ms=60_000)) as subscription:
+        send_all(broker, q, b"bad")
+        assert subscription.wait_idle(10)
+        wait_until(lambda: "1 of 2 workers" in repr(subscription))
+        send_all(broker, q, b"1", b"2")
+        assert subscription.wait_idle(10)
+    assert seen == [b"bad", b"bad", b"1", b"2"]
 
 
 # Ends
@@ -356,6 +598,7 @@ def test_callbacks_may_use_the_broker(broker, q):
         ({"queue": None}, InvalidTypeError),
         ({"callback": None}, InvalidTypeError),
         ({"callback": "print"}, InvalidTypeError),
+        *(({"callback": callback}, InvalidTypeError) for callback in NO_CALLBACKS),
         ({"workers": 0}, InvalidOptionError),
         ({"workers": 1.0}, InvalidTypeError),
         ({"workers": True}, InvalidTypeError),
@@ -368,6 +611,18 @@ def test_bad_options(broker, q, options, error):
         broker.subscribe(**{"queue": q, "callback": print} | options)
     assert info(broker, q).consumer_count == 0
     assert threading.active_count() == threads
+
+
+@pytest.mark.parametrize("callback", CALLBACKS)
+def test_whatever_takes_one_argument_is_a_callback(broker, q, callback):
+    broker.send(q, b"x")
+    with broker.subscribe(q, callback, on_error="reject") as subscription:
+        assert subscription.wait_idle(10)
+
+
+def test_coroutine_functions_are_sent_to_aio(broker, q):
+    with pytest.raises(InvalidTypeError, match=r"coroutine function, which msglog\.aio"):
+        broker.subscribe(q, NO_CALLBACKS[0])
 
 
 def test_bad_timeouts(broker, q):

@@ -37,6 +37,8 @@ def test_the_delay_grows_to_its_limit(retry, attempt, delay):
         ({"limit": "3"}, InvalidTypeError),
         ({"delay_ms": -1}, InvalidOptionError),
         ({"delay_ms": 1.5}, InvalidTypeError),
+        ({"delay_ms": 10 * 366 * 86_400_000 + 1}, InvalidOptionError),
+        ({"max_delay_ms": 10 * 366 * 86_400_000 + 1}, InvalidOptionError),
         ({"factor": 0.5}, InvalidOptionError),
         ({"factor": float("nan")}, InvalidOptionError),
         ({"factor": float("inf")}, InvalidOptionError),

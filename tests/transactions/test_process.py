@@ -417,7 +417,7 @@ def test_bad_input(store):
         with pytest.raises(InvalidTypeError, match="handler"):
             store.process(source, None, timeout=0)
         for handler in (coroutine, generator, Coroutine()):
-            with pytest.raises(InvalidTypeError, match="plain function"):
+            with pytest.raises(InvalidTypeError, match=r"a (coroutine|generator) function"):
                 store.process(source, handler, timeout=0)
         with pytest.raises(InvalidTypeError, match="retry"):
             store.process(source, copy, retry=3, timeout=0)

@@ -10,6 +10,7 @@ import msglog
 from msglog import JSON, MSGPACK, TEXT, DecodeError, EncodeError, Message, Properties, Retry
 from msglog.testing import ManualClock
 from support.broker_session import open_store
+from support.callbacks import NO_CALLBACKS
 from support.faulty_filesystem import FaultyFileSystem
 from support.operations import Store, Sync
 
@@ -452,8 +453,9 @@ class TestSubscribing:
         assert [message.body for message in broker.peek("dlq")] == [BAD]
 
     def test_the_callback_must_be_one(self, q):
-        with pytest.raises(msglog.InvalidTypeError, match="callback"):
-            q.subscribe("no")
+        for callback in ("no", *NO_CALLBACKS):
+            with pytest.raises(msglog.InvalidTypeError, match="callback"):
+                q.subscribe(callback)
 
 
 class TestRequests:

@@ -6,6 +6,7 @@ import pytest
 
 import msglog
 from msglog import JSON, TEXT, DecodeError, EncodeError, Record, Retry, TopicPartition
+from support.callbacks import NO_CALLBACKS
 
 BAD = b"{bad"
 FIRST = TopicPartition("t", 0)
@@ -410,8 +411,9 @@ class TestSubscribing:
         assert seen == [0, 2, 4]
 
     def test_the_callback_must_be_one(self, view):
-        with pytest.raises(msglog.InvalidTypeError, match="callback"):
-            view.subscribe(group="g", callback="no")
+        for callback in ("no", *NO_CALLBACKS):
+            with pytest.raises(msglog.InvalidTypeError, match="callback"):
+                view.subscribe(group="g", callback=callback)
 
 
 class TestConsumer:

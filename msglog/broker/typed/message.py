@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, Literal, Self, TypeVar, cast, overload
 from msglog.broker.delivery import Delivery
 from msglog.broker.message import Message
 from msglog.broker.properties import Properties
-from msglog.checks import wrong_payload, wrong_type
+from msglog.checks import check_handler, wrong_payload, wrong_type
 from msglog.codecs import Codec, SafeCodec
 from msglog.errors import DecodeError, SettlementError
 
@@ -261,8 +261,7 @@ class MessageCodec(Generic[T]):
 
     def callback(self, function: Callable[[TypedDelivery[T]], object]) -> Callable[[Delivery], object]:
         """Return a callback for deliveries that calls one for deliveries with objects."""
-        if not callable(function):
-            raise wrong_type("callback", function, "a callable that takes a delivery")
+        check_handler("callback", function, "a delivery")
         return partial(self._call, function)
 
     def _call(self, function: Callable[[TypedDelivery[T]], object], delivery: Delivery) -> None:

@@ -128,6 +128,8 @@ class Declaring(Housekeeping):
         for lane in queue.lanes:
             lane.cursor.unsettled.clear()  # what is in hand can no longer be settled
         self.news.pop(queue, None)
+        for waiter in tuple(queue.watchers):
+            waiter.wake()
 
     def purge_queue(self, queue: Queue) -> tuple[int, int]:
         """Settle what waits, without dead letters; return (messages, commit). Under the lock."""

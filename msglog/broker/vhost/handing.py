@@ -33,7 +33,7 @@ class Handing(Removing):
 
     def take(self, queue: Queue, subscriber: Subscriber) -> Taken | None:
         """Hand out the next message that can be seen, None when there is none. Under the lock."""
-        if not subscriber.no_ack and (plain := self._take_next(queue, subscriber)) is not None:
+        if not subscriber.no_ack and (plain := self.take_next(queue, subscriber)) is not None:
             return Taken(*plain, redelivered=False, deliveries=0)
         expiring = queue.may_expire or queue.effective.message_ttl_ms is not None
         if expiring and self._head_expired(queue):
@@ -62,6 +62,8 @@ class Handing(Removing):
         if subscriber.no_ack:
             lane.leave(offset, len(stored[3]))
             self._settle_offset(lane, offset)
+            if queue.watchers:
+                self.news[queue] = None
             return Taken(lane, stored, redelivered, deliveries)
         try:
             lane.take(offset, subscriber, len(stored[3]))
@@ -81,9 +83,10 @@ class Handing(Removing):
         """
         if queue.line.front is not None or self.has_abandoned or self.closed:
             return None
-        return self._take_next(queue, subscriber)
+        return self.take_next(queue, subscriber)
 
-    def _take_next(self, queue: Queue, subscriber: Subscriber) -> tuple[Lane, Stored] | None:
+    def take_next(self, queue: Queue, subscriber: Subscriber) -> tuple[Lane, Stored] | None:
+        """Do so whoever waits: for a consumer whose turn it is and that acknowledges. Under the lock."""
         lane = queue.simple
         if lane is None:
             return None
@@ -137,7 +140,7 @@ class Handing(Removing):
 
     # Settling
 
-    def settle(self, lane: Lane, holder: Holder, offset: int) -> bool:
+    def settle(self, lane: Lane, holder: Subscriber, offset: int) -> bool:
         """Settle one delivery; return False when the holder does not have it any more. Under the lock."""
         cursor = lane.cursor
         if cursor.unsettled.get(offset) is not holder:
@@ -150,6 +153,8 @@ class Handing(Removing):
             raise
         if offset >= lane.trim_check:
             self.tidy(lane)
+        if holder.queue.watchers:
+            self.news[holder.queue] = None
         return True
 
     def _settle_offset(self, lane: Lane, offset: int) -> None:
@@ -213,24 +218,29 @@ class Handing(Removing):
             self._release_abandoned()
         while self.news:
             queue, _ = self.news.popitem()
-            if queue.deleted or (queue.plain and not queue.may_expire and not queue.line):
-                continue  # or: nobody waits, nothing expires, nothing is too much
-            if queue.line:
-                self.dispatch(queue)
-            try:
-                if self.may_expire(queue):
-                    self.drop_expired(queue)
-                    self.watch_expiry(queue)
-                if self.drop_excess(queue) and self.may_expire(queue):
-                    self.news[queue] = None  # there is another head: when it expires, and whether it has, is to be seen
-            except MsglogError as error:
-                # Whoever published or settled is not to blame, and what they did is done.
-                self.put_off("queue %r was not looked after: %s", queue, error)
-                self._look_again_later(queue)
-            if self.journaled and (queue.line or not queue.plain) and queue.has_unseen():
-                if queue.pushed_to and queue.line.front is not None:
-                    queue.line.front.subscriber.note_unseen()
-                self._follow_up(queue)
+            # Else: nobody waits, nothing expires, nothing is too much.
+            if not queue.deleted and (queue.line or queue.may_expire or not queue.plain):
+                self._look_after(queue)
+            if queue.watchers:
+                queue.tell_watchers()
+
+    def _look_after(self, queue: Queue) -> None:
+        if queue.line:
+            self.dispatch(queue)
+        try:
+            if self.may_expire(queue):
+                self.drop_expired(queue)
+                self.watch_expiry(queue)
+            if self.drop_excess(queue) and self.may_expire(queue):
+                self.news[queue] = None  # there is another head: when it expires, and whether it has, is to be seen
+        except MsglogError as error:
+            # Whoever published or settled is not to blame, and what they did is done.
+            self.put_off("queue %r was not looked after: %s", queue, error)
+            self._look_again_later(queue)
+        if self.journaled and (queue.line or not queue.plain) and queue.has_unseen():
+            if queue.pushed_to and queue.line.front is not None:
+                queue.line.front.subscriber.note_unseen()
+            self._follow_up(queue)
 
     def dispatch(self, queue: Queue) -> None:
         """Hand out what waits to those in line, in turn."""

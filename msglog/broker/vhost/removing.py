@@ -56,6 +56,8 @@ class Removing(VhostState):
             raise
         for lane in {lane for lane, _ in found}:
             self.look_for_space(lane)
+        if queue.watchers:
+            self.news[queue] = None
 
     def look_for_space(self, lane: Lane) -> None:
         """Give up what a lane no longer needs, if it is time to look. Under the lock."""
@@ -252,6 +254,7 @@ class Removing(VhostState):
         for lane in queue.lanes:
             lane.forget_buffer()
             self.look_for_space(lane)
+        self.news[queue] = None
         return count
 
 

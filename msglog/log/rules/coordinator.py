@@ -96,8 +96,8 @@ class Group:
 
     # Joining and leaving
 
-    def join(self, request: JoinRequest, now_ms: int) -> None:
-        """Add a member at once; its first `sync` delivers its share.
+    def join(self, request: JoinRequest, now_ms: int) -> Membership:
+        """Add a member at once and return it; its first `sync` delivers its share.
 
         A static member that joins again within its session timeout takes the place of its former self without
         a rebalance, unless it subscribes to other topics; the former holder of the instance id is fenced.
@@ -119,6 +119,7 @@ class Group:
             self._replace(self._members[former_id], member)
         if request.instance_id is not None:
             self._static[request.instance_id] = request.member_id
+        return member
 
     def leave(self, member_id: str, now_ms: int) -> None:
         """Let a member go that closes; what it held is free. Unknown and fenced members are ignored.

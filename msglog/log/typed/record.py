@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
-from msglog.checks import wrong_type
+from msglog.checks import check_handler, wrong_type
 from msglog.codecs import Codec, SafeCodec
 from msglog.errors import DecodeError
 from msglog.log.arguments import as_sequence
@@ -168,8 +168,7 @@ class RecordCodec(Generic[K, V]):
 
     def callback(self, function: Callable[[TypedRecord[K, V]], object]) -> Callable[[Record], object]:
         """Return a callback for records that calls one for records with objects."""
-        if not callable(function):
-            raise wrong_type("callback", function, "a callable that takes a record")
+        check_handler("callback", function, "a record")
         return partial(self._call, function)
 
     def _call(self, function: Callable[[TypedRecord[K, V]], object], record: Record) -> None:

@@ -1,5 +1,6 @@
 """Reading without a group: poll, iteration, positions, seeks, pauses, waiting, stopping."""
 
+import itertools
 import re
 import signal
 import threading
@@ -19,6 +20,7 @@ from msglog import (
     TopicNotFoundError,
     TopicPartition,
 )
+from support.brokers import Call
 
 ONE = TopicPartition("one", 0)
 TWO_0, TWO_1 = TopicPartition("two", 0), TopicPartition("two", 1)
@@ -577,3 +579,27 @@ def test_bad_options(log, topics, options, error):
 def test_bad_arguments(log, call, error):
     with log.consumer("one") as consumer, pytest.raises(error):
         call(consumer)
+
+
+@pytest.mark.parametrize("path", ["memory", "none", "commit"])
+def test_records_that_wake_a_consumer_are_those_that_are_stored(tmp_path, path):
+    options = {} if path == "memory" else {"sync": path}
+    with Log(":memory:" if path == "memory" else tmp_path / "store", segment_bytes=20_000, **options) as log:
+        log.create_topic("t")
+        consumer = log.consumer("t")
+        for key, size, headers in itertools.product(
+            (None, b"", b"key", b"k" * 5000), (0, 1, 100, 5000), ((), (("a", b"b"),))
+        ):
+            call = Call(consumer.poll).until_asleep()
+            log.append("t", b"x" * size, key=key, headers=headers)
+            received = call.result()
+            assert received == list(log.read("t", start=consumer.position(TopicPartition("t", 0)) - 1))
+        for many in (1, 3):  # what came together with it is not left out, whatever came last
+            call = Call(consumer.poll).until_asleep()
+            for number in range(many):
+                log.append("t", b"%d" % number)
+            received = call.result() + consumer.poll(0)
+            assert [record.value for record in received] == [b"%d" % number for number in range(many)]
+        consumer.seek_to_beginning()
+        assert list(consumer.iter(0)) == list(log.read("t"))
+        consumer.close()

@@ -9,6 +9,8 @@ import weakref
 import pytest
 
 from msglog import FencedError, GroupError, Log, TopicPartition
+from support.brokers import Call
+from support.callbacks import ENDS, EXCEPTIONS, name_of
 
 ASSIGNORS = ("range", "roundrobin", "sticky", "cooperative-sticky")
 TWO_0, TWO_1 = TopicPartition("two", 0), TopicPartition("two", 1)
@@ -180,6 +182,49 @@ def test_a_callback_that_raises_leaves_a_working_consumer(log):
     assert log.groups() == []
 
 
+@pytest.mark.parametrize("iterates", [False, True], ids=["poll", "iteration"])
+@pytest.mark.parametrize("error", [*EXCEPTIONS, *ENDS], ids=name_of)
+def test_whatever_a_callback_raises_comes_out_and_the_consumer_goes_on(log, clock, error, iterates):
+    told = []
+
+    def raises(name):
+        def callback(_consumer, partitions):
+            told.append((name, partitions))
+            raise error
+
+        return callback
+
+    def receive(consumer):
+        return list(consumer.iter(0)) if iterates else consumer.poll(0)
+
+    # Python itself makes a RuntimeError of this one when it leaves an iterator.
+    turned = iterates and isinstance(error, StopIteration)
+
+    def fails():
+        with pytest.raises(RuntimeError if turned else type(error)) as caught:
+            receive(a)
+        assert error in (caught.value, caught.value.__cause__)
+
+    names = ("on_assign", "on_revoke", "on_lost")
+    a = log.consumer("two", group="g", **{name: raises(name) for name in names})
+    fails()
+    log.append("two", b"x", partition=0)
+    assert len(receive(a)) == 1
+    with log.consumer("two", group="g") as b:
+        fails()
+        b.poll(0)
+        fails()  # the new share is announced
+        receive(a)
+    clock.advance(seconds=301)
+    told.clear()
+    fails()  # lost
+    assert [name for name, _ in told] == ["on_lost"]
+    fails()  # and assigned anew
+    with pytest.raises(type(error)):
+        a.close()
+    assert log.groups() == []
+
+
 def test_positions_are_kept_over_a_cooperative_rebalance(log):
     for partition in (0, 1):
         log.append_many("two", [b"x"] * 10, partition=partition)
@@ -300,6 +345,21 @@ def test_each_step_of_an_iteration_is_a_poll(log, clock):
         for _ in a.iter(0):
             clock.advance(ms=999)
             assert len(log.describe_group("g").members) == 1
+
+
+@pytest.mark.parametrize("receive", [lambda a: a.poll(), lambda a: next(iter(a))], ids=["poll", "iteration"])
+def test_a_poll_that_waits_goes_on_until_a_record_has_come(log, clock, receive):
+    a = log.consumer("two", group="g", session_timeout_ms=1_000_000, max_poll_interval_ms=1000)
+    call = Call(lambda: receive(a)).until_asleep()
+    clock.advance(ms=333)  # the timers speak for it, for the last time before it wakes
+    clock.advance(ms=300)
+    log.append("two", b"x", partition=0)
+    call.result()
+    clock.advance(ms=999)
+    assert len(log.describe_group("g").members) == 1
+    clock.advance(ms=1)
+    assert log.groups() == []
+    a.close()
 
 
 def test_on_lost_cannot_commit_and_close_of_the_evicted_calls_it(log, clock):

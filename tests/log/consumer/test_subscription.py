@@ -17,6 +17,8 @@ from msglog import (
 )
 from msglog import TopicPartition as Tp
 from msglog.log.record_loop import RecordLoop
+from support.brokers import Call
+from support.callbacks import CALLBACKS, ENDS, EXCEPTIONS, NO_CALLBACKS, name_of
 
 SOON = Retry(delay_ms=20, factor=1.0)
 
@@ -50,6 +52,21 @@ def test_wait_idle_counts_what_is_there_at_the_call(real_log):
         assert not subscription.wait_idle(0.05)
         release.set()
         assert subscription.wait_idle(10)
+
+
+def test_wait_idle_hears_of_the_last_workers_end(real_log):
+    begin = threading.Event()
+
+    def work(_):
+        begin.wait(10)
+        raise SystemExit
+
+    with real_log.subscribe("two", group="g", callback=work, workers=2) as subscription:
+        for partition in (0, 1):
+            real_log.append("two", b"x", partition=partition)
+        call = Call(subscription.wait_idle).until_asleep()
+        begin.set()
+        assert call.result() is False
 
 
 def test_a_failed_record_is_retried_in_order(real_log):
@@ -266,6 +283,40 @@ def test_a_fatal_callback_ends_its_worker_and_commits_nothing_of_it(real_log, ca
     subscription.close()
 
 
+@pytest.mark.parametrize("error", EXCEPTIONS, ids=name_of)
+def test_whatever_exception_a_callback_raises_its_record_is_tried_again(real_log, error):
+    seen = []
+
+    def work(record):
+        seen.append(record.offset)
+        if record.value == b"bad" and seen.count(1) < 3:
+            raise error
+
+    real_log.append_many("one", [b"1", b"bad", b"2"])
+    with real_log.subscribe("one", group="g", callback=work, on_error=Retry(delay_ms=0)) as subscription:
+        assert subscription.wait_idle(10)
+        assert not subscription.join(0)
+    assert seen == [0, 1, 1, 1, 2]
+
+
+@pytest.mark.parametrize("error", ENDS, ids=name_of)
+def test_what_is_no_exception_ends_one_worker_and_the_others_take_over(real_log, error):
+    seen = []
+
+    def work(record):
+        seen.append((record.partition, record.offset))
+        if record.value == b"bad" and seen.count((record.partition, record.offset)) == 1:
+            raise error
+
+    with real_log.subscribe("two", group="g", callback=work, workers=2) as subscription:
+        real_log.append_many("two", [b"1", b"bad", b"2"], partition=0)
+        real_log.append_many("two", [b"1", b"2"], partition=1)
+        assert subscription.wait_idle(10)
+        wait_until(lambda: "1 of 2 workers" in repr(subscription))
+    assert [offset for partition, offset in seen if partition == 0] == [0, 1, 1, 2]
+    assert real_log.describe_group("g").lag == {Tp("two", 0): 0, Tp("two", 1): 0}
+
+
 def test_stop_ends_after_the_record_in_hand(real_log):
     seen = []
 
@@ -405,6 +456,7 @@ def test_more_workers_take_over(real_log):
         (["nope"], {}, TopicNotFoundError),
         ([], {}, InvalidTypeError),
         (["one"], {"callback": None}, InvalidTypeError),
+        *((["one"], {"callback": callback}, InvalidTypeError) for callback in NO_CALLBACKS),
         (["one"], {"group": None}, InvalidTypeError),
         (["one"], {"group": ""}, ValueError),
         (["one"], {"workers": 0}, InvalidOptionError),
@@ -416,6 +468,13 @@ def test_bad_options(real_log, topics, options, error):
     with pytest.raises(error):
         real_log.subscribe(*topics, **{"group": "g", "callback": print} | options)
     assert real_log.groups() == []
+
+
+@pytest.mark.parametrize("callback", CALLBACKS)
+def test_whatever_takes_one_argument_is_a_callback(real_log, callback):
+    real_log.append("one", b"x")
+    with real_log.subscribe("one", group="g", callback=callback, on_error=Retry(limit=0)) as subscription:
+        assert subscription.wait_idle(10)
 
 
 def test_bad_timeouts(real_log):
