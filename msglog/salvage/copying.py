@@ -154,7 +154,7 @@ class StreamCopy:
         damaged = False
         try:
             for found in FrameScan(file, part.crc_seed, part.position).frames(FILE_HEADER_SIZE):
-                if isinstance(found, Damage) or not _decodes(found, part.path):
+                if isinstance(found, Damage) or not _fits(found, part):
                     damaged = True
                     continue
                 yield found, damaged
@@ -165,9 +165,12 @@ class StreamCopy:
             file.close()
 
 
-def _decodes(found: Scanned, path: str) -> bool:
+def _fits(found: Scanned, part: Segment) -> bool:
+    """Whether a frame is what its header says, whatever its checksum says, and lies within its segment."""
+    if found.records > found.span or found.next_offset > part.end_offset:
+        return False
     try:
-        decode(found.raw[CRC.size :], path)
+        decode(found.raw[CRC.size :], part.path)
     except FrameError:
         return False
     except UnsupportedFormatError:

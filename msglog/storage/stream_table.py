@@ -11,7 +11,7 @@ from msglog.storage.cache import SegmentCache
 from msglog.storage.filesystem import FileSystem
 from msglog.storage.layout import INDEX_SUFFIX
 from msglog.storage.options import STATE_SEGMENT_BYTES
-from msglog.storage.segment import Segment, segment_from_facts
+from msglog.storage.segment import Segment, are_facts, segment_from_facts
 from msglog.storage.state import STATE_SLUG, STATE_STREAM
 from msglog.storage.stream import Stream
 
@@ -70,6 +70,8 @@ class StreamTable:
         replaced = [segment for segment in stream.parts if segment.file_id in old]
         if not replaced:
             return  # the checkpoint lists the new one already
+        if not are_facts(facts):
+            raise ValueError("a rewritten segment with facts that are none")
         new = segment_from_facts(self._directory, stream_id, stream.slug, facts)
         new.note_durable(new.position, sealed=True)  # it was synced before the switch
         new.synced_position = new.position

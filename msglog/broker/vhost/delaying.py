@@ -16,7 +16,7 @@ from typing import Final
 import msgpack
 
 from msglog.broker.batch import Batch
-from msglog.broker.lane import Holder, Lane, Stored, messages_of
+from msglog.broker.lane import Holder, Lane, Stored, messages_of, missing_offset
 from msglog.broker.model import BrokerModel, Bucket
 from msglog.broker.queue import Queue
 from msglog.broker.rules.dead_letters import routing_keys, without_bcc
@@ -289,8 +289,8 @@ class Delaying(Publishing):
 
     def _release_one(self, batch: Batch, stream: Stream, offset: int) -> int:
         frame = stream.reader(offset).read()
-        if frame is None:
-            raise AssertionError(f"{stream!r} has no offset {offset}")
+        if frame is None or offset not in frame.offsets:
+            raise missing_offset(stream, offset)
         stored = next(messages_of(frame, offset))
         ids, meta = msgpack.unpackb(stored.meta)
         properties = unpack_meta(meta).properties

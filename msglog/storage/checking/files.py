@@ -80,6 +80,8 @@ def _wrong_checkpoint(data: bytes, name: str) -> str | None:
         return f"store format {error.found}, which this version cannot read"
     if found is None:
         return "it is not whole: damaged, or its writing was interrupted"
+    if Checkpoint.unpack(*found) is None:
+        return "what it says makes no sense"
     if CHECKPOINTS[found[0] % len(CHECKPOINTS)] != name:
         return f"checkpoint {found[0]} belongs into the other file"
     return None
