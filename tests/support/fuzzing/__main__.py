@@ -9,7 +9,10 @@ import argparse
 import importlib
 import random
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from types import FunctionType
 from typing import Any
 
 from support.fuzzing.corpus import CORPUS, save
@@ -48,6 +51,16 @@ def search(targets: list[str], seconds: float, seed: str, *, keep: bool) -> int:
     return len(found)
 
 
+def _functions() -> Iterator[FunctionType]:
+    """Yield the functions of the package, which are imported already."""
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == "msglog":
+            for found in list(vars(module).values()):
+                if getattr(found, "__module__", "") == name:
+                    members = [found, *getattr(found, "__dict__", {}).values()]
+                    yield from (each for each in members if isinstance(each, FunctionType))
+
+
 def guided(target: str, options: list[str]) -> None:
     """Let atheris search; it ends the process."""
     atheris: Any = importlib.import_module("atheris")
@@ -61,9 +74,12 @@ def guided(target: str, options: list[str]) -> None:
             return bytes(atheris.Mutate(data, largest))
         return form.mutate(bytes(data), random.Random(seed))[:largest]
 
-    atheris.instrument_all()
+    for function in _functions():
+        atheris.instrument_func(function)
     folder = CORPUS / ("store" if TARGETS[target].weight == 1 else target)
-    atheris.Setup([sys.argv[0], *options, str(folder)], run, custom_mutator=mutate)
+    scratch = tempfile.mkdtemp(prefix="fuzzing-")  # libFuzzer keeps what it finds new in the first folder
+    _tell("inputs that reach something new are kept in", scratch)
+    atheris.Setup([sys.argv[0], *options, scratch, str(folder)], run, custom_mutator=mutate)
     atheris.Fuzz()
 
 
