@@ -140,7 +140,10 @@ class _Loader:
         names = [name for name in self._overlay.list(engine.directory) if name.startswith(STATE_PREFIX)]
         for name in sorted(names, reverse=True):
             number = name.removeprefix(STATE_PREFIX)
-            file = self._overlay.open(engine.path(name), writable=False)
+            try:
+                file = self._overlay.open(engine.path(name), writable=False)
+            except FileNotFoundError:
+                continue
             try:
                 data = file.read(0, file.size())
             finally:

@@ -92,7 +92,7 @@ class PartsFinder:
                 if area is not None:
                     entries += area.entries_after(covered)
                     area.file.close()
-            except (CorruptionError, UnsupportedFormatError):
+            except (CorruptionError, UnsupportedFormatError, FileNotFoundError):
                 continue  # without its seed nothing in it can be told from accident
         for entry in sorted(entries, key=lambda one: (one.commit, one.life)):
             if self._counts(entry.life, entry.commit):
@@ -121,11 +121,8 @@ class PartsFinder:
         name = self._names.get(facts[0])
         if name is not None:
             segment.path = in_segments(self.directory, name)
-        try:
-            whole = self._header(segment.path) == segment.header
-            size = self._sizes.get(name or "", 0)
-        except FileNotFoundError:
-            whole, size = False, 0
+        whole = self._header(segment.path) == segment.header
+        size = self._sizes.get(name or "", 0)
         if name is None:
             self._missing.add(segment.file_id)
         if not whole or size < segment.position:
@@ -135,7 +132,10 @@ class PartsFinder:
         return segment
 
     def _header(self, path: str) -> SegmentHeader | None:
-        file = self.overlay.open(path, writable=False)
+        try:
+            file = self.overlay.open(path, writable=False)
+        except FileNotFoundError:
+            return None
         try:
             return SegmentHeader.unpack(file.read(0, FILE_HEADER_SIZE), path)
         except (CorruptionError, UnsupportedFormatError):
