@@ -224,3 +224,9 @@ class LogStage:
         for record in self._claimed:
             record.staged(self, settled=False)
         self._claimed.clear()
+        # Whoever keeps the transaction may ask for its metadata; nobody needs the records any more.
+        self._appends, self._placed, self._offsets, self._settlements = [], [], [], []
+        self._outcomes = [
+            outcome if isinstance(outcome, list) else (outcome[0].without_data(), outcome[1])
+            for outcome in self._outcomes
+        ]
