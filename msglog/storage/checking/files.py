@@ -41,7 +41,7 @@ def newest_checkpoint(filesystem: FileSystem, directory: str) -> Checkpoint | No
     """Return the checkpoint that counts, None when there is none that can be read."""
     try:
         found = read_checkpoints(filesystem, directory)
-    except UnsupportedFormatError:
+    except OSError:  # of a newer format, or not to be read: whoever looks at the files tells which
         return None
     return found[0] if found else None
 
