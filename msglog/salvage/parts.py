@@ -16,8 +16,8 @@ from msglog.storage.journal import Area, Entry
 from msglog.storage.layout import JOURNALS, SEGMENTS, in_segments, parse_segment_name
 from msglog.storage.segment import (
     FILE_HEADER_SIZE,
+    LARGEST_FOUND,
     LARGEST_LIFE,
-    LARGEST_NUMBER,
     Segment,
     SegmentHeader,
     segment_from_facts,
@@ -154,7 +154,7 @@ class PartsFinder:
             header = self._header(path)
             if header is None or header.file_id != file_id or header.stream_id != stream_id:
                 continue
-            if header.life >= LARGEST_LIFE or header.base_offset != base_offset:
+            if header.life >= LARGEST_LIFE or header.base_offset != base_offset or header.value_total > LARGEST_FOUND:
                 continue
             parts = self.parts.setdefault(stream_id, [])
             segment = Segment(path, header)
@@ -191,7 +191,7 @@ class PartsFinder:
         try:
             last: Scanned | None = None
             for found in FrameScan(file, segment.crc_seed, file.size()).frames(position):
-                if isinstance(found, Damage) or max(found.next_offset, found.value_total) > LARGEST_NUMBER:
+                if isinstance(found, Damage) or max(found.next_offset, found.value_total) > LARGEST_FOUND:
                     continue
                 if found.base_offset < segment.end_offset or not self._counts(found.life, found.commit):
                     break
@@ -206,7 +206,7 @@ class PartsFinder:
 
     def _counts(self, life: int, commit: int) -> bool:
         """Whether something of this life and commit belongs to the history, as far as a checkpoint tells."""
-        if life >= LARGEST_LIFE or commit >= LARGEST_NUMBER:
+        if life >= LARGEST_LIFE or commit >= LARGEST_FOUND:
             return False  # nobody has come so far, and there must be one behind it
         checkpoint = self.checkpoint
         if checkpoint is None or life == 0:

@@ -40,6 +40,8 @@ FILE_HEADER_SIZE = 64
 FIRST_ALLOCATION = 64 << 10
 # Ids, offsets, positions and commits stay far below it, and so do those that follow.
 LARGEST_NUMBER = 1 << 62
+# What is found on the disk may be half as far: what is counted on from there still fits.
+LARGEST_FOUND = 1 << 61
 LARGEST_LIFE = (1 << 32) - 2
 _FACTS = 11
 _CRC = struct.Struct("<I")

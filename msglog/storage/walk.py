@@ -20,7 +20,7 @@ from msglog.storage.draft import Draft, read_draft, stretch_matches
 from msglog.storage.filesystem import Map
 from msglog.storage.frame import HEADER, HEADER_SIZE, MAGIC_AND_VERSION, FrameError, decode
 from msglog.storage.layout import SEGMENTS, in_segments, parse_segment_name
-from msglog.storage.segment import FILE_HEADER_SIZE, LARGEST_NUMBER, Segment, SegmentHeader, segment_from_facts
+from msglog.storage.segment import FILE_HEADER_SIZE, LARGEST_FOUND, Segment, SegmentHeader, segment_from_facts
 
 if TYPE_CHECKING:
     from msglog.storage.engine import Engine
@@ -165,7 +165,7 @@ class TailWalk:
             or base_offset != offset
             or end > len(mapped)
             or commit < after
-            or total > LARGEST_NUMBER
+            or total > LARGEST_FOUND
         ):
             return None
         if crc32c(bytes(mapped[position + 4 : end]), segment.crc_seed) != checksum:
@@ -193,6 +193,8 @@ class TailWalk:
             path = in_segments(self._engine.directory, item[2])
             header = self._read_header(path)
             if header is None or (header.base_offset, header.file_id) != item[:2] or header.stream_id != stream_id:
+                continue
+            if header.value_total > LARGEST_FOUND:
                 continue
             if self._checkpoint.lives[-1][0] < header.life:
                 if self._engine.readonly and self._engine.writer_is_alive():
