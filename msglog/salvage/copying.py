@@ -59,6 +59,8 @@ class StreamCopy:
                 self._fill(offset, part.base_offset, part.header.value_total)
             self._copy(part)
             offset = max(offset, part.end_offset)
+        if copied.facts and copied.facts[-1][2] < offset:
+            self._fill(copied.facts[-1][2], offset, self._total)  # a start that its state alone tells
         if self._end > offset:
             self._fill(offset, self._end, self._total)
         if copied.facts and copied.facts[-1][7]:

@@ -292,7 +292,12 @@ class Delaying(Publishing):
         if frame is None or offset not in frame.offsets:
             raise missing_offset(stream, offset)
         stored = next(messages_of(frame, offset))
-        ids, meta = msgpack.unpackb(stored.meta)
+        try:
+            ids, meta = msgpack.unpackb(stored.meta)
+        except (ValueError, TypeError, msgpack.UnpackException) as error:
+            raise missing_offset(stream, offset) from error
+        if type(ids) is not list or type(meta) is not bytes:
+            raise missing_offset(stream, offset)
         properties = unpack_meta(meta).properties
         for queue_id in ids:
             queue = self.model.queue_ids.get(queue_id)
