@@ -89,7 +89,9 @@ def check_target(directory: object, source: str) -> tuple[str, bool]:
 
 
 def missing_parents(path: str) -> tuple[str, ...]:
-    """Return the directories above a path that are not there, the innermost first."""
+    """Return the directories above a path that are not there, the innermost first; of the operating system's only."""
+    if filesystem(path) is not filesystem():
+        return ()
     return tuple(str(parent) for parent in Path(path).parents if not os.path.lexists(parent))
 
 
