@@ -49,13 +49,13 @@ class Batch:
     digest: bytes = b""
     sight: Sight | None = None
 
-    def without_data(self) -> "Batch":
-        """Return what `metadata` needs of it, without the records."""
-        pieces = [
+    def drop_data(self) -> None:
+        """Keep what `metadata` needs, and not the records."""
+        self.keys.clear()
+        self.pieces = [
             (partition, Body(b"", body.count, body.span, body.kind, body.timestamp_ms, body.max_timestamp_ms, 0))
             for partition, body in self.pieces
         ]
-        return Batch(self.topic, self.count, pieces, [], self.places, timestamps=self.timestamps)
 
     def metadata(self, placed: Mapping[int, range]) -> list[RecordMetadata]:
         """Return where each record is, in the order of the call."""

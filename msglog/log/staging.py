@@ -225,8 +225,8 @@ class LogStage:
             record.staged(self, settled=False)
         self._claimed.clear()
         # Whoever keeps the transaction may ask for its metadata; nobody needs the records any more.
-        self._appends, self._placed, self._offsets, self._settlements = [], [], [], []
-        self._outcomes = [
-            outcome if isinstance(outcome, list) else (outcome[0].without_data(), outcome[1])
-            for outcome in self._outcomes
-        ]
+        for batch, _ in self._appends:
+            batch.drop_data()
+        self._appends.clear()
+        self._offsets.clear()
+        self._settlements.clear()
