@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: test docs docs-free torture check demo bench format setup clean
+.PHONY: test docs docs-free torture fuzz check demo bench format setup clean
 .NOTPARALLEL: # targets share .venv
 
 # Tests start hundreds of processes: each would compile the package anew.
@@ -33,6 +33,10 @@ docs-free: check
 torture: setup
 	MSGLOG_TORTURE=$(TORTURE) $(BIN)/python -m pytest -n 2 -o faulthandler_timeout=0 \
 		--ignore=tests/docs --ignore=tests/examples $(PYTEST_ARGS)
+
+# Searches for bytes that something does not take as it should, for a minute: ARGS='store salvage --seconds 3600'.
+fuzz: setup
+	PYTHONPATH=tests $(BIN)/python -m support.fuzzing $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .

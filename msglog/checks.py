@@ -43,6 +43,12 @@ def check_flag(option: str, given: object) -> bool:
     return given
 
 
+def check_callable(option: str, given: object) -> None:
+    """Make sure that `given` is None or can be called. Raises `InvalidTypeError`."""
+    if given is not None and not callable(given):
+        raise wrong_type(option, given, "None or a callable")
+
+
 def check_timeout(given: object) -> float | None:
     """Return a timeout in seconds, None for ever. Raises `InvalidTypeError` or `InvalidOptionError`."""
     allowed = f"None, or seconds from 0 to {MAX_TIMEOUT_SECONDS:.0f}"

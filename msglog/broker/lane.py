@@ -12,7 +12,7 @@ from itertools import islice, repeat
 from typing import Final, NamedTuple
 
 from msglog.cursors import Cursor
-from msglog.errors import MsglogError, StoreFailedError
+from msglog.errors import CorruptionError, MsglogError, StoreFailedError
 from msglog.storage import Frame, Reader, Stream
 
 # What was published last stays in memory, so that a consumer that keeps up never reads it back.
@@ -157,7 +157,7 @@ class Lane:
         self.buffered = frame.next_offset
         if not found or found[0][0] != offset:
             # Rewriting removes what is settled, and nothing is settled at or beyond `next`.
-            raise AssertionError(f"{self.stream!r} has no offset {offset}")
+            raise missing_offset(self.stream, offset)
         return found[0]
 
     def _next_frame(self, reader: Reader) -> Frame | None:
@@ -178,18 +178,16 @@ class Lane:
                 reader = self._returned_reader = self.stream.reader(offset)
             reader.seek(offset)
             frame = self._frame = self._next_frame(reader)
-        if frame is not None:
-            place = offset - frame.base_offset
-            if not isinstance(frame.offsets, range):
-                place = frame.offsets.index(offset)
-            stamps, keys = frame.timestamps, frame.keys
-            return Stored(
-                offset,
-                stamps if isinstance(stamps, int) else stamps[place],
-                (keys[place] if keys is not None else None) or b"",
-                frame.values[place] or b"",
-            )
-        raise AssertionError(f"{self.stream!r} has no offset {offset}")
+        if frame is None or offset not in frame.offsets:
+            raise missing_offset(self.stream, offset)
+        place = frame.offsets.index(offset)
+        stamps, keys = frame.timestamps, frame.keys
+        return Stored(
+            offset,
+            stamps if isinstance(stamps, int) else stamps[place],
+            (keys[place] if keys is not None else None) or b"",
+            frame.values[place] or b"",
+        )
 
     def take(self, offset: int, holder: Holder, size: int) -> None:
         """Hand out the message that `head` returned, `size` bytes long."""
@@ -314,6 +312,19 @@ def messages_of(frame: Frame, offset: int) -> Iterator[Stored]:
         skipped = sum(1 for at in frame.offsets if at < offset)
     # Made without a step of Python for each: reading ahead costs less than handing out.
     return islice(map(_new_stored, repeat(Stored), columns), skipped, None)
+
+
+def missing_offset(stream: Stream, offset: int) -> CorruptionError:
+    """Return the error for a message that must be there: nothing is removed before it is settled."""
+    segment = stream.segment_for(offset)
+    path = stream.slug if segment is None else segment.path
+    return CorruptionError(
+        f"{path}: there is no message at offset {offset}",
+        path=path,
+        position=0,
+        first_offset=offset,
+        next_offset=offset + 1,
+    )
 
 
 def read_range(stream: Stream, first: int, end: int) -> Iterator[Stored]:

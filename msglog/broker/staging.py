@@ -207,6 +207,8 @@ class BrokerStage:
             delivery.staged(self, settled=False)
         self._claimed.clear()
         self._settlements.clear()  # a delivery keeps its consumer alive
+        self._wishes.clear()  # and whoever keeps the transaction, the bodies
+        self._batch = self._settled = None
         vhost, replies, self._replies = self._vhost, self._replies, []
         if not replies or vhost.engine.closed or vhost.engine.failure is not None:
             return

@@ -159,7 +159,9 @@ class Cursor(Generic[Holder]):
 
     @classmethod
     def unpack(cls, packed: list[Any]) -> "Cursor[Holder]":
-        """Return the cursor that `pack` wrote down."""
+        """Return the cursor that `pack` wrote down. Raises ValueError or TypeError for anything else."""
+        if set(map(type, packed[:3])) != {int}:
+            raise TypeError("a cursor whose id and positions are no numbers")
         cursor = cls(packed[0], packed[1])
         cursor.next = cursor.noted_next = packed[2]
         cursor.done = OffsetRanges((first, end) for first, end in packed[3])

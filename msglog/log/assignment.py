@@ -56,6 +56,7 @@ class TopicSelection:
         self._log = log
         self._names: set[str] = set()
         self._patterns: list[re.Pattern[str]] = []
+        self._left_out: str | None = None
         for topic in topics:
             if isinstance(topic, re.Pattern) and isinstance(topic.pattern, str):
                 self._patterns.append(topic)
@@ -69,8 +70,18 @@ class TopicSelection:
 
     def names(self) -> frozenset[str]:
         """Return the names that are wanted now; those given by name whether they exist or not."""
-        found = {name for name in tuple(self._log.topics) for pattern in self._patterns if pattern.fullmatch(name)}
+        left_out = self._left_out
+        found = {
+            name
+            for name in tuple(self._log.topics)
+            for pattern in self._patterns
+            if pattern.fullmatch(name) and not (left_out and name.endswith(left_out))
+        }
         return frozenset(self._names | found)
+
+    def leave_out(self, suffix: str) -> None:
+        """From now on let no pattern match names with this ending; those given by name stay."""
+        self._left_out = suffix
 
     def partitions(self) -> frozenset[TopicPartition]:
         """Return all partitions of the wanted topics that exist now."""

@@ -49,6 +49,14 @@ class Batch:
     digest: bytes = b""
     sight: Sight | None = None
 
+    def drop_data(self) -> None:
+        """Keep what `metadata` needs, and not the records."""
+        self.keys.clear()
+        self.pieces = [
+            (partition, Body(b"", body.count, body.span, body.kind, body.timestamp_ms, body.max_timestamp_ms, 0))
+            for partition, body in self.pieces
+        ]
+
     def metadata(self, placed: Mapping[int, range]) -> list[RecordMetadata]:
         """Return where each record is, in the order of the call."""
         found: dict[int, RecordMetadata] = {}

@@ -87,6 +87,12 @@ class ConsumerBase:
             return WholeTopicsSource(self._coordination, self._selection)
         return GroupMember(self._coordination, self._selection, group, request, self._bell)
 
+    def leave_out(self, suffix: str) -> None:
+        """Let patterns match no topics with this ending, from the next poll on; not public."""
+        self._selection.leave_out(suffix)
+        if isinstance(self._source, GroupMember):
+            self._source.look_again()
+
     @property
     def _seat(self) -> Seat | None:
         member = self._member

@@ -116,6 +116,10 @@ class GroupMember:
         self.seat = self._coordination.join(self._group, request, self._bell)
         return self.seat
 
+    def look_again(self) -> None:
+        """What is wanted has changed: tell the group with the next poll."""
+        self._topics_version = -1
+
     def _follow_topics(self, seat: Seat) -> None:
         version = self._coordination.topics_version
         if version != self._topics_version:

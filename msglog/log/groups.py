@@ -83,6 +83,8 @@ class GroupsModel:
             del self.offsets[group]
 
     def _note(self, group: str, committed: list[list[int]]) -> None:
+        if type(group) is not str:
+            raise TypeError("a group without a name")
         topics = self.offsets.setdefault(group, {})
         for topic_id, number, offset in committed:
             topics.setdefault(topic_id, {})[number] = offset

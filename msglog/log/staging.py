@@ -224,3 +224,9 @@ class LogStage:
         for record in self._claimed:
             record.staged(self, settled=False)
         self._claimed.clear()
+        # Whoever keeps the transaction may ask for its metadata; nobody needs the records any more.
+        for batch, _ in self._appends:
+            batch.drop_data()
+        self._appends.clear()
+        self._offsets.clear()
+        self._settlements.clear()

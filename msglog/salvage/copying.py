@@ -59,6 +59,8 @@ class StreamCopy:
                 self._fill(offset, part.base_offset, part.header.value_total)
             self._copy(part)
             offset = max(offset, part.end_offset)
+        if copied.facts and copied.facts[-1][2] < offset:
+            self._fill(copied.facts[-1][2], offset, self._total)  # a start that its state alone tells
         if self._end > offset:
             self._fill(offset, self._end, self._total)
         if copied.facts and copied.facts[-1][7]:
@@ -154,7 +156,7 @@ class StreamCopy:
         damaged = False
         try:
             for found in FrameScan(file, part.crc_seed, part.position).frames(FILE_HEADER_SIZE):
-                if isinstance(found, Damage) or not _decodes(found, part.path):
+                if isinstance(found, Damage) or not _fits(found, part):
                     damaged = True
                     continue
                 yield found, damaged
@@ -165,9 +167,12 @@ class StreamCopy:
             file.close()
 
 
-def _decodes(found: Scanned, path: str) -> bool:
+def _fits(found: Scanned, part: Segment) -> bool:
+    """Whether a frame is what its header says, whatever its checksum says, and lies within its segment."""
+    if found.records > found.span or found.next_offset > part.end_offset:
+        return False
     try:
-        decode(found.raw[CRC.size :], path)
+        decode(found.raw[CRC.size :], part.path)
     except FrameError:
         return False
     except UnsupportedFormatError:

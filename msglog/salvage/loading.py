@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import msgpack
 from crc32c import crc32c
 
 from msglog.clock import SystemClock
@@ -24,6 +25,7 @@ from msglog.storage.checkpoint import Checkpoint
 from msglog.storage.filesystem import FileSystem, OverlayFileSystem
 from msglog.storage.frame import CRC, FrameError, decode
 from msglog.storage.layout import STATE_PREFIX
+from msglog.storage.replay import SENSELESS
 from msglog.storage.segment import FILE_HEADER_SIZE
 from msglog.storage.state import STATE_STREAM, STORAGE, StorageModel, unpack_event, unpack_snapshot
 from msglog.store.looking import open_overlay
@@ -50,8 +52,10 @@ class Loaded:
         return stream.start if self.starts is None else self.starts.get(stream.id, 0)
 
 
-def load(filesystem: FileSystem, directory: str) -> Loaded:
-    """Return what can be found in a directory."""
+def load(filesystem: FileSystem, directory: str, *, with_state: bool = True) -> Loaded:
+    """Return what can be found in a directory. `with_state`: without it, streams only, as if the state were lost."""
+    if not with_state:
+        return _Loader(OverlayFileSystem(filesystem), directory, with_state=False).run()
     try:
         engine = open_overlay(filesystem, directory)
     except Exception as error:  # noqa: BLE001 whatever keeps it from opening: then it goes piece by piece
@@ -68,8 +72,9 @@ def load(filesystem: FileSystem, directory: str) -> Loaded:
 class _Loader:
     """Loads a store piece by piece."""
 
-    def __init__(self, overlay: OverlayFileSystem, directory: str) -> None:
+    def __init__(self, overlay: OverlayFileSystem, directory: str, *, with_state: bool = True) -> None:
         self._overlay = overlay
+        self._with_state = with_state
         self._engine = Engine(overlay, directory, Options(sync="none"), SystemClock())
         self._checkpoint: Checkpoint | None = newest_checkpoint(overlay, directory)
         self._starts: dict[int, int] = {}
@@ -86,7 +91,12 @@ class _Loader:
         engine.next_file_id = found.next_file_id
         engine.table.begin_recovery({number: tuple(parts) for number, parts in found.parts.items()})
         engine.table.next_stream_id = found.next_stream_id
-        self._load_models()
+        if self._with_state:
+            self._load_models()
+        else:
+            for model in engine.models.values():
+                model.load(None)
+            loaded.lost += 1
         for stream_id, parts in found.parts.items():
             if stream_id not in engine.streams and stream_id not in self._deleted and parts:
                 # Nothing tells any more that there is such a stream: somebody will have to look at it.
@@ -106,7 +116,8 @@ class _Loader:
         known = self._checkpoint.state if self._checkpoint is not None else (0, 0)
         if commit < known[0]:
             loaded.lost += 1  # all that the snapshot held but what later events repeat
-        self._starts |= {stream_id: start for stream_id, _, start in snapshot.get(STORAGE) or ()}
+        with suppress(ValueError, TypeError):  # what makes no sense is counted below
+            self._starts |= {stream_id: start for stream_id, _, start in snapshot.get(STORAGE) or ()}
         for section, model in self._engine.models.items():
             try:
                 model.load(snapshot.get(section))
@@ -115,11 +126,11 @@ class _Loader:
                 model.load(None)
         first = known[1] if commit == known[0] else None if commit else 0
         for section, event in self._events(commit, first):
-            if section == STORAGE and event[0] == "trim":
-                self._starts[event[1]] = max(self._starts.get(event[1], 0), event[2])
-            elif section == STORAGE and event[0] == "delete":
-                self._deleted.add(event[1])
             try:
+                if section == STORAGE and event[0] == "trim":
+                    self._starts[event[1]] = max(self._starts.get(event[1], 0), event[2])
+                elif section == STORAGE and event[0] == "delete":
+                    self._deleted.add(event[1])
                 self._engine.models[section].apply(event)
             except Exception:  # noqa: BLE001 an event may be about something that was lost
                 loaded.lost += 1
@@ -129,14 +140,18 @@ class _Loader:
         names = [name for name in self._overlay.list(engine.directory) if name.startswith(STATE_PREFIX)]
         for name in sorted(names, reverse=True):
             number = name.removeprefix(STATE_PREFIX)
-            file = self._overlay.open(engine.path(name), writable=False)
+            try:
+                file = self._overlay.open(engine.path(name), writable=False)
+            except FileNotFoundError:
+                continue
             try:
                 data = file.read(0, file.size())
             finally:
                 file.close()
             contents = data[CRC.size :]
             if number.isdigit() and data[: CRC.size] == crc32c(contents, len(contents)).to_bytes(CRC.size, "little"):
-                return int(number), unpack_snapshot(contents)
+                with suppress(ValueError, TypeError, msgpack.UnpackException):
+                    return int(number), unpack_snapshot(contents)
         return 0, {}
 
     def _events(self, commit: int, first: int | None) -> Iterator[tuple[str, list[Any]]]:
@@ -181,7 +196,7 @@ class _Loader:
     def _events_of(self, raw: bytes, path: str) -> Iterator[tuple[str, list[Any]]]:
         try:
             events = [unpack_event(value or b"\0") for value in decode(raw[CRC.size :], path).values]
-        except (FrameError, CorruptionError, UnsupportedFormatError, ValueError, TypeError):
+        except (FrameError, CorruptionError, UnsupportedFormatError, *SENSELESS):
             self._loaded.lost += 1
             return
         yield from events

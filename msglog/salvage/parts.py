@@ -14,7 +14,14 @@ from msglog.storage.filesystem import OverlayFileSystem
 from msglog.storage.frame import CRC, FrameError, decode
 from msglog.storage.journal import Area, Entry
 from msglog.storage.layout import JOURNALS, SEGMENTS, in_segments, parse_segment_name
-from msglog.storage.segment import FILE_HEADER_SIZE, Segment, SegmentHeader, segment_from_facts
+from msglog.storage.segment import (
+    FILE_HEADER_SIZE,
+    LARGEST_FOUND,
+    LARGEST_LIFE,
+    Segment,
+    SegmentHeader,
+    segment_from_facts,
+)
 
 _FIRST_BYTES = 64 << 10
 
@@ -85,7 +92,7 @@ class PartsFinder:
                 if area is not None:
                     entries += area.entries_after(covered)
                     area.file.close()
-            except (CorruptionError, UnsupportedFormatError):
+            except (CorruptionError, UnsupportedFormatError, FileNotFoundError):
                 continue  # without its seed nothing in it can be told from accident
         for entry in sorted(entries, key=lambda one: (one.commit, one.life)):
             if self._counts(entry.life, entry.commit):
@@ -114,11 +121,8 @@ class PartsFinder:
         name = self._names.get(facts[0])
         if name is not None:
             segment.path = in_segments(self.directory, name)
-        try:
-            whole = self._header(segment.path) == segment.header
-            size = self._sizes.get(name or "", 0)
-        except FileNotFoundError:
-            whole, size = False, 0
+        whole = self._header(segment.path) == segment.header
+        size = self._sizes.get(name or "", 0)
         if name is None:
             self._missing.add(segment.file_id)
         if not whole or size < segment.position:
@@ -128,7 +132,10 @@ class PartsFinder:
         return segment
 
     def _header(self, path: str) -> SegmentHeader | None:
-        file = self.overlay.open(path, writable=False)
+        try:
+            file = self.overlay.open(path, writable=False)
+        except FileNotFoundError:
+            return None
         try:
             return SegmentHeader.unpack(file.read(0, FILE_HEADER_SIZE), path)
         except (CorruptionError, UnsupportedFormatError):
@@ -146,6 +153,8 @@ class PartsFinder:
             path = in_segments(self.directory, name)
             header = self._header(path)
             if header is None or header.file_id != file_id or header.stream_id != stream_id:
+                continue
+            if header.life >= LARGEST_LIFE or header.base_offset != base_offset or header.value_total > LARGEST_FOUND:
                 continue
             parts = self.parts.setdefault(stream_id, [])
             segment = Segment(path, header)
@@ -182,7 +191,7 @@ class PartsFinder:
         try:
             last: Scanned | None = None
             for found in FrameScan(file, segment.crc_seed, file.size()).frames(position):
-                if isinstance(found, Damage):
+                if isinstance(found, Damage) or max(found.next_offset, found.value_total) > LARGEST_FOUND:
                     continue
                 if found.base_offset < segment.end_offset or not self._counts(found.life, found.commit):
                     break
@@ -197,6 +206,8 @@ class PartsFinder:
 
     def _counts(self, life: int, commit: int) -> bool:
         """Whether something of this life and commit belongs to the history, as far as a checkpoint tells."""
+        if life >= LARGEST_LIFE or commit >= LARGEST_FOUND:
+            return False  # nobody has come so far, and there must be one behind it
         checkpoint = self.checkpoint
         if checkpoint is None or life == 0:
             return True

@@ -3,6 +3,7 @@
 Imported by the package; see it for the parts.
 """
 
+import logging
 import os
 
 from msglog.checks import refused
@@ -10,16 +11,20 @@ from msglog.errors import MsglogError, StoreFailedError
 from msglog.salvage.copying import StreamCopy
 from msglog.salvage.loading import load
 from msglog.salvage.mending import Mending
+from msglog.salvage.readable import ReadableFileSystem
 from msglog.storage.checkpoint import Checkpoint
 from msglog.storage.copying import NewStore
 from msglog.storage.filesystem import FileSystem
 from msglog.storage.layout import LOCK
+from msglog.storage.replay import SENSELESS
 from msglog.storage.state import STATE_STREAM, pack_snapshot
-from msglog.store.backing_up import check_target
+from msglog.store.backing_up import check_target, missing_parents
 from msglog.store.core import filesystem
 from msglog.store.options import MEMORY, check_path
 from msglog.store.verifying import is_store, verify_directory
 from msglog.types import SalvageReport
+
+logger = logging.getLogger("msglog.salvage")
 
 
 def salvage(path: str | os.PathLike[str], into: str | os.PathLike[str]) -> SalvageReport:
@@ -44,33 +49,64 @@ def salvage(path: str | os.PathLike[str], into: str | os.PathLike[str]) -> Salva
     if source == MEMORY or not is_store(filesystem(source), source):
         raise refused("path", path, "a directory with a store")
     directory, was_there = check_target(into, source)
-    return salvage_to(filesystem(source), source, filesystem(directory), directory, was_there=was_there)
+    return salvage_to(
+        filesystem(source),
+        source,
+        filesystem(directory),
+        directory,
+        was_there=was_there,
+        parents=missing_parents(directory),
+    )
 
 
-def salvage_to(source: FileSystem, path: str, target: FileSystem, directory: str, *, was_there: bool) -> SalvageReport:
-    """Do it, from one file system to another."""
+def salvage_to(
+    source: FileSystem,
+    path: str,
+    target: FileSystem,
+    directory: str,
+    *,
+    was_there: bool,
+    parents: tuple[str, ...] = (),
+) -> SalvageReport:
+    """Do it, from one file system to another. `parents`: as of `NewStore`."""
+    source = ReadableFileSystem(source)
+
+    def new() -> NewStore:
+        return NewStore(target, directory, was_there=was_there, parents=parents)
+
     lock = source.lock_out_writers(f"{path}/{LOCK}")
     try:
-        copy = NewStore(target, directory, was_there=was_there)
         try:
-            copy.begin()
-            report = _save(source, path, copy)
-            copy.release()
-        except BaseException as error:
-            copy.give_up()
-            if isinstance(error, OSError) and not isinstance(error, MsglogError):
-                raise StoreFailedError(
-                    f"nothing was saved in {directory}: {error}", path=directory, outcome="not_applied"
-                ) from error
+            return _into_new(source, path, new())
+        except MsglogError:
             raise
-        return report
+        except SENSELESS as error:
+            # Checksums fit, and yet nobody can make anything of the state: what there are of streams is saved.
+            logger.info("the state of %s makes no sense (%s): it is left out", path, type(error).__name__)
+            return _into_new(source, path, new(), with_state=False)
     finally:
         lock.release()
 
 
-def _save(source: FileSystem, path: str, copy: NewStore) -> SalvageReport:
+def _into_new(source: FileSystem, path: str, copy: NewStore, *, with_state: bool = True) -> SalvageReport:
+    """Fill a new store, or leave nothing of it."""
+    try:
+        copy.begin()
+        report = _save(source, path, copy, with_state=with_state)
+        copy.release()
+    except BaseException as error:
+        copy.give_up()
+        if isinstance(error, OSError) and not isinstance(error, MsglogError):
+            raise StoreFailedError(
+                f"nothing was saved in {copy.directory}: {error}", path=copy.directory, outcome="not_applied"
+            ) from error
+        raise
+    return report
+
+
+def _save(source: FileSystem, path: str, copy: NewStore, *, with_state: bool) -> SalvageReport:
     problems = tuple(verify_directory(source, path, None))
-    loaded = load(source, path)
+    loaded = load(source, path, with_state=with_state)
     engine = loaded.engine
     try:
         mending = Mending(loaded)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import TypeVar
 
-from msglog.errors import ClosedError, CorruptionError
+from msglog.errors import ClosedError, CorruptionError, MsglogError, StoreFailedError
 from msglog.storage.filesystem import FileSystem, Map
 from msglog.storage.index import SparseIndex
 from msglog.storage.segment import Segment
@@ -36,6 +36,18 @@ def open_segment_limit() -> int:
     if soft == resource.RLIM_INFINITY:
         return _MOST_OPEN
     return max(_FEWEST_OPEN, min(_MOST_OPEN, soft // 4))
+
+
+def _to_read(segment: Segment, action: Callable[[], T]) -> T:
+    """Do what reading needs. Raises `StoreFailedError` for want of descriptors, of memory, or of a disk that reads."""
+    try:
+        return action()
+    except OSError as error:
+        if isinstance(error, MsglogError):
+            raise
+        raise StoreFailedError(
+            f"{segment.path} cannot be read: {error}", path=segment.path, outcome="not_applied"
+        ) from error
 
 
 def _missing(segment: Segment) -> CorruptionError:
@@ -78,14 +90,15 @@ class SegmentCache:
     def map(self, segment: Segment) -> Map:
         """Return a map that covers all stored frames of the segment. Call it without the lock.
 
-        Raises `ClosedError` when it would have to be opened after the store was closed.
+        Raises `ClosedError` when it would have to be opened after the store was closed, `CorruptionError`, and
+        `StoreFailedError` where the file cannot be opened now.
         """
         mapped = segment.map
         if mapped is not None and segment.stored_position <= len(mapped):
             segment.used = next(self._ticks)
             return mapped
         with self._lock:
-            return self.open(segment)
+            return _to_read(segment, lambda: self.open(segment))
 
     def index(self, segment: Segment) -> SparseIndex:
         """Return the segment's index, building it if need be. Call it without the lock."""
@@ -93,8 +106,8 @@ class SegmentCache:
         if index is not None:
             return index
         with self._lock:
-            self.open(segment)
-            return segment.load_index(self._filesystem)
+            _to_read(segment, lambda: self.open(segment))
+            return _to_read(segment, lambda: segment.load_index(self._filesystem))
 
     def open(self, segment: Segment) -> Map:
         """Open a segment, under the lock, closing others if too many are open."""

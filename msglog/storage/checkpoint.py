@@ -16,6 +16,7 @@ it is written without a sync and carries checksums of the stretches it vouches f
 
 import os
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,10 +26,12 @@ from crc32c import crc32c
 from msglog.errors import UnsupportedFormatError
 from msglog.storage.filesystem import FileSystem
 from msglog.storage.layout import CHECKPOINTS
+from msglog.storage.segment import LARGEST_LIFE, LARGEST_NUMBER, are_facts
 
 MAGIC = 0x50434C4D
 VERSION = 1
 HEADER = struct.Struct("<IIHHIQQ")
+_PAIR = 2
 
 
 @dataclass(slots=True)
@@ -76,8 +79,10 @@ class Checkpoint:
         return pack_file(MAGIC, self.sequence, self.commit, contents)
 
     @classmethod
-    def unpack(cls, sequence: int, commit: int, contents: dict[str, Any]) -> "Checkpoint":
-        """Read it back."""
+    def unpack(cls, sequence: int, commit: int, contents: dict[str, Any]) -> "Checkpoint | None":
+        """Read it back; None if it makes no sense, although its checksum fits."""
+        if not (are_numbers(sequence, commit) and _is_sound(contents)):
+            return None
         return cls(
             sequence=sequence,
             commit=commit,
@@ -88,6 +93,40 @@ class Checkpoint:
             state=tuple(contents["state"]),
             streams=contents["streams"],
         )
+
+
+def _is_sound(contents: dict[str, Any]) -> bool:
+    """Return whether everything is there in the types and ranges that it must have."""
+    lives: Any = contents.get("lives")
+    return (
+        type(contents.get("clean")) is bool
+        and are_numbers(contents.get("next_file_id"), contents.get("next_stream_id"))
+        and are_pairs(lives)
+        and bool(lives)
+        and lives[-1][0] <= LARGEST_LIFE
+        and are_pairs([contents.get("state")])
+        and are_listed(contents.get("streams"), are_facts)
+    )
+
+
+def are_numbers(*values: object) -> bool:
+    """Return whether these are all numbers that the engine may have given."""
+    return all(type(value) is int and 0 <= value <= LARGEST_NUMBER for value in values)
+
+
+def are_pairs(found: object) -> bool:
+    """Return whether this is a list of lists of two numbers that the engine may have given."""
+    return type(found) is list and all(
+        type(pair) is list and len(pair) == _PAIR and are_numbers(*pair) for pair in found
+    )
+
+
+def are_listed(found: object, fits: Callable[[Any], bool]) -> bool:
+    """Return whether this has a list of things that fit for each stream."""
+    return type(found) is dict and all(
+        are_numbers(stream_id) and type(listed) is list and all(map(fits, listed))
+        for stream_id, listed in found.items()
+    )
 
 
 def pack_file(magic: int, sequence: int, commit: int, contents: dict[str, Any]) -> bytes:
@@ -112,7 +151,11 @@ def unpack_file(wanted: int, data: bytes, path: str) -> tuple[int, int, dict[str
             found=version,
             supported=VERSION,
         )
-    return sequence, commit, msgpack.unpackb(packed, strict_map_key=False)
+    try:
+        contents = msgpack.unpackb(packed, strict_map_key=False)
+    except (ValueError, TypeError, msgpack.UnpackException):
+        return None
+    return (sequence, commit, contents) if type(contents) is dict else None
 
 
 def read_file(filesystem: FileSystem, path: str, magic: int) -> tuple[int, int, dict[str, Any]] | None:
@@ -131,7 +174,7 @@ def read_checkpoints(filesystem: FileSystem, directory: str) -> list[Checkpoint]
     """Return the valid checkpoints, the newest first."""
     found = [read_file(filesystem, os.path.join(directory, name), MAGIC) for name in CHECKPOINTS]
     checkpoints = [Checkpoint.unpack(*item) for item in found if item is not None]
-    return sorted(checkpoints, key=lambda item: item.sequence, reverse=True)
+    return sorted((item for item in checkpoints if item is not None), key=lambda item: item.sequence, reverse=True)
 
 
 def write_checkpoint(filesystem: FileSystem, directory: str, checkpoint: Checkpoint) -> None:

@@ -210,5 +210,4 @@ class Checkpointer:
         engine.state_cost -= notes.state_cost
         engine.snapshot_bytes = len(snapshot)
         engine.snapshot_wanted = False
-        state = engine.streams[STATE_STREAM]
-        engine.table.drop(state.trim(engine.state_at[1]))
+        engine.table.trim_stream(STATE_STREAM, engine.state_at[1])

@@ -74,13 +74,20 @@ def note_store(engine: Engine, life: tuple[int, int] | None = None) -> NotedStor
 
 
 class NewStore:
-    """A store that is being made in a directory that is empty or missing."""
+    """A store that is being made in a directory that is empty or missing.
 
-    def __init__(self, filesystem: FileSystem, directory: str, *, was_there: bool) -> None:
+    `parents`: directories above it that are missing, too, the innermost first; where nothing comes of the store, they
+    go again.
+    """
+
+    def __init__(
+        self, filesystem: FileSystem, directory: str, *, was_there: bool, parents: tuple[str, ...] = ()
+    ) -> None:
         self._filesystem = filesystem
         self.directory = directory
         self._segments = os.path.join(directory, SEGMENTS)
         self._was_there = was_there
+        self._parents = parents
         # File ids with the bytes that are there already, and the name.
         self.copied: dict[int, tuple[int, str]] = {}
         self.files = 0
@@ -205,8 +212,9 @@ class NewStore:
                     self._filesystem.unlink(path)
         self.release()
         if not self._was_there:
-            with suppress(OSError):
-                self._filesystem.remove_directory(self.directory)
+            with suppress(OSError):  # somebody may have put something there
+                for path in (self.directory, *self._parents):
+                    self._filesystem.remove_directory(path)
 
     def _create(self, path: str) -> File:
         self._made.append(path)  # first: an interrupt must not leave what nobody removes

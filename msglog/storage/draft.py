@@ -16,17 +16,20 @@ with the magic 0x46444C4D ("MLDF"); contents:
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from crc32c import crc32c
 
-from msglog.storage.checkpoint import Checkpoint, pack_file, read_file
+from msglog.storage.checkpoint import Checkpoint, are_listed, are_numbers, pack_file, read_file
 from msglog.storage.filesystem import FileSystem
 from msglog.storage.layout import DRAFTS
+from msglog.storage.segment import are_facts
 from msglog.storage.stream import Stream
 
 DraftStreams = dict[int, list[tuple[list[int], int, int]]]
 MAGIC = 0x46444C4D
 _CHUNK = 1 << 20
+_STRETCH = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +82,22 @@ def read_draft(filesystem: FileSystem, directory: str, checkpoint: Checkpoint) -
         if found is None:
             continue
         sequence, commit, contents = found
+        if not _is_sound(contents):
+            continue
         fits = contents["base"] == checkpoint.commit and checkpoint.life_of(commit) == contents["life"]
         if fits and (newest is None or sequence > newest.sequence):
             newest = Draft(sequence, commit, contents["next_file_id"], contents["streams"])
     return newest
+
+
+def _is_sound(contents: dict[str, Any]) -> bool:
+    """Return whether everything is there in the types and ranges that it must have, whatever the checksum says."""
+    numbers = (contents.get("base"), contents.get("life"), contents.get("next_file_id"))
+    return are_numbers(*numbers) and are_listed(contents.get("streams"), _is_stretch)
+
+
+def _is_stretch(found: object) -> bool:
+    return type(found) is list and len(found) == _STRETCH and are_facts(found[0]) and are_numbers(*found[1:])
 
 
 def stretch_matches(filesystem: FileSystem, path: str, start: int, end: int, checksum: int) -> bool:

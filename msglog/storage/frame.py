@@ -35,6 +35,7 @@ from typing import Final
 import msgpack
 from crc32c import crc32c
 
+from msglog.errors import TransactionTooLargeError
 from msglog.storage.codecs import CODEC_IDS, codec_named, codec_numbered
 from msglog.types import Headers
 
@@ -43,6 +44,8 @@ VERSION = 1
 HEADER_SIZE = 72
 NULL = 0xFFFFFFFF
 MAX_BODY_BYTES = 1 << 30
+# Records without a byte of their own take none in the file, and a place in memory each.
+MAX_RECORDS = 1 << 24
 
 CRC = struct.Struct("<I")
 # magic, version, codec, flags and the reserved field travel as one integer, `kind`: it halves the cost of packing.
@@ -155,10 +158,15 @@ def encode_body(
     """Pack a batch into columns.
 
     `timestamp_ms` holds for all records unless `timestamps` is given; `key` is one key for all, `keys` one for each.
+    Raises `TransactionTooLargeError` for more than `MAX_RECORDS` of them.
     `offsets` are relative to the base offset and strictly rising, for batches with gaps; `span` is then how many
     offsets the batch covers. Values and keys must be bytes or None: the caller has checked them.
     """
     count = len(values)
+    if count > MAX_RECORDS:
+        raise TransactionTooLargeError(
+            f"{count} records are more than one batch takes, which is {MAX_RECORDS}", size=count, limit=MAX_RECORDS
+        )
     flags = Flag.APPEND_TIME if append_time else 0
     columns: list[bytes] = []
     tail: list[bytes] = []
@@ -315,6 +323,8 @@ def decode(raw: bytes, path: str) -> Frame:
     Raises `FrameError` when the columns do not fit each other, `UnsupportedFormatError` for a newer version.
     """
     kind, length, count, span, base_offset, timestamp, max_timestamp, commit, _, _, value_total = REST.unpack_from(raw)
+    if not 0 < count <= MAX_RECORDS:
+        raise FrameError(f"a frame claims {count} records")
     flags = kind >> 32 & 0xFFFF
     frame = Frame()
     frame.base_offset = base_offset

@@ -64,6 +64,8 @@ ENTRY_HEADER_SIZE = ENTRY_HEADER.size
 _MAGIC_BYTES = ENTRY_MAGIC.to_bytes(4, "little")
 _CRC = struct.Struct("<I")
 _MAGIC_POSITION = 4
+# No segment comes near it: one takes at most 2 GiB, and a commit.
+_LARGEST_PLACE = 1 << 32
 _ALIGNMENT = 8
 _GROWTH_STEP = 1 << 20
 _ZEROS = bytes(64 << 10)
@@ -171,12 +173,13 @@ def pack_several(
 
 
 def unpack_entry(data: bytes, path: str, position: int) -> Entry:
-    """Read back an entry whose checksum was verified."""
+    """Read back an entry whose checksum was verified. Raises `struct.error`, IndexError, ValueError for another."""
     _, _, _, life, commit, synced, frame_count, body_count, create_count, _ = ENTRY_HEADER.unpack_from(data)
     at = ENTRY_HEADER_SIZE
     if (frame_count, body_count, create_count) == (1, 1, 0):  # nearly always
         file_id, place, _, _, header, length = _ONE_FRAME.unpack_from(data, at)
         at += _ONE_FRAME.size
+        _check(data, at + length, place)
         frame = PlacedFrame(file_id, place, header, data[at : at + length])
         return Entry(path, position, life, commit, synced, (frame,), ())
     places: list[tuple[int, int, int, bytes]] = []
@@ -197,8 +200,14 @@ def unpack_entry(data: bytes, path: str, position: int) -> Entry:
     for length in lengths:
         bodies.append(data[at : at + length])
         at += length
+    _check(data, at, max((place for _, place, _, _ in places), default=0))
     frames = tuple(PlacedFrame(file_id, place, header, bodies[body]) for file_id, place, body, header in places)
     return Entry(path, position, life, commit, synced, frames, tuple(creates))
+
+
+def _check(data: bytes, end: int, place: int) -> None:
+    if end != len(data) or place > _LARGEST_PLACE:
+        raise ValueError(f"an entry of {len(data)} bytes with parts up to {end}, for position {place}")
 
 
 class Area:
@@ -290,7 +299,7 @@ class Area:
         return self.file.read(0, end + ENTRY_HEADER_SIZE)
 
     def _entry_in(self, data: bytes, position: int, header: tuple[int, ...]) -> Entry | None:
-        """Return the entry at `position`, None if there is no valid one."""
+        """Return the entry at `position`, None if there is none whose checksum and parts fit."""
         checksum, length, version = header[0], header[2], header[9]
         if length < ENTRY_HEADER_SIZE or position + length > self.size:
             return None
@@ -305,7 +314,10 @@ class Area:
                 found=version,
                 supported=VERSION,
             )
-        return unpack_entry(entry, self.file.path, position)
+        try:
+            return unpack_entry(entry, self.file.path, position)
+        except (struct.error, IndexError, ValueError):
+            return None
 
 
 def _entry_at(data: bytes, position: int) -> int:

@@ -32,7 +32,7 @@ INDEX_SUFFIX = ".index"
 
 _SLUG_LENGTH = 40
 _RUN_NAME = re.compile(r"(\d+)\.(\d+)\.(\d+)\.(\d+)")
-_SEGMENT_NAME = re.compile(r"(\d+)-([a-z0-9-]*)\.(\d{20})\.(\d+)")
+_SEGMENT_NAME = re.compile(r"(\d{1,18})-([a-z0-9-]*)\.(\d{20})\.(\d{1,18})")
 
 
 def slug_of(name: str) -> str:

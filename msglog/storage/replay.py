@@ -3,32 +3,32 @@
 Part of `recovery`, and of following a writer in another process.
 """
 
+import struct
 from typing import TYPE_CHECKING, Any
 
+import msgpack
 from crc32c import crc32c
 
-from msglog.errors import CorruptionError, UnsupportedFormatError
+from msglog.errors import CorruptionError, MsglogError, UnsupportedFormatError
 from msglog.storage.checkpoint import Checkpoint
-from msglog.storage.layout import state_name
+from msglog.storage.layout import SEGMENTS, state_name
 from msglog.storage.state import STATE_STREAM, cost_of, unpack_event, unpack_snapshot
 
 if TYPE_CHECKING:
     from msglog.storage.engine import Engine
 
 _CHECKSUM_SIZE = 4
+# What decoding and models raise at data that no version has written, although their checksum fits.
+SENSELESS = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, struct.error, msgpack.UnpackException)
 
 
 def replay_state(engine: "Engine", checkpoint: Checkpoint | None) -> None:
     """Load all models and apply the events up to the recovered end of the state stream."""
     commit, offset = checkpoint.state if checkpoint is not None else (0, 0)
-    snapshot: dict[str, Any] = {}
     if commit:
-        data = _read_snapshot(engine, engine.path(state_name(commit)))
-        engine.snapshot_bytes = len(data)
-        snapshot = unpack_snapshot(data)
-        _check_sections(engine, snapshot.keys() - engine.models.keys())
-    for section, model in engine.models.items():
-        model.load(snapshot.get(section))
+        _load_snapshot(engine, engine.path(state_name(commit)))
+    else:
+        _load(engine, {})
     engine.state_at = (commit, offset)
     engine.state_cost = 0
     state = engine.streams[STATE_STREAM]
@@ -38,18 +38,55 @@ def replay_state(engine: "Engine", checkpoint: Checkpoint | None) -> None:
 
 def apply_events(engine: "Engine", offset: int) -> int:
     """Apply the events of the state stream from `offset` to its visible end; return what they cost."""
-    reader = engine.streams[STATE_STREAM].reader(offset)
+    stream = engine.streams[STATE_STREAM]
+    reader = stream.reader(offset)
     applied = 0
-    while (frame := reader.read()) is not None:
-        for at, packed in zip(frame.offsets, frame.values, strict=True):
-            if at < offset or packed is None:
-                continue
-            section, event = unpack_event(packed)
-            if section not in engine.models:
-                _check_sections(engine, {section})
-            engine.models[section].apply(event)
-            applied += cost_of(packed)
+    at = offset
+    try:
+        while (frame := reader.read()) is not None:
+            for at, packed in zip(frame.offsets, frame.values, strict=True):
+                if at < offset or packed is None:
+                    continue
+                section, event = unpack_event(packed)
+                if section not in engine.models:
+                    _check_sections(engine, {section})
+                engine.models[section].apply(event)
+                applied += cost_of(packed)
+    except MsglogError:
+        raise
+    except SENSELESS as error:
+        segment = stream.segment_for(at)
+        path = engine.path(SEGMENTS) if segment is None else segment.path
+        raise CorruptionError(
+            f"{path}: the event at offset {at} makes no sense: {_told(error)}",
+            path=path,
+            position=0,
+            first_offset=at,
+            next_offset=at + 1,
+        ) from error
     return applied
+
+
+def _load_snapshot(engine: "Engine", path: str) -> None:
+    data = _read_snapshot(engine, path)
+    engine.snapshot_bytes = len(data)
+    try:
+        snapshot = unpack_snapshot(data)
+        _check_sections(engine, snapshot.keys() - engine.models.keys())
+        _load(engine, snapshot)
+    except MsglogError:
+        raise
+    except SENSELESS as error:
+        raise CorruptionError(f"{path}: the snapshot makes no sense: {_told(error)}", path=path, position=0) from error
+
+
+def _load(engine: "Engine", snapshot: dict[str, Any]) -> None:
+    for section, model in engine.models.items():
+        model.load(snapshot.get(section))
+
+
+def _told(error: Exception) -> str:
+    return type(error).__name__  # what it says may quote the data
 
 
 def _check_sections(engine: "Engine", unknown: set[str]) -> None:

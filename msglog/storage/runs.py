@@ -40,7 +40,7 @@ def decode_run(data: bytes, crc_seed: int, base_offset: int, stop: int) -> tuple
         if kind == KIND_PLAIN:
             keys.append(None)
             values.append(data[position + HEADER_SIZE : end])
-        elif kind == KIND_KEYED:
+        elif kind == KIND_KEYED and length >= CRC.size:
             start = position + HEADER_SIZE + 4
             (key_length,) = CRC.unpack_from(data, start - 4)
             if key_length == NULL or start + key_length > end:

@@ -38,6 +38,12 @@ VERSION = 1
 FILE_HEADER = struct.Struct("<IIHHIQQQQQQ")
 FILE_HEADER_SIZE = 64
 FIRST_ALLOCATION = 64 << 10
+# Ids, offsets, positions and commits stay far below it, and so do those that follow.
+LARGEST_NUMBER = 1 << 62
+# What is found on the disk may be half as far: what is counted on from there still fits.
+LARGEST_FOUND = 1 << 61
+LARGEST_LIFE = (1 << 32) - 2
+_FACTS = 11
 _CRC = struct.Struct("<I")
 _ZERO_AHEAD = 256 << 10
 
@@ -425,6 +431,25 @@ class Segment:
                 return place - 4, found[0]
             place = mapped.find(magic, place + 1, end)
         return None
+
+
+def are_facts(packed: object) -> bool:
+    """Return whether this is what `Segment.packed_facts` returns, by its types and ranges."""
+    if type(packed) is not list or len(packed) != _FACTS or set(map(type, packed)) != {int}:
+        return False
+    file_id, base_offset, end_offset, position, first, latest, total, sealed, seed, life, header_total = packed
+    return bool(
+        0 <= file_id <= LARGEST_NUMBER
+        and 0 <= base_offset <= end_offset <= LARGEST_NUMBER
+        and FILE_HEADER_SIZE <= position <= LARGEST_NUMBER
+        and MIN_TIMESTAMP <= first <= -MIN_TIMESTAMP
+        and MIN_TIMESTAMP <= latest <= -MIN_TIMESTAMP
+        and 0 <= total <= LARGEST_NUMBER
+        and 0 <= sealed <= 1
+        and 0 <= seed < 1 << 64
+        and 0 <= life < 1 << 32
+        and 0 <= header_total <= LARGEST_NUMBER
+    )
 
 
 def segment_from_facts(directory: str, stream_id: int, slug: str, facts: list[int]) -> Segment:

@@ -11,7 +11,7 @@ from msglog.storage.cache import SegmentCache
 from msglog.storage.filesystem import FileSystem
 from msglog.storage.layout import INDEX_SUFFIX
 from msglog.storage.options import STATE_SEGMENT_BYTES
-from msglog.storage.segment import Segment, segment_from_facts
+from msglog.storage.segment import Segment, are_facts, segment_from_facts
 from msglog.storage.state import STATE_SLUG, STATE_STREAM
 from msglog.storage.stream import Stream
 
@@ -30,6 +30,7 @@ class StreamTable:
         self.garbage: list[str] = []
         # Who still reads files that may be dropped meanwhile: while there is anybody no file goes.
         self.holders: set[object] = set()
+        self._leaving: tuple[Stream, tuple[Segment, ...]] | None = None
         self._found_parts: dict[int, tuple[Segment, ...]] = {}
         self._known_streams: dict[int, Stream] = {}
 
@@ -50,35 +51,59 @@ class StreamTable:
 
     def remove_stream(self, stream_id: int) -> None:
         """Remove a stream and drop its segments."""
-        stream = self.streams.pop(stream_id, None)
+        self._drop_left()
+        stream = self.streams.get(stream_id)
         if stream is not None:
-            self.drop(stream.parts)
+            self._leaving = (stream, stream.parts)
+            self.streams.pop(stream_id, None)
+            self._drop_left()
             for waiter in tuple(stream.waiters):
                 waiter.wake()
 
     def trim_stream(self, stream_id: int, start: int) -> None:
         """Raise a stream's start."""
+        self._drop_left()
         stream = self.streams.get(stream_id)
         if stream is not None:
-            self.drop(stream.trim(start))
+            self._leaving = (stream, stream.parts)
+            stream.trim(start)
+            self._drop_left()
 
     def replace_segments(self, stream_id: int, old: list[int], facts: list[int]) -> None:
         """Switch over to a rewritten segment."""
+        self._drop_left()
         stream = self.streams.get(stream_id)
         if stream is None:
             return
         replaced = [segment for segment in stream.parts if segment.file_id in old]
         if not replaced:
             return  # the checkpoint lists the new one already
+        if not are_facts(facts):
+            raise ValueError("a rewritten segment with facts that are none")
         new = segment_from_facts(self._directory, stream_id, stream.slug, facts)
         new.note_durable(new.position, sealed=True)  # it was synced before the switch
         new.synced_position = new.position
+        self._leaving = (stream, stream.parts)
         stream.replace(replaced, new)
-        self.drop(replaced)
+        self._drop_left()
 
     def stream_facts(self) -> list[list[Any]]:
         """Return (id, slug, start) of all streams but the state stream."""
         return [[stream.id, stream.slug, stream.start] for stream in self.streams.values() if stream.id != STATE_STREAM]
+
+    def _drop_left(self) -> None:
+        """Drop what the stream noted last no longer has.
+
+        It is noted before it changes: an interrupt after the change leaves the rest to whoever does it again.
+        """
+        if self._leaving is None:
+            return
+        stream, before = self._leaving
+        now = stream.parts if self.streams.get(stream.id) is stream else ()
+        if now is not before:
+            kept = {segment.file_id for segment in now}
+            self.drop([segment for segment in before if segment.file_id not in kept])
+        self._leaving = None
 
     def drop(self, segments: Sequence[Segment]) -> None:
         """Forget segments; their files go once a durable checkpoint no longer lists them."""
@@ -108,6 +133,7 @@ class StreamTable:
         # A reader that loads anew goes on with the stream objects that its users hold.
         self._known_streams |= self.streams
         self.streams.clear()
+        self._leaving = None
         self._found_parts = parts
         self.add_stream(STATE_STREAM, STATE_SLUG)
 

@@ -18,9 +18,9 @@ from msglog.errors import CorruptionError
 from msglog.storage.checkpoint import Checkpoint
 from msglog.storage.draft import Draft, read_draft, stretch_matches
 from msglog.storage.filesystem import Map
-from msglog.storage.frame import HEADER, HEADER_SIZE, MAGIC_AND_VERSION, decode
+from msglog.storage.frame import HEADER, HEADER_SIZE, MAGIC_AND_VERSION, FrameError, decode
 from msglog.storage.layout import SEGMENTS, in_segments, parse_segment_name
-from msglog.storage.segment import FILE_HEADER_SIZE, Segment, SegmentHeader, segment_from_facts
+from msglog.storage.segment import FILE_HEADER_SIZE, LARGEST_FOUND, Segment, SegmentHeader, segment_from_facts
 
 if TYPE_CHECKING:
     from msglog.storage.engine import Engine
@@ -160,7 +160,13 @@ class TailWalk:
         header = HEADER.unpack_from(mapped, position)
         checksum, kind, length, _, span, base_offset, timestamp, max_timestamp, commit, life, frames, total = header
         end = position + HEADER_SIZE + length
-        if kind & 0xFFFFFF != MAGIC_AND_VERSION or base_offset != offset or end > len(mapped) or commit < after:
+        if (
+            kind & 0xFFFFFF != MAGIC_AND_VERSION
+            or base_offset != offset
+            or end > len(mapped)
+            or commit < after
+            or total > LARGEST_FOUND
+        ):
             return None
         if crc32c(bytes(mapped[position + 4 : end]), segment.crc_seed) != checksum:
             return None
@@ -186,7 +192,9 @@ class TailWalk:
         for item in candidates:
             path = in_segments(self._engine.directory, item[2])
             header = self._read_header(path)
-            if header is None or header.file_id != item[1] or header.stream_id != stream_id:
+            if header is None or (header.base_offset, header.file_id) != item[:2] or header.stream_id != stream_id:
+                continue
+            if header.value_total > LARGEST_FOUND:
                 continue
             if self._checkpoint.lives[-1][0] < header.life:
                 if self._engine.readonly and self._engine.writer_is_alive():
@@ -237,7 +245,14 @@ class TailWalk:
 
     def _value_bytes(self, found: FoundFrame) -> int:
         raw = bytes(self._map(found.segment)[found.position + 4 : found.end])
-        return sum(len(value) for value in decode(raw, found.segment.path).values if value is not None)
+        path = found.segment.path
+        try:
+            frame = decode(raw, path)
+        except FrameError as error:
+            raise CorruptionError(
+                f"{path}: {error} at position {found.position}", path=path, position=found.position
+            ) from error
+        return sum(len(value) for value in frame.values if value is not None)
 
     def _map(self, segment: Segment) -> Map:
         # The header is not looked at: for a listed file the checkpoint knows the seed, for others it was checked.

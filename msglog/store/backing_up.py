@@ -30,15 +30,22 @@ _MOST_ROUNDS: Final = 100
 def backup(core: StoreCore, directory: object, progress: Progress | None) -> BackupReport:
     """Copy a store; see `Store.backup`."""
     path, was_there = check_target(directory, core.path)
-    return backup_to(core.engine, filesystem(path), path, progress, was_there=was_there)
+    parents = missing_parents(path)
+    return backup_to(core.engine, filesystem(path), path, progress, was_there=was_there, parents=parents)
 
 
 def backup_to(
-    engine: Engine, target: FileSystem, directory: str, progress: Progress | None, *, was_there: bool
+    engine: Engine,
+    target: FileSystem,
+    directory: str,
+    progress: Progress | None,
+    *,
+    was_there: bool,
+    parents: tuple[str, ...] = (),
 ) -> BackupReport:
     """Copy the store of an engine into a directory of a file system."""
     started = time.perf_counter()
-    copy = NewStore(target, directory, was_there=was_there)
+    copy = NewStore(target, directory, was_there=was_there, parents=parents)
     try:
         copy.begin()
         noted = _copy_followed(engine, copy, progress) if engine.readonly else _copy_held(engine, copy, progress)
@@ -72,12 +79,20 @@ def check_target(directory: object, source: str) -> tuple[str, bool]:
         raise refused("directory", plain, f"{allowed}, outside of the store {source}")
     try:
         was_there = path.exists()
-        taken = was_there and (not path.is_dir() or any(path.iterdir()))
+        # A link that leads nowhere is something, too.
+        taken = os.path.lexists(path) and (not path.is_dir() or any(path.iterdir()))
     except OSError as error:
         raise refused("directory", plain, f"{allowed}; it cannot be looked at: {error.strerror}") from error
     if taken:
         raise refused("directory", plain, f"{allowed}; this one is not")
     return str(path), was_there
+
+
+def missing_parents(path: str) -> tuple[str, ...]:
+    """Return the directories above a path that are not there, the innermost first; of the operating system's only."""
+    if filesystem(path) is not filesystem():
+        return ()
+    return tuple(str(parent) for parent in Path(path).parents if not os.path.lexists(parent))
 
 
 def _copy_held(engine: Engine, copy: NewStore, progress: Progress | None) -> NotedStore:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar, overload
 from weakref import WeakSet
 
+from msglog.checks import check_callable
 from msglog.clock import Clock
 from msglog.errors import ClosedError
 from msglog.retry import Retry
@@ -243,7 +244,8 @@ class Store:
                 `source.stop()`, from any thread or a signal handler. A `Consumer`'s records that are backed off are
                 waited for; messages of a queue or a share group that are backed off come with a later call.
             dead_letter: the topic of dead letters, None for the record's topic with ".dead-letters" at the end; made
-                when it is first needed. Not for queues.
+                when it is first needed. Not for queues. With None the source's patterns match no topic with that
+                ending any more; to process dead letters give its name.
 
         A kill at any point leaves the message processed with all its effects in the store, or not at all. Whatever
         `retry` says, a share group and a queue with a `delivery_limit` give up what was handed out so often: where the
@@ -280,6 +282,7 @@ class Store:
         memory follows the definitions and one record, not the data. Safe for any number of threads; the locks of the
         store are held for moments only.
         """
+        check_callable("progress", progress)
         return self._checked(verify_core(self.core, progress))
 
     def _checked(self, problems: Iterator[Problem]) -> Iterator[Problem]:
@@ -304,6 +307,7 @@ class Store:
         `StoreFailedError` (outcome "not_applied"), `ClosedError`. After an error or an interrupt nothing of the copy is
         left; a killed process may leave a directory that does not open. This store is not changed by any of it.
         """
+        check_callable("progress", progress)
         return backup(self.core, directory, progress)
 
     def metrics(self) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from msglog.checks import refused
-from msglog.errors import CorruptionError, MsglogError, ReadOnlyError, UnsupportedFormatError
+from msglog.checks import check_callable, refused
+from msglog.errors import CorruptionError, MsglogError, ReadOnlyError, StoreFailedError, UnsupportedFormatError
 from msglog.storage import Engine
 from msglog.storage.checking import (
     StreamsCheck,
@@ -53,6 +53,7 @@ def verify(path: str | os.PathLike[str], *, progress: Progress | None = None) ->
     as the next opening will find it. Raises `InvalidOptionError` or `InvalidTypeError` for a path without a store,
     never for damage. Cost and memory as of `Store.verify`.
     """
+    check_callable("progress", progress)
     directory = check_path(path)
     if directory == MEMORY:
         raise refused("path", path, "the directory of a store")
@@ -158,6 +159,8 @@ def _problem_of(error: Exception, directory: str) -> Problem:
         )
     if isinstance(error, UnsupportedFormatError):
         return Problem("file", error.path, 0, str(error).removeprefix(f"{error.path}: "))
+    if isinstance(error, StoreFailedError):
+        return Problem("file", str(error.path or directory), 0, f"it cannot be read: {error}")
     if isinstance(error, OSError) and not isinstance(error, MsglogError):
         return Problem("file", str(error.filename or directory), 0, f"it cannot be read: {error.strerror or error}")
     return Problem("state", directory, 0, f"the state cannot be replayed: {type(error).__name__}")

@@ -18,7 +18,7 @@ from msglog.log.record_loop import RecordLoop
 from msglog.log.records import fields_of
 from msglog.retry import Retry
 from msglog.store import Store
-from msglog.transactions.dead_letters import DeadLetters
+from msglog.transactions.dead_letters import SUFFIX, DeadLetters
 from msglog.transactions.transaction import Transaction
 from msglog.types import Record, TopicPartition
 
@@ -49,6 +49,8 @@ class ConsumerSource:
         self._handler = handler
         self._dead_letters = DeadLetters(store, dead_letter)
         self._loop = RecordLoop(store.core, consumer, self, retry)
+        if dead_letter is None:
+            consumer.leave_out(SUFFIX)
         self._done = 0
 
     def run(self, timeout: float | None) -> int:
@@ -220,6 +222,8 @@ class ShareSource(_Settled):
         self._consumer = consumer
         self._core = store.core
         self._dead_letters = DeadLetters(store, dead_letter)
+        if dead_letter is None:
+            consumer.leave_out(SUFFIX)
 
     def run(self, timeout: float | None) -> int:
         """Process until the consumer is stopped or dry."""

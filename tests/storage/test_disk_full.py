@@ -21,6 +21,8 @@ from support.session import Script, small_limits
 from support.telling import tell
 
 BUDGET_STEP = round(1200 / TORTURE)
+OWNER = "owner"
+"""A file beside a mounted disk with the number of the process that uses it."""
 MOUNT_BYTES = 1 << 20
 PAGE = 4 << 10
 HEADROOMS = 20
@@ -118,6 +120,15 @@ def test_retrying_on_a_disk_that_stays_full_changes_nothing(sync):
         script.check()
 
 
+def _unmount_leftovers() -> None:
+    """Free the memory of disks whose run was killed."""
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        kind, place = line.split()[:2]
+        owner = Path(place).parent / OWNER
+        if kind == "tmpfs" and owner.is_file() and not Path("/proc", owner.read_text()).exists():
+            subprocess.run(["umount", "-l", place], check=False)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path):
     """A real file system of one mebibyte."""
@@ -125,6 +136,8 @@ def small_disk(tmp_path: Path):
         pytest.skip("mounting a small tmpfs needs Linux and root")
     place = tmp_path / "small"
     place.mkdir()
+    _unmount_leftovers()
+    place.with_name(OWNER).write_text(str(os.getpid()))
     mount = ["mount", "-t", "tmpfs", "-o", f"size={MOUNT_BYTES}", "tmpfs", str(place)]
     done = subprocess.run(mount, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -165,3 +178,19 @@ def test_a_lock_taken_on_a_full_disk_is_not_lost(small_disk: Path):
             filesystem.lock(path).release()
     ballast.unlink()
     filesystem.lock(path).release()
+
+
+def test_disks_that_a_killed_run_left_are_unmounted(small_disk: Path, tmp_path: Path):
+    left = tmp_path / "killed" / "small"
+    left.mkdir(parents=True)
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    left.with_name(OWNER).write_text(str(process.pid))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(left)], check=True)
+    try:
+        _unmount_leftovers()
+        assert not left.is_mount()
+        assert small_disk.is_mount()
+    finally:
+        if left.is_mount():
+            subprocess.run(["umount", "-l", str(left)], check=True)

@@ -7,7 +7,8 @@ from crc32c import crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msglog.errors import InvalidOptionError, UnsupportedFormatError
+from msglog.errors import InvalidOptionError, TransactionTooLargeError, UnsupportedFormatError
+from msglog.storage import frame as frames
 from msglog.storage.frame import CRC, HEADER, HEADER_SIZE, Body, Frame, FrameError, decode, encode_body, header_of
 from msglog.storage.runs import decode_run
 
@@ -144,3 +145,17 @@ def test_unknown_codecs_are_named():
 
 def test_the_header_has_the_documented_size():
     assert HEADER.size == HEADER_SIZE == 72
+
+
+def test_the_number_of_records_is_bounded(monkeypatch):
+    """Records without a byte of their own take no space in the file, but memory each."""
+    monkeypatch.setattr(frames, "MAX_RECORDS", 3)
+    body = encode_body([b""] * 3, 1)
+    raw = header_of(body, SEED, 0, 1, 1, 1, 0)[CRC.size :] + body.data
+    assert decode(raw, "somewhere").values == [b""] * 3
+    with pytest.raises(TransactionTooLargeError) as caught:
+        encode_body([b""] * 4, 1)
+    assert (caught.value.size, caught.value.limit) == (4, 3)
+    monkeypatch.setattr(frames, "MAX_RECORDS", 2)
+    with pytest.raises(FrameError, match="claims 3 records"):
+        decode(raw, "somewhere")

@@ -384,3 +384,49 @@ def test_all_of_a_copy_is_synced_before_its_checkpoint(image):
         backup_to(engine, target, "/copy", None, was_there=False)
         check_synced(target.disk, "/copy", "checkpoint")
         engine.close()
+
+
+@pytest.mark.parametrize("call", ["backup", "salvage"])
+def test_directories_that_were_made_above_a_copy_go_with_it(tmp_path, monkeypatch, call):
+    (tmp_path / "there").mkdir()
+    with msglog.Store(tmp_path / "s") as store:
+        store.log.create_topic("t")
+
+    def fail(*_):
+        raise OSError(errno.ENOTSUP, "not here")
+
+    into = tmp_path / "there" / "one" / "two" / "three"
+    with monkeypatch.context() as patched:
+        patched.setattr(NewStore, "finish", fail)
+        with msglog.Store(tmp_path / "s" if call == "backup" else tmp_path / "other") as store:
+            copy = store.backup if call == "backup" else lambda path: msglog.salvage(tmp_path / "s", path)
+            with pytest.raises(msglog.StoreFailedError):
+                copy(into)
+    assert list((tmp_path / "there").iterdir()) == []
+    msglog.salvage(tmp_path / "s", into)
+    check_copy(into)
+
+
+def test_a_link_that_leads_nowhere_is_no_target(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "good").symlink_to(tmp_path / "empty")
+    with msglog.Store(tmp_path / "s") as store:
+        with pytest.raises(InvalidOptionError):
+            store.backup(tmp_path / "link")
+        assert (tmp_path / "link").is_symlink()
+        assert not (tmp_path / "nowhere").exists()
+        store.backup(tmp_path / "good")
+        check_copy(tmp_path / "empty")
+
+
+def test_progress_is_something_to_call(tmp_path):
+    with msglog.Store(tmp_path / "s") as store:
+        for call in (
+            lambda: store.backup(tmp_path / "copy", progress="loud"),
+            lambda: store.verify(progress=1),
+            lambda: msglog.verify(tmp_path / "s", progress=1),
+        ):
+            with pytest.raises(InvalidTypeError, match="progress must be None or a callable"):
+                call()
+        assert not (tmp_path / "copy").exists()

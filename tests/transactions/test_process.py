@@ -1,5 +1,6 @@
 """Consume, transform, produce: `store.process` with each kind of source."""
 
+import re
 import threading
 from itertools import pairwise
 
@@ -425,3 +426,36 @@ def test_bad_input(store):
             store.process(source, copy, timeout=0, dead_letter="in")
         with msglog.Store(":memory:") as other, pytest.raises(InvalidOptionError, match="same store"):
             other.process(source, copy, timeout=0)
+
+
+@pytest.mark.parametrize("kind", ["consumer", "share consumer"])
+def test_a_pattern_takes_no_dead_letters(store, kind):
+    """Or what fails once fails for ever, under longer and longer names."""
+    pattern = re.compile("in.*")
+    store.log.append_many("in", [b"good", b"bad"])
+    store.log.create_topic("in.dead-letters")
+    store.log.append("in.dead-letters", b"bad before")
+
+    def handle(tx, message):
+        if b"bad" in message.value:
+            raise ValueError("bad")
+        copy(tx, message)
+
+    with (
+        store.log.consumer(pattern, group="g", auto_commit=False)
+        if kind == "consumer"
+        else store.log.share_consumer(pattern, group="g")
+    ) as source:
+        assert store.process(source, handle, retry=TWICE, timeout=0.2) == 2
+    assert out(store) == [b"good"]
+    assert [record.value for record in store.log.read("in.dead-letters")] == [b"bad before", b"bad"]
+    assert [name for name in store.log.topics() if name.endswith(".dead-letters")] == ["in.dead-letters"]
+
+
+def test_dead_letters_that_are_asked_for_by_name_are_taken(store):
+    store.log.create_topic("in.dead-letters")
+    store.log.append("in.dead-letters", b"again")
+    topics = ("in.dead-letters", re.compile("nothing"))
+    with store.log.consumer(*topics, group="g", auto_commit=False) as source:
+        assert store.process(source, copy, timeout=0) == 1
+    assert out(store) == [b"again"]

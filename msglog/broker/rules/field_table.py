@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 import msgpack
 
 from msglog.checks import wrong_payload
-from msglog.errors import InvalidOptionError
+from msglog.errors import DecodeError, InvalidOptionError
 
 MAX_SHORT_BYTES: Final = 255
 _MAX_CHARACTER_BYTES: Final = 4
@@ -55,8 +55,11 @@ def pack_table(table: Mapping[str, Any]) -> bytes:
 
 
 def unpack_table(data: bytes) -> dict[str, Any]:
-    """Return a new table from the bytes of `pack_table`."""
-    return cast(dict[str, Any], unpack(data))
+    """Return a new table from the bytes of `pack_table`. Raises `DecodeError` for others."""
+    table = unpack(data)
+    if type(table) is not dict:
+        raise DecodeError(f"a table that is {type(table).__name__}")
+    return cast(dict[str, Any], table)
 
 
 def is_flat(table: object) -> bool:
@@ -81,8 +84,11 @@ def pack(value: object) -> bytes:
 
 
 def unpack(data: bytes) -> Any:
-    """Return new values from the bytes of `pack`."""
-    return msgpack.unpackb(data, ext_hook=_unpack_special)
+    """Return new values from the bytes of `pack`. Raises `DecodeError` for others."""
+    try:
+        return msgpack.unpackb(data, ext_hook=_unpack_special)
+    except (ValueError, TypeError, ArithmeticError, msgpack.UnpackException) as error:
+        raise DecodeError(f"values that are not as they were packed: {type(error).__name__}") from error
 
 
 def field_type(value: object) -> str:
@@ -218,7 +224,9 @@ def _pack_special(value: object) -> msgpack.ExtType:
 
 def _unpack_special(code: int, data: bytes) -> datetime | Decimal:
     text = data.decode()
-    if code != _DATETIME:
+    if code == _DECIMAL:
         return Decimal(text)
+    if code != _DATETIME:
+        raise ValueError(f"an extension of type {code}")
     time, _, offset = text.partition(" ")
     return datetime.fromisoformat(time).replace(tzinfo=timezone(int(offset) * _MICROSECOND) if offset else None)

@@ -3,7 +3,8 @@
 It is stored beside the body, which it never touches: reading a queue by the batch costs nothing per message for
 metadata that was seen before. What comes back is equal to what was packed, in type and value. Metadata that
 messages are likely to share is remembered and handed out again, which is sound because it is immutable; headers
-are not, so metadata with headers is made anew for every caller. Imported by the broker; the bytes are trusted.
+are not, so metadata with headers is made anew for every caller. Imported by the broker; bytes that
+`pack_meta` did not make are a `DecodeError`, as far as their form goes.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from msglog.broker.properties import Properties
 from msglog.broker.rules.field_table import check_headers, is_flat, pack, pack_table, unpack, unpack_table
+from msglog.errors import DecodeError
 
 __all__ = ["Meta", "check_headers", "pack_meta", "pack_table", "unpack_meta", "unpack_table"]
 
@@ -61,11 +63,16 @@ def _stored(exchange: str, routing_key: str, properties: Properties, dead_letter
 
 
 def _unpack(data: bytes) -> Meta:
-    exchange, routing_key, *values = unpack(data)
-    missing = len(_NOTHING) - len(values)
-    if missing < 0:
-        return Meta(exchange, routing_key, Properties._make(values[:-1]), dead_lettered=True)
-    return Meta(exchange, routing_key, Properties._make((*values, *_NOTHING[:missing])))
+    try:
+        exchange, routing_key, *values = unpack(data)
+        missing = len(_NOTHING) - len(values)
+        if missing < 0:
+            return Meta(exchange, routing_key, Properties._make(values[:-1]), dead_lettered=True)
+        return Meta(exchange, routing_key, Properties._make((*values, *_NOTHING[:missing])))
+    except DecodeError:
+        raise
+    except (TypeError, ValueError) as error:  # too many of them, too few, or nothing like it
+        raise DecodeError("the metadata of a message makes no sense") from error
 
 
 class _Remembered(dict[bytes, Meta]):

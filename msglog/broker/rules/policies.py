@@ -102,8 +102,9 @@ def pack_policy(policy: Policy) -> list[Any]:
 
 
 def unpack_policy(packed: Iterable[Any]) -> Policy:
-    """Return the policy from what `pack_policy` made of it. Nothing is checked."""
-    return Policy(*packed)
+    """Return the policy from what `pack_policy` made of it, checked as when it was set."""
+    name, pattern, definition, priority, apply_to = packed
+    return check_policy(name, pattern, definition, priority=priority, apply_to=apply_to)
 
 
 def _delivery_limit(options: QueueOptions, limit: int) -> int | None:

@@ -16,7 +16,7 @@ from typing import Final
 import msgpack
 
 from msglog.broker.batch import Batch
-from msglog.broker.lane import Holder, Lane, Stored, messages_of
+from msglog.broker.lane import Holder, Lane, Stored, messages_of, missing_offset
 from msglog.broker.model import BrokerModel, Bucket
 from msglog.broker.queue import Queue
 from msglog.broker.rules.dead_letters import routing_keys, without_bcc
@@ -289,10 +289,15 @@ class Delaying(Publishing):
 
     def _release_one(self, batch: Batch, stream: Stream, offset: int) -> int:
         frame = stream.reader(offset).read()
-        if frame is None:
-            raise AssertionError(f"{stream!r} has no offset {offset}")
+        if frame is None or offset not in frame.offsets:
+            raise missing_offset(stream, offset)
         stored = next(messages_of(frame, offset))
-        ids, meta = msgpack.unpackb(stored.meta)
+        try:
+            ids, meta = msgpack.unpackb(stored.meta)
+        except (ValueError, TypeError, msgpack.UnpackException) as error:
+            raise missing_offset(stream, offset) from error
+        if type(ids) is not list or type(meta) is not bytes:
+            raise missing_offset(stream, offset)
         properties = unpack_meta(meta).properties
         for queue_id in ids:
             queue = self.model.queue_ids.get(queue_id)

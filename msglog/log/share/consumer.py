@@ -105,6 +105,11 @@ class ShareConsumer:
         """How often a record is handed out before it is given up."""
         return self._member.delivery_limit
 
+    def leave_out(self, suffix: str) -> None:
+        """Let patterns match no topics with this ending, from the next poll on; not public."""
+        self._member.selection.leave_out(suffix)
+        self._member.topics_version = -1
+
     def poll(self, timeout: float | None = None, max_records: int = MAX_RECORDS) -> list[ShareRecord]:
         """Return the next records, waiting up to `timeout` seconds for the first; an empty list after that.
 

@@ -45,6 +45,7 @@ class ShareModel:
         """Take over a snapshot, None for a new store."""
         self.groups.clear()
         for group, cursors in snapshot or ():
+            self._create(group)
             self.groups[group] = {(topic_id, number): cursor_id for topic_id, number, cursor_id in cursors}
 
     def apply(self, event: list[Any]) -> None:
@@ -95,6 +96,8 @@ class ShareModel:
         commit.record(self.section, ["delete", group])
 
     def _create(self, group: str) -> None:
+        if type(group) is not str:
+            raise TypeError("a group without a name")
         self.groups.setdefault(group, {})
 
     def _set_cursor(self, group: str, topic_id: int, partition: int, cursor_id: int) -> None:

@@ -41,7 +41,7 @@ def newest_checkpoint(filesystem: FileSystem, directory: str) -> Checkpoint | No
     """Return the checkpoint that counts, None when there is none that can be read."""
     try:
         found = read_checkpoints(filesystem, directory)
-    except UnsupportedFormatError:
+    except OSError:  # of a newer format, or not to be read: whoever looks at the files tells which
         return None
     return found[0] if found else None
 
@@ -80,6 +80,8 @@ def _wrong_checkpoint(data: bytes, name: str) -> str | None:
         return f"store format {error.found}, which this version cannot read"
     if found is None:
         return "it is not whole: damaged, or its writing was interrupted"
+    if Checkpoint.unpack(*found) is None:
+        return "what it says makes no sense"
     if CHECKPOINTS[found[0] % len(CHECKPOINTS)] != name:
         return f"checkpoint {found[0]} belongs into the other file"
     return None

@@ -119,7 +119,7 @@ class FrameScan:
                 break
             if kind == KIND_PLAIN:
                 total += length
-            elif kind == KIND_KEYED:
+            elif kind == KIND_KEYED and length >= CRC.size:
                 (key_size,) = CRC.unpack_from(piece, at + HEADER_SIZE)
                 if key_size > length - CRC.size:
                     break

@@ -13,6 +13,20 @@ ERRORS: tuple[Mutation, ...] = (
     not_raised(
         "storage/replay.py", 'raise CorruptionError(f"{path}: the snapshot of the state is damaged"', "snapshots"
     ),
+    swap(
+        "storage/replay.py",
+        'raise CorruptionError(f"{path}: the snapshot makes no sense: {_told(error)}", path=path',
+        'raise ValueError(f"{path}: the snapshot makes no sense: {_told(error)}", path=path',
+        "senseless states",
+        "a snapshot that makes no sense is no damage",
+    ),
+    swap(
+        "storage/replay.py",
+        'raise CorruptionError(\n            f"{path}: the event at offset {at} makes no sense',
+        'raise ValueError(\n            f"{path}: the event at offset {at} makes no sense',
+        "senseless states",
+        "an event that makes no sense is no damage",
+    ),
     not_raised(
         "storage/redo.py",
         'raise CorruptionError(\n                f"{entry.path}: an entry of life',
@@ -39,6 +53,13 @@ ERRORS: tuple[Mutation, ...] = (
         "storage/walk.py",
         'raise CorruptionError(\n                    f"{path}: a segment of life',
         "lives without a checkpoint",
+    ),
+    swap(
+        "storage/walk.py",
+        'raise CorruptionError(\n                f"{path}: {error} at',
+        'raise ValueError(\n                f"{path}: {error} at',
+        "senseless states",
+        "columns of a last frame that do not fit are no damage",
     ),
     not_raised(
         "storage/recovery.py",
@@ -98,6 +119,7 @@ ERRORS: tuple[Mutation, ...] = (
         "forged frames",
         "columns that do not fit are no error of the frame",
     ),
+    not_raised("storage/frame.py", 'raise FrameError(f"a frame claims', "forged frames"),
     not_raised("storage/frame.py", 'raise FrameError(f"{len(raw) - position} bytes do not hold', "forged frames"),
     not_raised("storage/frame.py", 'raise FrameError("a compressed frame without', "forged frames"),
     not_raised("storage/frame.py", 'raise FrameError(f"a compressed frame claims', "forged frames"),

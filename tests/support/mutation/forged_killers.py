@@ -4,6 +4,7 @@ import struct
 from collections.abc import Callable
 
 import crc32c
+import msgpack
 
 from msglog.errors import CorruptionError
 from msglog.storage import encode_body
@@ -14,6 +15,7 @@ from msglog.storage.index import SparseIndex
 from msglog.storage.published import PublishedPage
 from msglog.storage.segment import FILE_HEADER_SIZE, SegmentHeader
 from support.disk import Image
+from support.fuzzing.forms import repair_segment, repair_snapshot
 from support.mutation.damage_killers import HEADER, changed, flipped, opened, path_of, refused, unreadable
 from support.session import Script, small_limits
 
@@ -47,6 +49,8 @@ def forged_frames() -> None:
         "a length points beyond the frame": raw(keyed, struct.pack("<I", 100) + b"k", 1),
         "points beyond": raw(0, null + struct.pack("<I", 100) + b"k", 2),
         "values of one size": raw(Flag.UNIFORM, b"abc", 2),
+        "claims 0 records": raw(Flag.UNIFORM, b"", 0),
+        "claims 4294967295 records": raw(Flag.UNIFORM, b"", (1 << 32) - 1),
         "do not fit": raw(Flag.TIMESTAMPS | Flag.UNIFORM, b"abc", 2),
         "without its size": raw(Flag.UNIFORM, b"a", 1, 1),
         "claims 2147483648 bytes": raw(Flag.UNIFORM, struct.pack("<I", 1 << 31) + b"abc", 1, 1),
@@ -173,6 +177,25 @@ def starts_behind_ends() -> None:
         refused(Image(image.directories, files), "/store/segments", "begins at offset")
 
 
+def senseless_states() -> None:
+    """A snapshot, and an event, that nobody can make anything of, behind checksums that fit."""
+    with small_limits():
+        script = Script("interval")
+        script.open()
+        script.commit(("create", "a"), ("event",))
+        image = script.filesystem.disk.image()
+        path = path_of(image, "/segments/0-state")
+        for change, what in ((0x01, "columns of a frame"), (0x40, "event at offset 0 makes no sense")):
+            data = bytearray(image.files[path])
+            data[FILE_HEADER_SIZE + HEADER + (8 if change > 1 else 0)] ^= change  # a length, or the type of an event
+            refused(changed(image, {path: repair_segment(bytes(data))}), path, what)
+        script.close()
+        image = script.filesystem.disk.image()
+        path = path_of(image, "/state-")
+        contents = repair_snapshot(bytes(4) + msgpack.packb({"storage": [[1]]}))
+        refused(changed(image, {path: contents}), path, "the snapshot makes no sense")
+
+
 def short_pages() -> None:
     """A published page that is no page."""
     filesystem = MemoryFileSystem()
@@ -205,6 +228,7 @@ KILLERS: dict[str, Callable[[], None]] = {
         forged_frames_in_values,
         frames_of_other_files,
         starts_behind_ends,
+        senseless_states,
         short_pages,
         saved_indexes_are_believed,
     )
