@@ -43,6 +43,11 @@ class Consumer(Polling[Record]):
         """The name of its group, None without one."""
         return self._sync.group
 
+    @property
+    def auto_commit(self) -> bool:
+        """Whether it commits by itself what was finished."""
+        return self._sync.auto_commit
+
     def commit(self, upto: Record | Mapping[TopicPartition, int] | None = None) -> Written[None]:
         """Commit the group's offsets: written when this returns, and durable once what it returns was awaited.
 
@@ -94,8 +99,8 @@ class Consumer(Polling[Record]):
             return seconds
         return READONLY_STEP_SECONDS if seconds is None else min(seconds, READONLY_STEP_SECONDS)
 
-    def _close(self) -> None:
-        self._sync.close()
+    def _close(self, *, finished: bool) -> None:
+        self._sync.end(finished=finished)
 
     def __repr__(self) -> str:
         return f"<msglog.aio.Consumer of {self._sync!r}>"
@@ -117,6 +122,11 @@ class ShareConsumer(Polling[msglog.ShareRecord]):
     def sync(self) -> msglog.ShareConsumer:
         """The threaded consumer that this one stands for."""
         return self._sync
+
+    @property
+    def delivery_limit(self) -> int:
+        """How often a record is handed out before it is given up."""
+        return self._sync.delivery_limit
 
     def stop(self) -> None:
         """Hand out nothing more: iteration ends after the record in hand, and polls return empty from now on.
@@ -147,7 +157,7 @@ class ShareConsumer(Polling[msglog.ShareRecord]):
     def _unwatch(self, waiter: TaskWaiter) -> None:
         self._sync.unwatch(waiter)
 
-    def _close(self) -> None:
+    def _close(self, *, finished: bool) -> None:  # noqa: ARG002 each record is settled on its own
         self._sync.close()
 
     def __repr__(self) -> str:

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Generic, Self, TypeVar
+from weakref import ref
 
 from msglog.aio.calls import now, write
 from msglog.aio.iterating import STEPS_IN_A_ROW
@@ -23,16 +24,22 @@ class OneTask:
     def __init__(self, what: str) -> None:
         self._what = what
         self._task: asyncio.Task[object] | None = None
+        self._last: ref[asyncio.Task[object]] | None = None
 
     def __enter__(self) -> None:
         if self._task is not None:
             raise RuntimeError(f"{self._what} is used by task {self._task.get_name()!r}; it is for one task at a time")
         self._task = asyncio.current_task()
+        self._last = None if self._task is None else ref(self._task)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._task = None
+
+    def was_here_last(self) -> bool:
+        """Whether the running task was inside last."""
+        return self._last is not None and self._last() is asyncio.current_task()
 
 
 class Polling(ABC, Generic[R]):
@@ -70,7 +77,7 @@ class Polling(ABC, Generic[R]):
         """
 
     @abstractmethod
-    def _close(self) -> None:
+    def _close(self, *, finished: bool) -> None:
         """Close the threaded consumer, which does not wait."""
 
     def __init__(self, engine: Engine, what: str) -> None:
@@ -121,8 +128,11 @@ class Polling(ABC, Generic[R]):
 
     async def close(self) -> None:
         """End the consumer as the threaded one does; a poll that waits returns empty. Calling again does nothing."""
+        await self._end(finished=self.tasks.was_here_last())
+
+    async def _end(self, *, finished: bool) -> None:
         self.stop()
-        await write(self._engine, self._close)
+        await write(self._engine, self._close, finished=finished)
 
     async def __aenter__(self) -> Self:
         return self
@@ -130,7 +140,7 @@ class Polling(ABC, Generic[R]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.close()
+        await self._end(finished=kind is None)
 
 
 class _Records(Generic[R]):
