@@ -68,6 +68,11 @@ class QueueConsumer:
         return self._sync.queue
 
     @property
+    def no_ack(self) -> bool:
+        """Whether its messages are settled as they are taken."""
+        return self._sync.no_ack
+
+    @property
     def closed(self) -> bool:
         """Whether the consumer was closed."""
         return self._sync.closed
