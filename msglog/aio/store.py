@@ -15,6 +15,7 @@ from msglog.storage import Engine
 if TYPE_CHECKING:
     from msglog.aio.broker import Broker
     from msglog.aio.log import Log
+    from msglog.aio.producer import Producer
 
 
 class Closing(Protocol):
@@ -101,10 +102,18 @@ class Store:
             self._broker = Broker(self)
         return self._broker
 
-    transaction = plain(msglog.Store.transaction)
     metrics = plain(msglog.Store.metrics)
     flush = in_thread(msglog.Store.flush)
     backup = in_thread(msglog.Store.backup)
+
+    def transaction(self, *, producer: "Producer | msglog.Producer | None" = None) -> msglog.Transaction:
+        """Return a transaction of the running task: `async with store.transaction() as tx:`.
+
+        Its methods only take note and are plain; leaving the block is awaited. See `msglog.Store.transaction`.
+        """
+        from msglog.aio.producer import Producer  # noqa: PLC0415 - it is made from a log, which is made from a store
+
+        return self.sync.transaction(producer=producer.sync if isinstance(producer, Producer) else producer)
 
     async def open(self) -> Self:
         """Open the store and return this; one that is open stays as it is. Raises as `msglog.Store` does.
