@@ -25,10 +25,23 @@ class TaskWaiter:
         """Let the present or the next `wait` return at once."""
         if not self._asked:
             self._asked = True
+            if self._is_awake():
+                self._ring()
+                return
             try:
                 self._loop.call_soon_threadsafe(self._ring)
             except RuntimeError:
                 pass  # the loop was closed: nobody waits any more
+
+    def _is_awake(self) -> bool:
+        """Whether this is called by a task of the loop: then it need not be called out of its sleep.
+
+        A signal handler may run while it is about to sleep; then no task runs.
+        """
+        try:
+            return asyncio.get_running_loop() is self._loop and asyncio.current_task() is not None
+        except RuntimeError:
+            return False
 
     def _ring(self) -> None:
         self._woken = True
