@@ -2,9 +2,9 @@
 
 Visitors upload photos, each from a task of its own; uploads that arrive together share syncs. Four workers make the
 thumbnails. A worker settles its message and appends the result to the topic `thumbnails` in one transaction: a photo
-that is acknowledged has its thumbnails in the topic, exactly once, whenever the process ends. One worker is cancelled in
-the middle of a photo; another one gets it. A task follows the topic for the album, and a subscription answers whoever
-asks how many photos that has.
+that is acknowledged has its thumbnails in the topic, exactly once, whenever the process ends. One worker is cancelled
+in the middle of a photo; another one gets it. A task follows the topic for the album, and a subscription answers
+whoever asks how many photos that has.
 
     python examples/thumbnails.py
 """
