@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from msglog.errors import MsglogError
-from msglog.storage import Deferral, Engine
+from msglog.storage import Deferral, Engine, in_force
 from msglog.transactions.looping import durable, threads, wait_off_the_loop
 
 P = ParamSpec("P")
@@ -24,10 +24,13 @@ async def write(engine: Engine, call: Callable[P, R], *args: P.args, **kwargs: P
 
     What it raises is raised after the sync of what it saw.
     """
-    deferral = Deferral()
+    deferral, outer = Deferral(), in_force.deferral
     try:
-        with deferral:
+        try:
+            in_force.deferral = deferral
             result = call(*args, **kwargs)
+        finally:
+            in_force.deferral = outer
     except MsglogError:
         await wait_off_the_loop(engine, deferral.commit)
         raise
@@ -40,14 +43,22 @@ async def write(engine: Engine, call: Callable[P, R], *args: P.args, **kwargs: P
 
 def now(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Make a call whose sync nobody has to wait for: what it does is covered by that of whatever follows from it."""
-    with Deferral():
+    outer = in_force.deferral
+    try:
+        in_force.deferral = Deferral()
         return call(*args, **kwargs)
+    finally:
+        in_force.deferral = outer
 
 
 def begin(engine: Engine, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> "Written[R]":
     """Make a call that writes now, and return what can be awaited for its sync."""
-    with Deferral() as deferral:
+    deferral, outer = Deferral(), in_force.deferral
+    try:
+        in_force.deferral = deferral
         result = call(*args, **kwargs)
+    finally:
+        in_force.deferral = outer
     return Written(engine, deferral.commit, result)
 
 

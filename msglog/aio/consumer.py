@@ -9,6 +9,7 @@ from msglog.aio.forwarding import plain
 from msglog.aio.polling import Polling
 from msglog.aio.waiting import TaskWaiter
 from msglog.log.consumer_base import READONLY_STEP_SECONDS
+from msglog.storage import in_force
 from msglog.types import Record, TopicPartition
 
 
@@ -29,7 +30,12 @@ class Consumer(Polling[Record]):
 
     def _with_self(self, callback: Any) -> Any:
         def call(_: msglog.Consumer, partitions: frozenset[TopicPartition]) -> None:
-            callback(self, partitions)
+            outer = in_force.deferral
+            try:
+                in_force.deferral = None  # what the callback writes with the threaded classes waits as always
+                callback(self, partitions)
+            finally:
+                in_force.deferral = outer
 
         return call
 

@@ -13,7 +13,7 @@ from msglog.aio.log_subscription import Subscription
 from msglog.aio.producer import Producer
 from msglog.log.appending import HeadersArgument
 from msglog.log.share.consumer import DEFAULT_DELIVERY_LIMIT, DEFAULT_LOCK_MS
-from msglog.storage import Deferral
+from msglog.storage import Deferral, in_force
 from msglog.transactions.looping import durable, wait_off_the_loop
 from msglog.types import Record, RecordMetadata, TopicPartition
 
@@ -66,9 +66,10 @@ class Log(Face[msglog.Log]):
                 expected_key_offset=expected_key_offset,
             )
         # `write` in place: of a thousand appends at a time its call would be a tenth.
-        deferral = Deferral()
+        deferral, outer = Deferral(), in_force.deferral
         try:
-            with deferral:
+            try:
+                in_force.deferral = deferral
                 metadata = self._append(
                     topic,
                     value,
@@ -78,6 +79,8 @@ class Log(Face[msglog.Log]):
                     timestamp_ms=timestamp_ms,
                     expected_offset=expected_offset,
                 )
+            finally:
+                in_force.deferral = outer
         except msglog.MsglogError:
             await wait_off_the_loop(self._engine, deferral.commit)
             raise

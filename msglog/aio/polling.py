@@ -27,9 +27,10 @@ class OneTask:
         self._last: ref[asyncio.Task[object]] | None = None
 
     def __enter__(self) -> None:
-        if self._task is not None:
-            raise RuntimeError(f"{self._what} is used by task {self._task.get_name()!r}; it is for one task at a time")
-        self._task = asyncio.current_task()
+        task, inside = asyncio.current_task(), self._task
+        if inside is not None and inside is not task and not inside.done():  # one that was interrupted is not inside
+            raise RuntimeError(f"{self._what} is used by task {inside.get_name()!r}; it is for one task at a time")
+        self._task = task
         self._last = None if self._task is None else ref(self._task)
 
     def __exit__(

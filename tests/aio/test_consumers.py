@@ -272,6 +272,20 @@ async def test_rebalance_callbacks_get_the_consumer_of_the_loop(own):
         assert seen == [(consumer, frozenset({Tp("two", 0), Tp("two", 1)}), here)]
 
 
+async def test_what_a_callback_writes_in_a_thread_s_way_is_durable(own, store):
+    engine = store.core.engine
+    seen = []
+
+    def assigned(_, partitions):
+        store.log.append("t", b"x")
+        seen.append((engine.published, engine.commit_number, partitions))
+
+    async with own.log.consumer("two", group="g", on_assign=assigned) as consumer:
+        await consumer.poll(0)
+    ((published, number, _),) = seen
+    assert published == number
+
+
 async def test_members_share_partitions_and_take_over(own):
     first, second = (own.log.consumer("two", group="g") for _ in range(2))
     for _ in range(3):
