@@ -99,10 +99,10 @@ class Log(Face[msglog.Log]):
             return await run(self.sync.append_many, topic, values, **options)
         return await write(self._engine, self.sync.append_many, topic, values, **options)
 
-    create_topic = in_thread(msglog.Log.create_topic)  # type: ignore[arg-type]  # an option might be called `self`
+    create_topic = in_thread(msglog.Log.create_topic)
     delete_topic = in_thread(msglog.Log.delete_topic)
     add_partitions = in_thread(msglog.Log.add_partitions)
-    alter_topic = in_thread(msglog.Log.alter_topic)  # type: ignore[arg-type]  # as above
+    alter_topic = in_thread(msglog.Log.alter_topic)
     delete_records = in_thread(msglog.Log.delete_records)
     clean = in_thread(msglog.Log.clean)
     export_records = in_thread(msglog.Log.export_records)

@@ -191,11 +191,6 @@ class ShareConsumer:
             self.unwatch(waiter)
         return []
 
-    @property
-    def stopped(self) -> bool:
-        """Whether `stop` was called."""
-        return self._stopped
-
     def watch(self, waiter: Wakeable) -> bool:
         """Have a waiter woken, from any thread, when there may be something to poll for; not public.
 
