@@ -8,10 +8,10 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from benchmarks import broker, latency, log, observing, opening, testing_kit, transactions, views
+from benchmarks import broker, latency, log, observing, opening, tasks, testing_kit, transactions, views
 from benchmarks.harness import Row, print_table
 
-MODULES = (broker, latency, log, observing, opening, testing_kit, transactions, views)
+MODULES = (broker, latency, log, observing, opening, tasks, testing_kit, transactions, views)
 MEASURES = {name: measure for module in MODULES for name, measure in module.MEASURES.items()}
 
 

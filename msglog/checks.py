@@ -70,19 +70,19 @@ def check_choice(option: str, given: object, choices: Sequence[str]) -> None:
         raise refused(option, given, allowed)
 
 
-def check_handler(option: str, given: Any, *takes: str) -> None:
+def check_handler(option: str, given: Any, *takes: str, awaited: bool = False) -> None:
     """Make sure that calling `given` with as many positional arguments as `takes` names begins its work.
 
     A coroutine or generator function only returns something that nobody runs, and the message would be done with; one
     that takes other arguments would fail for ever. Raises `InvalidTypeError`. Where a callable does not tell what it
-    takes (some in C do not), it is taken as it is.
+    takes (some in C do not), it is taken as it is. `awaited`: what a coroutine function returns is awaited.
     """
     allowed = f"a callable that takes {' and '.join(takes)}"
     if not callable(given):
         raise wrong_type(option, given, allowed)
     functions = (given, type(given).__call__)
     found = None
-    if any(inspect.iscoroutinefunction(function) for function in functions):
+    if not awaited and any(inspect.iscoroutinefunction(function) for function in functions):
         found = "a coroutine function, which msglog.aio is for"
     elif any(inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one) for one in functions):
         found = "a generator function, which does nothing when it is called"

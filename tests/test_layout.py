@@ -17,7 +17,7 @@ MAX_FUNCTION_LINES = 70
 
 PUBLIC_MODULES = [
     name
-    for name in ("msglog", "msglog.prometheus", "msglog.testing")
+    for name in ("msglog", "msglog.aio", "msglog.prometheus", "msglog.testing")
     if (spec := importlib.util.find_spec(name)) and spec.origin  # a folder left empty has none
 ]
 

@@ -41,22 +41,28 @@ class Taking:
 
         Raises `ConsumerCancelledError` when the queue was deleted, `ClosedError` when the store was closed.
         """
+        taken, unseen = self.take_now()
+        if taken is not None:
+            return taken
+        if unseen:
+            self.vhost.engine.wait(unseen)
+        return self._wait(timeout, seen)
+
+    def take_now(self) -> tuple[Taken | None, int]:
+        """Take the next message if nobody waits for it; else return the commit whose sync may show one, 0 for none."""
         vhost, subscriber = self.vhost, self.subscriber
         queue = subscriber.queue
         with vhost.lock:
-            self.check(queue)
+            self._check(queue)
             if queue.line.front is None and not vhost.has_abandoned:
                 taken = vhost.take(queue, subscriber) if subscriber.has_room() else None
                 if vhost.news:
                     vhost.attend()
                 if taken is not None:
-                    return taken
-            unseen = vhost.journaled and queue.has_unseen()
-        if unseen:
-            vhost.engine.wait(vhost.engine.commit_number)
-        return self._wait(queue, timeout, seen)
+                    return taken, 0
+            return None, vhost.engine.commit_number if vhost.journaled and queue.has_unseen() else 0
 
-    def check(self, queue: Queue) -> None:
+    def _check(self, queue: Queue) -> None:
         """Raise when nothing more will come; under the lock."""
         if self.vhost.closed:
             raise ClosedError(f"the store {self.vhost.core.path} was closed")
@@ -65,35 +71,43 @@ class Taking:
         if self.subscriber.cancelled:
             raise ClosedError("the consumer was closed")
 
-    def _wait(self, queue: Queue, timeout: float | None, seen: int | None) -> Taken | None:
-        vhost = self.vhost
+    def _wait(self, timeout: float | None, seen: int | None) -> Taken | None:
         deadline = deadline_after(timeout)
-        wait = Wait(self.subscriber, Waiter())
+        waiter = Waiter()
+        wait = Wait(self.subscriber, waiter)
         try:
-            with vhost.lock:
-                self.check(queue)
-                self.subscriber.waits.append(wait)
-                queue.join_line(wait)
-                vhost.news[queue] = None
-                vhost.attend()
+            self.join(wait)
             while wait.taken is None and not self.stopped and timeout != 0 and seen in (None, self.interrupts):
                 seconds = None if deadline is None else deadline - monotonic()
                 if seconds is not None and seconds <= 0:
                     break
-                wait.waiter.wait(seconds)
-                if wait.taken is None and self._look(queue, wait):
+                waiter.wait(seconds)
+                if wait.taken is None and self.look(wait):
                     return wait.taken
         except BaseException:
-            self._leave(queue, wait, keep=False)
+            self.leave(wait, keep=False)
             raise
-        self._leave(queue, wait, keep=True)
+        self.leave(wait, keep=True)
         return wait.taken
 
-    def _look(self, queue: Queue, wait: Wait) -> bool:
-        """Woken: hand out what there is, to oneself and to others in line. Return whether the call has left it."""
-        vhost = self.vhost
+    # The steps of a call that waits: `join`, `look` whenever it is woken, and `leave` in any case but after a `look`
+    # that says so. They never wait themselves.
+
+    def join(self, wait: Wait) -> None:
+        """Go to the end of the queue's line; a message that is there already comes at once. Raises as `take`."""
+        vhost, queue = self.vhost, self.subscriber.queue
         with vhost.lock:
-            self.check(queue)
+            self._check(queue)
+            self.subscriber.waits.append(wait)
+            queue.join_line(wait)
+            vhost.news[queue] = None
+            vhost.attend()
+
+    def look(self, wait: Wait) -> bool:
+        """Woken: hand out what there is, to oneself and to others in line. Return whether the call has left it."""
+        vhost, queue = self.vhost, self.subscriber.queue
+        with vhost.lock:
+            self._check(queue)
             if self._take_in_turn(queue, wait):
                 return True
             vhost.news[queue] = None
@@ -123,9 +137,9 @@ class Taking:
             vhost.attend()
         return True
 
-    def _leave(self, queue: Queue, wait: Wait, *, keep: bool) -> None:
+    def leave(self, wait: Wait, *, keep: bool) -> None:
         """Leave the line; a message that was put into the hand of a call that failed goes back."""
-        vhost = self.vhost
+        vhost, queue = self.vhost, self.subscriber.queue
         wait.over = True
         with vhost.lock:
             if wait in self.subscriber.waits:
@@ -180,6 +194,16 @@ class QueueConsumer:
     def no_ack(self) -> bool:
         """Whether its messages are settled as they are taken."""
         return self._terms.no_ack
+
+    @property
+    def terms(self) -> Terms:
+        """What its deliveries have in common; not public."""
+        return self._terms
+
+    @property
+    def taking(self) -> Taking:
+        """How it takes messages; not public."""
+        return self._taking
 
     @property
     def subscriber(self) -> Subscriber:

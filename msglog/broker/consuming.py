@@ -3,9 +3,9 @@
 Imported by `broker`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
-from threading import get_ident
 from time import monotonic
 from typing import Any
 
@@ -18,16 +18,39 @@ from msglog.broker.properties import Properties
 from msglog.broker.queue import Queue
 from msglog.broker.subscriber import Subscriber
 from msglog.broker.subscription import DeliveryCallback, QueueSubscription
-from msglog.broker.vhost import Publication
+from msglog.broker.vhost import Publication, VirtualHost
 from msglog.broker.vhost.removing import bounded
 from msglog.checks import MAX_INT64, check_flag, check_integer, check_timeout, wrong_type
 from msglog.errors import InvalidOptionError, RequestTimeoutError
 from msglog.retry import Retry
-from msglog.waiting import Waiter
+from msglog.waiting import Waiter, Wakeable, deadline_after
 
 _DEFAULT_RETRY = Retry()
 _MOST_PREFETCH = (1 << 16) - 1
 _MOST_PRIORITY = (1 << 31) - 1
+
+
+class Asked:
+    """A request that is under way. `address`: where its answer is sent to."""
+
+    def __init__(self, vhost: VirtualHost, check_open: Callable[[], None], waiter: Wakeable) -> None:
+        self.address = ""
+        self._vhost = vhost
+        self._check_open = check_open
+        self._waiter = waiter
+        self._answers: list[Message] = []
+
+    def take(self, publication: Publication) -> None:
+        """Get the answer."""
+        self._answers.append(Message.published(publication, self._vhost.now_ms()))
+        self._waiter.wake()
+
+    def answer(self) -> Message | None:
+        """Return the answer, None as long as there is none. Raises `ClosedError`."""
+        if not self._answers:
+            self._check_open()
+            return None
+        return self._answers[0]
 
 
 class Consuming(BrokerHandle):
@@ -52,6 +75,13 @@ class Consuming(BrokerHandle):
 
     def _get(self, name: str, timeout: float | None, *, no_ack: bool) -> Delivery | None:
         """Take a message the long way: every check, and waiting."""
+        with self.getting(name, no_ack=no_ack) as getter:
+            taken = Taking(self._vhost, getter.subscriber).take(timeout)
+        return None if taken is None else Delivery(getter, None, *taken)
+
+    @contextmanager
+    def getting(self, name: str, *, no_ack: bool) -> Iterator[Terms]:
+        """Give the terms of a `get`, which closing the broker ends; not public. Raises as `get` does."""
         vhost = self._vhost_to_write()
         with vhost.lock:
             queue = vhost.queue(name, self._connection)
@@ -60,14 +90,13 @@ class Consuming(BrokerHandle):
             getter = self._getter(queue)
         if no_ack:
             getter = Terms(vhost, Subscriber(queue, no_ack=True, registered=False), _DEFAULT_RETRY)
-        waiting = self._connection.waiting
-        waiting[id(getter), get_ident()] = getter.subscriber  # so that closing the broker ends the call
+        waiting, call = self._connection.waiting, object()
+        waiting[call] = getter.subscriber
         try:
             self._check_open()
-            taken = Taking(vhost, getter.subscriber).take(timeout)
+            yield getter
         finally:
-            waiting.pop((id(getter), get_ident()), None)
-        return None if taken is None else Delivery(getter, None, *taken)
+            waiting.pop(call, None)
 
     def _getter(self, queue: Queue) -> Terms:
         """Return the terms of a queue's deliveries outside of consumers. Under the lock."""
@@ -171,35 +200,35 @@ class Consuming(BrokerHandle):
         any more after a timeout. Raises `UnroutableError` when no queue gets the request, `RequestTimeoutError`, and
         what `publish` raises.
         """
-        deadline = check_timeout(timeout)
-        vhost = self._vhost_to_write()
-        answers: list[Publication] = []
+        seconds = check_timeout(timeout)
         waiter = Waiter()
+        with self.asking(waiter) as asked:
+            own = combined(properties, headers, None, None).replace(reply_to=asked.address)
+            self.publish(exchange, routing_key, body, properties=own, mandatory=True)  # type: ignore[attr-defined]  # the other part's
+            deadline = deadline_after(seconds)
+            while (answer := asked.answer()) is None:
+                left = None if deadline is None else deadline - monotonic()
+                if left is not None and left <= 0:
+                    raise RequestTimeoutError(f"no answer within {timeout} s", timeout=timeout)
+                waiter.wait(left)
+        return answer
 
-        def take(publication: Publication) -> None:
-            answers.append(publication)
-            waiter.wake()
-
+    @contextmanager
+    def asking(self, waiter: Wakeable) -> Iterator["Asked"]:
+        """Give an address for an answer, and wake `waiter` when that comes or the broker is closed; not public."""
+        vhost = self._vhost_to_write()
+        asked = Asked(vhost, self._check_open, waiter)
         with vhost.lock:
-            address = vhost.replies.open(take)
+            asked.address = vhost.replies.open(asked.take)
             vhost.waiters.add(waiter)
         self._connection.waiters.add(waiter)
         try:
-            own = combined(properties, headers, None, None).replace(reply_to=address)
-            self.publish(exchange, routing_key, body, properties=own, mandatory=True)  # type: ignore[attr-defined]  # the other part's
-            end = None if deadline is None else monotonic() + deadline
-            while not answers:
-                seconds = None if end is None else end - monotonic()
-                if seconds is not None and seconds <= 0:
-                    raise RequestTimeoutError(f"no answer within {timeout} s", timeout=timeout)
-                waiter.wait(seconds)
-                self._check_open()
+            yield asked
         finally:
             self._connection.waiters.discard(waiter)
             with vhost.lock:
                 vhost.waiters.discard(waiter)
-                vhost.replies.close(address)
-        return Message.published(answers[0], vhost.now_ms())
+                vhost.replies.close(asked.address)
 
     # History
 

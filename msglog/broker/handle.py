@@ -19,7 +19,7 @@ from msglog.clock import SystemClock
 from msglog.errors import ClosedError, MsglogError
 from msglog.showing import one_line
 from msglog.store import Closeable, Store, StoreFace, StoreOptions
-from msglog.waiting import Waiter
+from msglog.waiting import Wakeable
 
 
 class Connection:
@@ -31,8 +31,8 @@ class Connection:
     def __init__(self) -> None:
         self.getters: dict[str, Terms] = {}
         # Whose calls of `get` wait now, and calls that wait for something else: they end with the connection.
-        self.waiting: dict[tuple[int, int], Subscriber] = {}
-        self.waiters: set[Waiter] = set()
+        self.waiting: dict[object, Subscriber] = {}
+        self.waiters: set[Wakeable] = set()
         # The insides of its open channels, by number: an error that ends the connection ends them all.
         self.channels: dict[int, Any] = {}
 

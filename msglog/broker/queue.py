@@ -14,7 +14,7 @@ from msglog.broker.rules.queue_options import QueueOptions
 from msglog.broker.subscriber import Subscriber
 from msglog.cursors import Cursor
 from msglog.storage import Stream
-from msglog.waiting import Timer, Waiter
+from msglog.waiting import Timer, Wakeable
 
 QUEUE_SEGMENT_BYTES: Final = 16 << 20
 
@@ -71,7 +71,7 @@ class Queue:
         self.pushed_to = 0
         self.line = Line()
         # Who waits for it to be idle.
-        self.watchers: set[Waiter] = set()
+        self.watchers: set[Wakeable] = set()
         self.expiry_timer: Timer | None = None
         self.expires_timer: Timer | None = None
         self.history_timer: Timer | None = None

@@ -7,7 +7,7 @@ subscriber as their holder. Imported by the rest of the broker.
 from typing import TYPE_CHECKING, NamedTuple
 
 from msglog.broker.lane import Holder, Lane, Stored
-from msglog.waiting import Waiter
+from msglog.waiting import Wakeable
 
 if TYPE_CHECKING:
     from msglog.broker.queue import Queue
@@ -88,7 +88,7 @@ class Wait:
 
     __slots__ = ("in_line", "over", "subscriber", "taken", "waiter")
 
-    def __init__(self, subscriber: Subscriber, waiter: Waiter) -> None:
+    def __init__(self, subscriber: Subscriber, waiter: Wakeable) -> None:
         self.in_line = False
         self.subscriber = subscriber
         self.waiter = waiter

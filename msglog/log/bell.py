@@ -4,7 +4,7 @@ Whoever changes something a consumer must react to rings its bell: a rebalance, 
 `stop()`, the end of the store. Imported by the consumer and by the groups' coordination.
 """
 
-from msglog.waiting import Waiter
+from msglog.waiting import Wakeable
 
 
 class Bell:
@@ -16,9 +16,9 @@ class Bell:
 
     __slots__ = ("__weakref__", "rung", "waiter")
 
-    def __init__(self) -> None:
+    def __init__(self, waiter: Wakeable) -> None:
         self.rung = False
-        self.waiter = Waiter()
+        self.waiter = waiter
 
     def ring(self) -> None:
         """Set the flag and wake who waits."""

@@ -311,7 +311,7 @@ class Consumer(Positioning):
         `RuntimeError` when it does not. Raises what the callback or the commit raises; the consumer is
         closed even then.
         """
-        self._close(finished=self._owner.last is current_thread())
+        self.end(finished=self._owner.last is current_thread())
 
     def abandon(self) -> None:
         """Leave the group now, from any thread, whatever the consumer's own thread is doing; not public.
@@ -331,7 +331,8 @@ class Consumer(Positioning):
         self._interrupted = True
         self._bell.ring()
 
-    def _close(self, *, finished: bool) -> None:
+    def end(self, *, finished: bool) -> None:
+        """Close; not public. `finished`: whether what was handed out last was handled, for `auto_commit`."""
         if self._closed:
             return
         if self._owner.is_held_elsewhere():
@@ -379,7 +380,7 @@ class Consumer(Positioning):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close(finished=kind is None)
+        self.end(finished=kind is None)
 
     def __del__(self) -> None:
         if self._closed or self._engine.closed:  # a forked child finds its parent's engine closed

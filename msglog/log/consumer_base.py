@@ -26,6 +26,7 @@ from msglog.log.rules.membership import JoinRequest
 from msglog.ownership import OneThread
 from msglog.store import StoreCore
 from msglog.types import TopicPartition
+from msglog.waiting import Waiter, Wakeable
 
 Callback = Callable[[Any, frozenset[TopicPartition]], object]
 
@@ -60,13 +61,15 @@ class ConsumerBase:
         log = cast(LogModel, core.engine.models[LogModel.section])
         self._selection = TopicSelection(log, topics)
         self._start = start
-        self._bell = Bell()
+        self._waiter = Waiter()
+        self._bell = Bell(self._waiter)
         self._owner = OneThread("this consumer")
         self._positions = Positions(log, start)
         self._fetcher = Fetcher()
         self._offsets = GroupOffsets(self._coordination, group, auto_commit=auto_commit)
         self._callbacks = callbacks if self._selection else _NO_CALLBACKS
         self._calling_back = False
+        self._watcher: Wakeable | None = None
         self._unannounced: list[frozenset[TopicPartition]] = []
         self._announced: set[TopicPartition] = set()
         self._polled = self._stopped = self._interrupted = False
@@ -225,7 +228,7 @@ class ConsumerBase:
             return False
         if self._engine.readonly:
             seconds = READONLY_STEP_SECONDS if seconds is None else min(seconds, READONLY_STEP_SECONDS)
-        waiter = self._bell.waiter
+        waiter = self._waiter
         self._fetcher.watch(waiter)
         try:
             if not (self._bell.rung or self._fetcher.has_more()):
@@ -233,6 +236,24 @@ class ConsumerBase:
         finally:
             self._fetcher.unwatch(waiter)
         return True
+
+    def watch(self, waiter: Wakeable) -> bool:
+        """Have a waiter woken, from any thread, when there may be something to poll for; not public.
+
+        Until `unwatch` waiting counts as polling. Returns whether there is nothing yet, so that it is to be waited.
+        """
+        self._watcher = waiter
+        self._bell.waiter = waiter
+        self._fetcher.watch(waiter)
+        self._note_polling(polls=True)
+        return not (self._bell.rung or self._fetcher.has_more())
+
+    def unwatch(self) -> None:
+        """Undo `watch`; not public."""
+        if self._watcher is not None:
+            self._fetcher.unwatch(self._watcher)
+            self._watcher = None
+        self._note_polling(polls=False)
 
     def _must_look(self) -> bool:
         """After a wait: whether to look around again, or whether only records can have ended it.

@@ -37,7 +37,7 @@ from msglog.log.share.model import ShareModel
 from msglog.storage import Commit
 from msglog.store import StoreCore
 from msglog.types import TopicPartition
-from msglog.waiting import Waiter
+from msglog.waiting import Wakeable
 
 SERVICE = "groups"
 
@@ -61,7 +61,7 @@ class Coordination:
         self._shares = ShareModel.of(core.engine)
         self._groups: dict[str, LiveGroup] = {}
         self._bells: WeakSet[Bell] = WeakSet()
-        self._observers: dict[str, set[Waiter]] = {}
+        self._observers: dict[str, set[Wakeable]] = {}
         self._member_numbers = itertools.count(1)
         # Only a SimpleQueue may be filled from a finalizer: its put is safe against itself.
         self._abandoned: SimpleQueue[Seat] = SimpleQueue()
@@ -218,12 +218,12 @@ class Coordination:
             raise out_of_range(partition, offset, 0, end)
         return [topic.id, partition.partition, offset]
 
-    def observe(self, group: str, waiter: Waiter) -> None:
+    def observe(self, group: str, waiter: Wakeable) -> None:
         """Wake `waiter` after each commit of a group's offsets, until `unobserve`."""
         with self._engine.lock:
             self._observers.setdefault(group, set()).add(waiter)
 
-    def unobserve(self, group: str, waiter: Waiter) -> None:
+    def unobserve(self, group: str, waiter: Wakeable) -> None:
         """Undo `observe`."""
         with self._engine.lock:
             waiters = self._observers.get(group, set())

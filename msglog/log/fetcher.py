@@ -12,7 +12,7 @@ from itertools import islice
 from msglog.errors import MsglogError
 from msglog.log.positions import PartitionCursor
 from msglog.types import Record, TopicPartition
-from msglog.waiting import Waiter
+from msglog.waiting import Wakeable
 
 TURN_RECORDS = 500
 
@@ -95,13 +95,13 @@ class Fetcher:
         """Whether there is something to take."""
         return any(cursor.has_more() for cursor in self._ring)
 
-    def watch(self, waiter: Waiter) -> None:
+    def watch(self, waiter: Wakeable) -> None:
         """Wake `waiter` when a partition that is not paused gets records."""
         for cursor in self._ring:
             if not cursor.paused:
                 cursor.stream.waiters.add(waiter)
 
-    def unwatch(self, waiter: Waiter) -> None:
+    def unwatch(self, waiter: Wakeable) -> None:
         """Undo `watch`."""
         for cursor in self._ring:
             cursor.stream.waiters.discard(waiter)

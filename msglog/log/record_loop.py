@@ -72,12 +72,16 @@ class RecordLoop:
                 pass
         finally:
             self._attentive = False
-            for partition, timer in self._back_offs.items():
-                timer.cancel()
-                with suppress(MsglogError):  # it is not ours any more, or the store was closed
-                    self._consumer.resume(partition)
-            self._back_offs.clear()
+            self._end_back_offs()
             self._tell(self._starts)
+
+    def _end_back_offs(self) -> None:
+        """Leave no partition alone any more; each stands at the record that failed."""
+        for partition, timer in self._back_offs.items():
+            timer.cancel()
+            with suppress(MsglogError):  # it is not ours any more, or the store was closed
+                self._consumer.resume(partition)
+        self._back_offs.clear()
 
     def _round(self, timeout: float | None) -> bool:
         """Handle records until a partition may be tried again; return False when the timeout is over."""
@@ -102,10 +106,9 @@ class RecordLoop:
         except Exception as error:
             if self._work.is_final(error):
                 raise
-            self._put_off(TopicPartition(record.topic, record.partition), record, error)
+            self._put_off(record, error)
             return False
-        if self._attempts:
-            self._attempts.pop(TopicPartition(record.topic, record.partition), None)
+        self._succeeded(record)
         return done
 
     def _do(self, record: Record) -> bool:
@@ -117,7 +120,12 @@ class RecordLoop:
         finally:
             self._attentive = True
 
-    def _put_off(self, partition: TopicPartition, record: Record, error: Exception) -> None:
+    def _succeeded(self, record: Record) -> None:
+        if self._attempts:
+            self._attempts.pop(TopicPartition(record.topic, record.partition), None)
+
+    def _put_off(self, record: Record, error: Exception) -> None:
+        partition = TopicPartition(record.topic, record.partition)
         offset, failed = self._attempts.pop(partition, (record.offset, 0))
         attempt = failed + 1 if offset == record.offset else 1
         delay_ms = self._retry.delay_for(attempt)

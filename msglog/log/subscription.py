@@ -15,15 +15,13 @@ from typing import Any, Final, Self, cast
 
 from msglog.checks import check_handler, check_integer, check_timeout, wrong_type
 from msglog.log.assignment import TopicSelection
-from msglog.log.bell import Bell
 from msglog.log.consumer import Consumer
-from msglog.log.coordination import Coordination
 from msglog.log.model import LogModel
+from msglog.log.progress import Progress
 from msglog.log.subscription_worker import RecordCallback, Worker
 from msglog.retry import Retry
 from msglog.showing import one_line
 from msglog.store import StoreCore
-from msglog.types import TopicPartition
 from msglog.waiting import Waiter, deadline_after, in_callback
 
 MAX_WORKERS: Final = 1000
@@ -66,10 +64,9 @@ class Subscription:
         if not isinstance(retry, Retry):
             raise wrong_type("on_error", retry, "a Retry")
         check_integer("workers", workers, 1, MAX_WORKERS)
-        self._log = cast(LogModel, core.engine.models[LogModel.section])
-        self._coordination = Coordination.of(core)
+        self._core = core
         self._group = group
-        self._selection = TopicSelection(self._log, topics)
+        self._selection = TopicSelection(cast(LogModel, core.engine.models[LogModel.section]), topics)
         if not self._selection:
             raise wrong_type("topics", topics, "at least one name or pattern")
         self._watchers: set[Waiter] = set()
@@ -123,38 +120,19 @@ class Subscription:
         workers have ended before. Raises `ClosedError`.
         """
         deadline = deadline_after(check_timeout(timeout))
-        self._coordination.check_open()
-        ends = {tp: self._end_of(tp) for tp in self._selection.partitions()}
-        bell = Bell()  # for topics that go meanwhile, and for the end of the store
-        waiter = bell.waiter
-        self._coordination.watch(bell)
-        self._coordination.observe(self._group, waiter)
-        self._watchers.add(waiter)
-        try:
-            while not self._has_reached(ends):
-                self._coordination.check_open()
-                seconds = None if deadline is None else deadline - monotonic()
-                if (seconds is not None and seconds <= 0) or all(worker.ended for worker in self._workers):
-                    return False
-                waiter.wait(seconds)
-        finally:
-            self._watchers.discard(waiter)
-            self._coordination.unobserve(self._group, waiter)
+        progress = Progress(self._core, self._group, self._selection)
+        waiter = Waiter()
+        with progress.watching(waiter):
+            self._watchers.add(waiter)
+            try:
+                while not progress.is_done():
+                    seconds = None if deadline is None else deadline - monotonic()
+                    if (seconds is not None and seconds <= 0) or all(worker.ended for worker in self._workers):
+                        return False
+                    waiter.wait(seconds)
+            finally:
+                self._watchers.discard(waiter)
         return True
-
-    def _has_reached(self, ends: dict[TopicPartition, int]) -> bool:
-        return all(self._position_of(tp) >= end for tp, end in ends.items())
-
-    def _end_of(self, partition: TopicPartition) -> int:
-        return self._log.topic(partition.topic).partition(partition.partition).end
-
-    def _position_of(self, partition: TopicPartition) -> float:
-        """Return up to where a partition was handled; what was removed needs no handling."""
-        topic = self._log.topics.get(partition.topic)
-        if topic is None:
-            return float("inf")
-        committed = self._coordination.committed(self._group, partition)
-        return max(committed or 0, topic.partition(partition.partition).start)
 
     def _tell_watchers(self) -> None:
         for waiter in tuple(self._watchers):

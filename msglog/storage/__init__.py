@@ -4,6 +4,7 @@ The layers above use what is exported here; `engine` is the place to begin readi
 """
 
 from msglog.storage.commit import Commit
+from msglog.storage.deferring import Deferral, in_force
 from msglog.storage.engine import Engine
 from msglog.storage.frame import Body, Frame, encode_body, encode_one
 from msglog.storage.options import Options
@@ -16,6 +17,7 @@ __all__ = [
     "CURSORS",
     "Body",
     "Commit",
+    "Deferral",
     "Engine",
     "Frame",
     "Model",
@@ -25,4 +27,5 @@ __all__ = [
     "Stream",
     "encode_body",
     "encode_one",
+    "in_force",
 ]

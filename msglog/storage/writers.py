@@ -18,6 +18,7 @@ from crc32c import crc32c
 from msglog.errors import MsglogError
 from msglog.storage import frame as frames
 from msglog.storage.commit import Commit, Plan, Single
+from msglog.storage.deferring import put_off
 from msglog.storage.frame import (
     CRC,
     HEADER_SIZE,
@@ -169,9 +170,10 @@ class DirectWriter(SmallCommits):
         self.write(commit)
         return offset
 
-    def wait(self, commit: int) -> None:  # noqa: ARG002 the other writer needs it
+    def wait(self, commit: int) -> None:
         """Return at once: what is written is published. Only work that was put off is done here."""
-        self._engine.run_requested()
+        if self._engine.checkpoint_requested and not put_off(commit):
+            self._engine.run_requested()
 
     def drain(self) -> None:
         """Do nothing: nothing is ever unpublished."""
@@ -334,6 +336,8 @@ class JournalWriter(SmallEntries):
         one of the rest, who syncs next: by then the others are about to commit again, so that it covers them, too.
         """
         engine = self._engine
+        if put_off(commit):
+            return
         while engine.published < commit:
             if not self._leading.locked():
                 self._lead(commit)

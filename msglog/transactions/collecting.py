@@ -16,7 +16,7 @@ from msglog.checks import check_flag, refused, wrong_type
 from msglog.errors import TransactionError, TransactionTooLargeError
 from msglog.log import Consumer, Producer, ShareRecord
 from msglog.log.appending import HeadersArgument
-from msglog.log.staging import LogStage
+from msglog.log.staging import LogStage, StandIn
 from msglog.log.typed import RecordCodec, TypedConsumer, TypedRecord, TypedShareRecord, TypedTopic
 from msglog.storage.options import MAX_COMMIT_BYTES
 from msglog.store import StoreCore
@@ -186,7 +186,7 @@ class Collecting:
 
     def commit_offsets(
         self,
-        consumer_or_group: Consumer | TypedConsumer[Any, Any] | str,
+        consumer_or_group: Consumer | TypedConsumer[Any, Any] | StandIn | str,
         upto: Record | TypedRecord[Any, Any] | Mapping[TopicPartition, int] | None = None,
     ) -> None:
         """Commit a group's offsets, for one of its consumers, or for a group without members by its name.

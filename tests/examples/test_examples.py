@@ -1,5 +1,6 @@
 """The examples do what they say: their results, and that they run as scripts."""
 
+import asyncio
 import runpy
 import subprocess
 import sys
@@ -87,6 +88,15 @@ def test_exactly_once(seed):
     assert results.bookings == expected
     assert results.receipts == expected
     assert results.total_cents == sum(example["prices"](200))
+
+
+def test_thumbnails():
+    example = load("thumbnails.py")
+    results = asyncio.run(example["main"]())
+    photos = {f"photo-{number:02}" for number in range(example["PHOTOS"])}
+    assert results.album == {photo: [64, 256] for photo in photos}
+    assert sum(results.made.values()) == results.answer == len(photos)
+    assert results.redelivered == ["photo-00"]
 
 
 def test_bank_account():

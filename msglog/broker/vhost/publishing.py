@@ -210,9 +210,14 @@ class Publishing(Handing):
         return number
 
     def wait_and_attend(self, number: int) -> None:
-        """Wait until a commit is as durable as `sync` promises, then look after the queues. Without the lock."""
+        """Wait until a commit is as durable as `sync` promises, then look after the queues. Without the lock.
+
+        Where the waiting is put off (`Deferral`), so is the rest: whoever waits calls this again.
+        """
         if number:
             self.engine.wait(number)
+            if self.engine.published < number:
+                return
         if self.news or self.has_abandoned:
             with self.lock:
                 self.attend()

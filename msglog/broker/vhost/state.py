@@ -25,7 +25,7 @@ from msglog.errors import MsglogError, ReadOnlyError, RecordTooLargeError
 from msglog.storage import Engine
 from msglog.storage.layout import slug_of
 from msglog.store import StoreCore
-from msglog.waiting import Waiter
+from msglog.waiting import Wakeable
 
 logger = logging.getLogger("msglog.broker")
 
@@ -51,7 +51,7 @@ class VhostState:
         # Queues that somebody must look after before the lock is let go.
         self.news: dict[Queue, None] = {}
         # Calls that wait for something else than messages, and are to hear of the end.
-        self.waiters: set[Waiter] = set()
+        self.waiters: set[Wakeable] = set()
         # What is to be done for consumers and connections that were collected unclosed. A finalizer may run anywhere:
         # it only leaves a note.
         self.abandoned: SimpleQueue[Callable[[], object]] = SimpleQueue()

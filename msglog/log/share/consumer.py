@@ -19,7 +19,7 @@ from msglog.log.share.sharing import Sharing
 from msglog.showing import one_line
 from msglog.storage import Engine
 from msglog.store import StoreCore
-from msglog.waiting import Waiter, deadline_after
+from msglog.waiting import Waiter, Wakeable, deadline_after
 
 DEFAULT_LOCK_MS: Final = 30_000
 """Kafka's `group.share.record.lock.duration.ms`."""
@@ -82,7 +82,7 @@ class ShareConsumer:
         if not selection:
             raise wrong_type("topics", topics, "at least one name or pattern")
         self._stopped = False
-        self._waiters: set[Waiter] = set()
+        self._waiters: set[Wakeable] = set()
         self._member = ShareMember(
             self._sharing.new_member_id(), selection, start=start, lock_ms=lock_ms, delivery_limit=delivery_limit
         )
@@ -184,8 +184,7 @@ class ShareConsumer:
     def _wait(self, batch: Batch, deadline: float | None, limit: int) -> list[ShareRecord]:
         waiter = Waiter()
         try:
-            self._waiters.add(waiter)
-            self._group.waiters.add(waiter)
+            self.watch(waiter)
             while not self._stopped:
                 if records := self._take(batch, limit):
                     return records
@@ -194,9 +193,22 @@ class ShareConsumer:
                     break
                 waiter.wait(seconds)
         finally:
-            self._waiters.discard(waiter)
-            self._group.waiters.discard(waiter)
+            self.unwatch(waiter)
         return []
+
+    def watch(self, waiter: Wakeable) -> bool:
+        """Have a waiter woken, from any thread, when there may be something to poll for; not public.
+
+        Returns whether there is nothing yet, so that it is to be waited.
+        """
+        self._waiters.add(waiter)
+        self._group.waiters.add(waiter)
+        return not any(partition in self._member.partitions for partition in tuple(self._group.news))
+
+    def unwatch(self, waiter: Wakeable) -> None:
+        """Undo `watch`; not public."""
+        self._waiters.discard(waiter)
+        self._group.waiters.discard(waiter)
 
     def __enter__(self) -> Self:
         self._check_usable()

@@ -9,7 +9,7 @@ from typing import Literal
 
 from msglog.log.assignment import TopicSelection
 from msglog.log.share.partition import SharePartition
-from msglog.waiting import Timer, Waiter
+from msglog.waiting import Timer, Wakeable
 
 
 class Batch:
@@ -84,7 +84,7 @@ class ShareGroup:
         self.members: dict[ShareMember, None] = {}
         self.partitions: dict[tuple[int, int], SharePartition] = {}
         self.news: dict[SharePartition, None] = {}
-        self.waiters: set[Waiter] = set()
+        self.waiters: set[Wakeable] = set()
 
     def add(self, key: tuple[int, int], partition: SharePartition) -> None:
         """Take up a partition."""

@@ -58,7 +58,7 @@ WAITS: tuple[Mutation, ...] = (
     ),
     cut(
         "broker/vhost/publishing.py",
-        "self.engine.wait(number)\n        if self.news",
+        "self.engine.wait(number)\n            if self.engine.published",
         _BROKER,
         "a publication does not wait",
     ),

@@ -1,0 +1,99 @@
+"""What `aio.Log` and `aio.Broker` share: the threaded object that they stand for, and their end. Imported by both."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Generator
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+import msglog
+from msglog.aio.calls import run
+from msglog.aio.store import Store
+from msglog.checks import refused
+from msglog.storage import Engine
+
+S = TypeVar("S", msglog.Log, msglog.Broker)
+
+
+class Face(ABC, Generic[S]):
+    """Made from a path, an open `msglog.Store`, or a `Store` of `aio`.
+
+    From a path it is opened by `async with` or `await`, and closes its store; from a store it can be used at once, and
+    leaves the store open.
+    """
+
+    _engine: Engine
+
+    def __init__(self, path_or_store: str | os.PathLike[str] | msglog.Store | Store, **store_options: Any) -> None:
+        if isinstance(path_or_store, Store | msglog.Store):
+            if store_options:
+                option, given = next(iter(store_options.items()))
+                raise refused(option, given, "no option: the store is open already")
+            self._owns_store = False
+            self._store = path_or_store if isinstance(path_or_store, Store) else Store(path_or_store)
+        else:
+            self._owns_store = True
+            self._store = Store(path_or_store, **store_options)
+        self._made: S | None = None
+        if not self._owns_store:
+            self.sync  # noqa: B018 - makes it, or raises
+
+    @property
+    def store(self) -> Store:
+        """The store that this is part of."""
+        return self._store
+
+    @property
+    def sync(self) -> S:
+        """The threaded object that this one stands for. Raises `ClosedError`, also before it was opened."""
+        if self._made is None:
+            store = self._store.sync
+            self._made, self._engine = self._make(store), store.core.engine
+        return self._made
+
+    @property
+    def _sync(self) -> S:
+        return self.sync
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is not open: closed, or not opened yet."""
+        return self._store.closed or (self._made is not None and self._made.closed)
+
+    @abstractmethod
+    def _make(self, store: msglog.Store) -> S:
+        """Return a threaded object of an open store."""
+
+    async def open(self) -> Self:
+        """Open the store, if it is to be opened; return this. Raises as `msglog.Store` does."""
+        if self._owns_store:
+            await self._store.open()
+        self.sync  # noqa: B018 - raises when the store was closed
+        return self
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self.open().__await__()
+
+    async def close(self) -> None:
+        """End this handle; one that opened its store closes the store, too. Calling again does nothing."""
+        made = self._made
+        if made is not None and not made.closed:
+            await self._end()
+            await run(made.close)
+        if self._owns_store:
+            await self._store.close()
+
+    async def _end(self) -> None:
+        """End what was made through it, in the thread of the loop."""
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else repr(self._made or self._store.sync)
+        return f"<msglog.aio.{type(self).__name__} {state}>"

@@ -1,0 +1,194 @@
+"""The log for tasks. Exported by `msglog.aio`."""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+
+import msglog
+from msglog.aio.calls import run, write
+from msglog.aio.consumer import Consumer, ShareConsumer
+from msglog.aio.face import Face
+from msglog.aio.forwarding import in_thread, iterated, plain
+from msglog.aio.log_subscription import Subscription
+from msglog.aio.producer import Producer
+from msglog.log.appending import HeadersArgument
+from msglog.log.share.consumer import DEFAULT_DELIVERY_LIMIT, DEFAULT_LOCK_MS
+from msglog.storage import Deferral, in_force
+from msglog.transactions.looping import durable, wait_off_the_loop
+from msglog.types import Record, RecordMetadata, TopicPartition
+
+RebalanceCallback = Callable[[Consumer, frozenset[TopicPartition]], None]
+
+
+class Log(Face[msglog.Log]):
+    """Topics as those of `msglog.Log`, for tasks: the same names, arguments and errors.
+
+    Made from a path or from a store, see `Face`. What appends, makes, changes and deletes is awaited; appends that are
+    awaited together share syncs. What only looks returns at once. Reading is asynchronous iteration.
+    """
+
+    def _make(self, store: msglog.Store) -> msglog.Log:
+        made = msglog.Log(store)
+        self._append = made.append  # type: ignore[method-assign]
+        return made
+
+    def _append(self, *args: Any, **options: Any) -> RecordMetadata:
+        """Stand for the threaded method until the store is open; raises."""
+        return self.sync.append(*args, **options)
+
+    async def append(
+        self,
+        topic: str,
+        value: bytes | None,
+        *,
+        key: bytes | None = None,
+        headers: HeadersArgument = (),
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+        expected_offset: int | None = None,
+        expected_key_offset: int | None = None,
+    ) -> RecordMetadata:
+        """Append one record and return where it is, durable as the store's `sync` says. See `msglog.Log.append`.
+
+        Appends of tasks that wait at the same time share syncs. When it is cancelled the record is there nevertheless,
+        or will be: the outcome is unknown to the task, as after a timeout.
+        """
+        if expected_key_offset is not None:  # it may have to read records, and to wait for a sync before it decides
+            return await run(
+                self.sync.append,
+                topic,
+                value,
+                key=key,
+                headers=headers,
+                partition=partition,
+                timestamp_ms=timestamp_ms,
+                expected_offset=expected_offset,
+                expected_key_offset=expected_key_offset,
+            )
+        # `write` in place: of a thousand appends at a time its call would be a tenth.
+        deferral, outer = Deferral(), in_force.deferral
+        try:
+            try:
+                in_force.deferral = deferral
+                metadata = self._append(
+                    topic,
+                    value,
+                    key=key,
+                    headers=headers,
+                    partition=partition,
+                    timestamp_ms=timestamp_ms,
+                    expected_offset=expected_offset,
+                )
+            finally:
+                in_force.deferral = outer
+        except msglog.MsglogError:
+            await wait_off_the_loop(self._engine, deferral.commit)
+            raise
+        if deferral.commit:
+            future = durable(self._engine, deferral.commit)
+            if future is not None:
+                await future
+        return metadata
+
+    async def append_many(self, topic: str, values: Any, **options: Any) -> dict[int, range]:
+        """Append many records in one commit and return the offsets each partition got.
+
+        Arguments and errors as for `msglog.Log.append_many`; cancelling as for `append`.
+        """
+        if options.get("expected_key_offset") is not None:
+            return await run(self.sync.append_many, topic, values, **options)
+        return await write(self._engine, self.sync.append_many, topic, values, **options)
+
+    create_topic = in_thread(msglog.Log.create_topic)
+    delete_topic = in_thread(msglog.Log.delete_topic)
+    add_partitions = in_thread(msglog.Log.add_partitions)
+    alter_topic = in_thread(msglog.Log.alter_topic)
+    delete_records = in_thread(msglog.Log.delete_records)
+    clean = in_thread(msglog.Log.clean)
+    export_records = in_thread(msglog.Log.export_records)
+    import_records = in_thread(msglog.Log.import_records)
+    reset_offsets = in_thread(msglog.Log.reset_offsets)
+    delete_group = in_thread(msglog.Log.delete_group)
+    last_record = in_thread(msglog.Log.last_record)
+    topics = plain(msglog.Log.topics)
+    describe_topic = plain(msglog.Log.describe_topic)
+    partition_for = plain(msglog.Log.partition_for)
+    start_offset = plain(msglog.Log.start_offset)
+    end_offset = plain(msglog.Log.end_offset)
+    offset_at = plain(msglog.Log.offset_at)
+    groups = plain(msglog.Log.groups)
+    describe_group = plain(msglog.Log.describe_group)
+    read = iterated(msglog.Log.read)
+    read_key = iterated(msglog.Log.read_key)
+
+    def consumer(
+        self,
+        *topics: str | re.Pattern[str],
+        group: str | None = None,
+        start: Literal["earliest", "latest", "error"] = "earliest",
+        auto_commit: bool = False,
+        assignor: str = "range",
+        instance_id: str | None = None,
+        session_timeout_ms: int = 45_000,
+        max_poll_interval_ms: int = 300_000,
+        on_assign: RebalanceCallback | None = None,
+        on_revoke: RebalanceCallback | None = None,
+        on_lost: RebalanceCallback | None = None,
+    ) -> Consumer:
+        """Return a consumer for the tasks of the running loop. Arguments and errors as for `msglog.Log.consumer`."""
+        consumer = Consumer(
+            self.sync,
+            *topics,
+            group=group,
+            start=start,
+            auto_commit=auto_commit,
+            assignor=assignor,
+            instance_id=instance_id,
+            session_timeout_ms=session_timeout_ms,
+            max_poll_interval_ms=max_poll_interval_ms,
+            on_assign=on_assign,
+            on_revoke=on_revoke,
+            on_lost=on_lost,
+        )
+        self._store.attach(consumer)
+        return consumer
+
+    def share_consumer(
+        self,
+        *topics: str | re.Pattern[str],
+        group: str,
+        start: Literal["earliest", "latest"] = "earliest",
+        lock_ms: int = DEFAULT_LOCK_MS,
+        delivery_limit: int = DEFAULT_DELIVERY_LIMIT,
+    ) -> ShareConsumer:
+        """Return a member of a share group for the tasks of the running loop. See `msglog.Log.share_consumer`."""
+        consumer = ShareConsumer(
+            self.sync, *topics, group=group, start=start, lock_ms=lock_ms, delivery_limit=delivery_limit
+        )
+        self._store.attach(consumer)
+        return consumer
+
+    def producer(self, name: str) -> Producer:
+        """Return a named producer; `await` it, or use `async with`, to become the holder of the name.
+
+        See `msglog.Log.producer`.
+        """
+        return Producer(self.sync, name)
+
+    def subscribe(
+        self,
+        *topics: str | re.Pattern[str],
+        group: str,
+        callback: Callable[[Record], Awaitable[object]],
+        concurrency: int = 1,
+        on_error: msglog.Retry | None = None,
+    ) -> Subscription:
+        """Await `callback(record)` for each record of the group's topics, in `concurrency` tasks.
+
+        Each is a member of the group, so partitions are handled at the same time, and the records of one in order. See
+        `Subscription`. Raises as `consumer` does.
+        """
+        retry = msglog.Retry() if on_error is None else on_error
+        subscription = Subscription(self.sync, topics, group, callback, concurrency, retry)
+        self._store.attach(subscription)
+        return subscription

@@ -1,0 +1,174 @@
+"""Coroutines that are called for the records of topics. `Subscription` is exported by `msglog.aio`.
+
+The loop of a task is that of a thread (`msglog.log.record_loop`) with other waits: a record whose callback fails holds
+up its partition until the back-off is over, while the task goes on with its other partitions.
+"""
+
+import logging
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import cast
+
+import msglog
+from msglog.aio.calls import now
+from msglog.aio.consumer import Consumer
+from msglog.aio.tasks import Subscribed, check_callback, check_concurrency
+from msglog.aio.waiting import TaskWaiter, left_until
+from msglog.checks import check_timeout, wrong_type
+from msglog.errors import ClosedError
+from msglog.log.assignment import TopicSelection
+from msglog.log.model import LogModel
+from msglog.log.progress import Progress
+from msglog.log.record_loop import RecordLoop
+from msglog.retry import Retry
+from msglog.store import StoreCore
+from msglog.types import Record
+from msglog.waiting import deadline_after
+
+logger = logging.getLogger("msglog.subscription")
+
+RecordCallback = Callable[[Record], Awaitable[object]]
+
+
+class Subscription(Subscribed):
+    """Awaits `callback(record)` for each record of a group's topics; made by `Log.subscribe`.
+
+    For one record of a partition at a time, in offset order; each task is a member of the group. When the callback
+    raises an `Exception` the record is tried again after the back-off of `on_error`, on the store's clock; when its
+    retries are used up, the record is logged and left behind. Offsets are committed after the callback has ended: after
+    a crash, or when its task is cancelled, a record may come again, none is left out. A context manager; closing the
+    store closes it, too. Until it is closed it works on, whether anybody holds it or not.
+    """
+
+    def __init__(
+        self,
+        log: msglog.Log,
+        topics: Iterable[str | re.Pattern[str]],
+        group: str,
+        callback: RecordCallback,
+        concurrency: int,
+        on_error: Retry,
+    ) -> None:
+        super().__init__()
+        check_callback(callback, "a record")
+        check_concurrency(concurrency)
+        if not isinstance(group, str):
+            raise wrong_type("group", group, "the name of a group")
+        if not isinstance(on_error, Retry):
+            raise wrong_type("on_error", on_error, "a Retry")
+        self._core = log.store.core
+        self._group = group
+        self._selection = TopicSelection(cast(LogModel, self._core.engine.models[LogModel.section]), topics)
+        if not self._selection:
+            raise wrong_type("topics", topics, "at least one name or pattern")
+        self._watchers: set[TaskWaiter] = set()
+        self._consumers: list[Consumer] = []
+        try:
+            for _ in range(concurrency):
+                self._consumers.append(Consumer(log, *topics, group=group, auto_commit=True))
+        except BaseException:
+            for consumer in self._consumers:
+                now(consumer.sync.close)
+            raise
+        self._tasks.start(self._run(_TaskLoop(self._core, one, callback, on_error)) for one in self._consumers)
+
+    async def _run(self, loop: "_TaskLoop") -> None:
+        try:
+            async with loop.consumer:
+                await loop.work()
+        except ClosedError:
+            logger.debug("the store was closed: a task of a subscription ends")
+        except Exception:
+            # The end of a task: nobody above would hear of it. What was in hand was not committed.
+            logger.exception("a task of a subscription failed and ends")
+        finally:
+            for waiter in self._watchers:
+                waiter.wake()
+
+    def stop(self) -> None:
+        """Have each task end after the record in hand; returns at once.
+
+        From any thread, and from a signal handler: it takes no lock.
+        """
+        for consumer in self._consumers:
+            consumer.stop()
+
+    async def wait_idle(self, timeout: float | None = None) -> bool:
+        """Wait until everything that is in the topics now was handled and committed, by whatever member.
+
+        Returns False when that takes more than `timeout` seconds of real time (None: for ever), or when all tasks have
+        ended before. Raises `ClosedError`.
+        """
+        deadline = deadline_after(check_timeout(timeout))
+        progress = Progress(self._core, self._group, self._selection)
+        waiter = TaskWaiter()
+        with progress.watching(waiter):
+            self._watchers.add(waiter)
+            try:
+                while not progress.is_done():
+                    seconds = left_until(deadline)
+                    if (seconds is not None and seconds <= 0) or not self._tasks.alive():
+                        return False
+                    await waiter.wait(seconds)
+            finally:
+                self._watchers.discard(waiter)
+        return True
+
+    def __repr__(self) -> str:
+        return f"<msglog.aio.Subscription group={self._group!r} {self._tasks.alive()} tasks alive>"
+
+
+class _GiveUp:
+    """What becomes of records that failed too often: the next commit covers them."""
+
+    def do(self, record: Record) -> bool:
+        """Do nothing: a task awaits its work."""
+        raise NotImplementedError
+
+    def is_final(self, error: Exception) -> bool:  # noqa: ARG002 as the loop asks
+        """Whatever it is, the back-off is the answer to it."""
+        return False
+
+    def give_up(self, record: Record, attempts: int, error: Exception) -> None:
+        """Go on with the next record."""
+        logger.error("giving up on %r after %d attempts", record, attempts, exc_info=error)
+
+
+class _TaskLoop(RecordLoop):
+    """The loop of one task."""
+
+    def __init__(self, core: StoreCore, consumer: Consumer, callback: RecordCallback, retry: Retry) -> None:
+        super().__init__(core, consumer.sync, _GiveUp(), retry)
+        self.consumer = consumer
+        self._callback = callback
+
+    async def work(self) -> None:
+        """Work until the consumer is stopped."""
+        records: Iterator[Record] = iter(())
+        try:
+            while not self.consumer.sync.stopped:
+                self._resume_due()
+                record = now(next, records, None)
+                if record is None:
+                    records = self.consumer.steps_now()
+                    record = now(next, records, None)
+                if record is None:
+                    await self.consumer.wait_for_more(None)
+                elif not await self._await_callback(record):
+                    records = self.consumer.steps_now()
+        finally:
+            self._end_back_offs()
+
+    async def _await_callback(self, record: Record) -> bool:
+        """Return whether the record is done with."""
+        try:
+            await self._callback(record)
+        except Exception as error:  # noqa: BLE001 - it is logged, and tried again
+            self._put_off(record, error)
+            return False
+        self._succeeded(record)
+        return True
+
+    def _end_back_off(self) -> None:
+        """Have the task look at what is due; from any thread."""
+        self.consumer.sync.interrupt_wait()

@@ -1,0 +1,73 @@
+"""A named producer for tasks. Exported by `msglog.aio`."""
+
+from collections.abc import Generator
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+import msglog
+from msglog.aio.calls import run
+from msglog.types import RecordMetadata
+
+
+class Producer:
+    """The holder of a producer's name as a `msglog.Producer`, for one task at a time; made by `Log.producer`.
+
+    It holds the name once it was awaited or entered by `async with`. Its calls are made in other threads: what they
+    decide on must be durable, and may have to be read. One that is cancelled is done nevertheless.
+    """
+
+    def __init__(self, log: msglog.Log, name: str) -> None:
+        self._log = log
+        self._name = name
+        self._held: msglog.Producer | None = None
+
+    @property
+    def name(self) -> str:
+        """The name."""
+        return self._name
+
+    @property
+    def sync(self) -> msglog.Producer:
+        """The threaded producer, which a transaction takes. Raises `ClosedError` before the name is held."""
+        if self._held is None:
+            raise msglog.ClosedError(f"producer {self._name!r} was not opened: `await` it, or use `async with`")
+        return self._held
+
+    @property
+    def last_sequence(self) -> int:
+        """The last sequence number that was written under the name, -1 for none. Raises as `sync` does."""
+        return self.sync.last_sequence
+
+    async def open(self) -> Self:
+        """Become the holder of the name, durably, and fence the one before. Raises as `msglog.Log.producer` does."""
+        if self._held is None:
+            self._held = await run(self._log.producer, self._name)
+        return self
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self.open().__await__()
+
+    async def append(self, topic: str, value: bytes | None, **options: Any) -> RecordMetadata:
+        """Append one record. Arguments and errors as for `msglog.Producer.append`."""
+        return await run(partial(self.sync.append, topic, value, **options))
+
+    async def append_many(self, topic: str, values: Any, **options: Any) -> dict[int, range]:
+        """Append many records in one commit. Arguments and errors as for `msglog.Producer.append_many`."""
+        return await run(partial(self.sync.append_many, topic, values, **options))
+
+    async def close(self) -> None:
+        """End this handle; the name and its last sequence number stay. Calling again does nothing."""
+        if self._held is not None:
+            self._held.close()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<msglog.aio.Producer {self._name!r} {'not opened' if self._held is None else repr(self._held)}>"

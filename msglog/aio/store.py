@@ -1,0 +1,198 @@
+"""A store for tasks. Exported by `msglog.aio`."""
+
+import os
+from collections.abc import Generator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+from weakref import WeakSet
+
+import msglog
+from msglog.aio.calls import run
+from msglog.aio.forwarding import in_thread, plain
+from msglog.checks import refused
+from msglog.storage import Engine
+
+if TYPE_CHECKING:
+    from msglog.aio.broker import Broker
+    from msglog.aio.log import Log
+    from msglog.aio.producer import Producer
+
+
+class Closing(Protocol):
+    """A consumer or a subscription of tasks."""
+
+    async def close(self) -> None:
+        """End it."""
+
+
+class Store:
+    """A `msglog.Store` for tasks: opened by `async with` or `await`, or made from one that is open.
+
+    Arguments:
+        path_or_store: the path of a store, `":memory:"`, or an open `msglog.Store`, which stays the caller's to close.
+        options: what `msglog.Store` takes, with a path only.
+
+    Opening, closing, syncing and copying are done in other threads. Any number of event loops, in as many threads, may
+    use one store; a consumer is for the loop in which it was made.
+    """
+
+    def __init__(self, path_or_store: str | os.PathLike[str] | msglog.Store, **options: Any) -> None:
+        self._path = path_or_store
+        self._options = options
+        self._owns = not isinstance(path_or_store, msglog.Store)
+        self._opened: msglog.Store | None = None
+        if isinstance(path_or_store, msglog.Store):
+            if options:
+                option, given = next(iter(options.items()))
+                raise refused(option, given, "no option: the store is open already")
+            self._opened = path_or_store
+        self._log: Log | None = None
+        self._broker: Broker | None = None
+        self._closed = False
+        self._children: WeakSet[Any] = WeakSet()
+
+    @property
+    def sync(self) -> msglog.Store:
+        """The threaded store. Raises `ClosedError` before it was opened and after it was closed."""
+        if self._opened is None or self._closed:
+            what = "was closed" if self._closed else "was not opened: use it as `async with Store(...) as store:`"
+            raise msglog.ClosedError(f"the store {self._path} {what}")
+        return self._opened
+
+    @property
+    def _sync(self) -> msglog.Store:
+        return self.sync
+
+    @property
+    def _engine(self) -> Engine:
+        return self.sync.core.engine
+
+    @property
+    def path(self) -> str:
+        """The absolute path of the directory, or `":memory:"`."""
+        return self.sync.path
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is not open: closed, or not opened yet."""
+        return self._closed or self._opened is None or self._opened.closed
+
+    @property
+    def recovery(self) -> msglog.RecoveryReport:
+        """How the store was found when it was opened. Raises `ClosedError`."""
+        return self.sync.recovery
+
+    @property
+    def log(self) -> "Log":
+        """The store's topics. Raises `ClosedError`."""
+        from msglog.aio.log import Log  # noqa: PLC0415 - it is made from a store
+
+        self.sync  # noqa: B018 - raises when closed
+        if self._log is None or self._log.closed:
+            self._log = Log(self)
+        return self._log
+
+    @property
+    def broker(self) -> "Broker":
+        """The store's exchanges and queues. Raises `ClosedError`."""
+        from msglog.aio.broker import Broker  # noqa: PLC0415 - it is made from a store
+
+        self.sync  # noqa: B018 - raises when closed
+        if self._broker is None or self._broker.closed:
+            self._broker = Broker(self)
+        return self._broker
+
+    metrics = plain(msglog.Store.metrics)
+    flush = in_thread(msglog.Store.flush)
+    backup = in_thread(msglog.Store.backup)
+
+    def transaction(self, *, producer: "Producer | msglog.Producer | None" = None) -> msglog.Transaction:
+        """Return a transaction of the running task: `async with store.transaction() as tx:`.
+
+        Its methods only take note and are plain; leaving the block is awaited. See `msglog.Store.transaction`.
+        """
+        from msglog.aio.producer import Producer  # noqa: PLC0415 - it is made from a log, which is made from a store
+
+        return self.sync.transaction(producer=producer.sync if isinstance(producer, Producer) else producer)
+
+    async def open(self) -> Self:
+        """Open the store and return this; one that is open stays as it is. Raises as `msglog.Store` does.
+
+        When it is cancelled the store is closed again.
+        """
+        if self._closed:
+            raise msglog.ClosedError(f"the store {self._path} was closed")
+        if self._opened is None:
+            opening = _Opening(self._path, self._options)
+            try:
+                self._opened = await run(opening.open)
+            except BaseException:
+                opening.give_up()
+                raise
+        return self
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self.open().__await__()
+
+    async def verify(self) -> list[msglog.Problem]:
+        """Check everything there is, while the store is in use, and return what is wrong. See `msglog.Store.verify`."""
+        return await run(lambda: list(self.sync.verify()))
+
+    def attach(self, child: Closing) -> None:
+        """Have `close` end this consumer or subscription first; not public."""
+        self._children.add(child)
+
+    async def close(self) -> None:
+        """End the subscriptions and consumers made through this handle, then sync and close the store.
+
+        A store that was made from an open `msglog.Store` leaves that open. Calling again does nothing. Raises what
+        closing raises.
+        """
+        if self.closed:
+            self._closed = True
+            return
+        opened = self.sync
+        children = sorted(self._children, key=lambda child: not hasattr(child, "wait_idle"))
+        try:
+            for child in children:
+                await child.close()
+        finally:
+            self._closed = True
+            if self._owns:
+                await run(opened.close)
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        if self.closed:
+            return f"<msglog.aio.Store {str(self._path)!r} {'closed' if self._closed else 'not opened'}>"
+        return f"<msglog.aio.Store of {self._opened!r}>"
+
+
+class _Opening:
+    """A store that is being opened in a thread, which goes on when nobody waits for it any more."""
+
+    def __init__(self, path: Any, options: dict[str, Any]) -> None:
+        self._path = path
+        self._options = options
+        self._given_up = False
+
+    def open(self) -> msglog.Store:
+        """Open the store, and close it again if nobody wants it any more."""
+        self._store = store = msglog.Store(self._path, **self._options)
+        if self._given_up:
+            store.close()
+        return store
+
+    def give_up(self) -> None:
+        """Nobody gets the store."""
+        self._given_up = True
+        store = getattr(self, "_store", None)
+        if store is not None:
+            store.close()

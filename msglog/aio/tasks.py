@@ -1,0 +1,100 @@
+"""The tasks of a subscription: their common end. Imported by the subscriptions."""
+
+import asyncio
+import inspect
+from collections.abc import Coroutine, Iterable
+from types import TracebackType
+from typing import Any, Final, Self
+
+from msglog.checks import check_handler, check_integer, check_timeout, wrong_type
+
+MOST_TASKS: Final = 10_000
+
+
+def check_callback(given: Any, takes: str) -> None:
+    """Make sure that a callback gives something to await, and takes one argument. Raises `InvalidTypeError`."""
+    functions = (given, type(given).__call__)
+    if not any(inspect.iscoroutinefunction(function) for function in functions):
+        raise wrong_type("callback", given, f"a coroutine function that takes {takes}")
+    check_handler("callback", given, takes, awaited=True)
+
+
+def check_concurrency(concurrency: int) -> None:
+    """Make sure that it is a number of tasks."""
+    check_integer("concurrency", concurrency, 1, MOST_TASKS)
+
+
+class Tasks:
+    """Tasks that work until they are told to stop. The loop holds them, so nobody else has to."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, works: Iterable[Coroutine[Any, Any, None]]) -> None:
+        """Have these run as tasks of the running loop."""
+        for work in works:
+            self._tasks.add(asyncio.get_running_loop().create_task(work))
+
+    def alive(self) -> int:
+        """Return how many have not ended."""
+        return sum(not task.done() for task in self._tasks)
+
+    def is_one_of_them(self) -> bool:
+        """Whether the running task is one of these, or of another subscription."""
+        return asyncio.current_task() in self._tasks
+
+    async def join(self, timeout: float | None) -> bool:
+        """Wait up to `timeout` seconds (None: for ever) for all to end; return whether they have."""
+        others = {task for task in self._tasks if task is not asyncio.current_task() and not task.done()}
+        if others:
+            await asyncio.wait(others, timeout=check_timeout(timeout))
+        return not self.alive()
+
+    async def cancel(self) -> None:
+        """Cancel those that have not ended, and wait until they have."""
+        for task in self._tasks:
+            task.cancel()
+        await self.join(None)
+
+
+class Subscribed:
+    """What both subscriptions are: tasks with `stop`, `close`, `join` and a context manager."""
+
+    def __init__(self) -> None:
+        self._tasks = Tasks()
+
+    def stop(self) -> None:
+        """Have each task end after the message in hand; returns at once.
+
+        From any thread, and from a signal handler: it takes no lock.
+        """
+        raise NotImplementedError
+
+    async def _release(self) -> None:
+        """Give back what is in hand, once no task is at work."""
+
+    async def join(self, timeout: float | None = None) -> bool:
+        """Wait up to `timeout` seconds (None: for ever) for all tasks to end; return whether they have."""
+        return await self._tasks.join(timeout)
+
+    async def close(self, timeout: float | None = None) -> None:
+        """Stop, and wait up to `timeout` seconds for the callbacks that run (None: for ever).
+
+        Those that take longer are cancelled, and what they have in hand goes back. Called by one of its own callbacks
+        it only stops. Calling again does nothing.
+        """
+        check_timeout(timeout)
+        self.stop()
+        if self._tasks.is_one_of_them():
+            return
+        if not await self._tasks.join(timeout):
+            await self._tasks.cancel()
+        await self._release()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,242 @@
+"""How stores, loops and processes end: who owns what, and that nothing is lost, stuck or complained of."""
+
+import asyncio
+import gc
+import inspect
+import logging
+import subprocess
+import sys
+import threading
+import warnings
+
+import pytest
+
+import msglog
+from msglog import aio
+from msglog.storage.filesystem.posix import OSFile
+from support.brokers import Call, forget
+from support.tasks import run, soon, turns, until
+
+FACES = [aio.Log, aio.Broker]
+
+
+def test_everything_public_is_there():
+    assert aio.__all__ == sorted(aio.__all__)
+    for name in aio.__all__:
+        assert getattr(aio, name).__module__.startswith("msglog.aio")
+        assert inspect.getdoc(getattr(aio, name))
+
+
+async def test_a_store_of_a_path_is_opened_and_closed(tmp_path):
+    own = aio.Store(tmp_path / "s", sync="none")
+    assert own.closed
+    with pytest.raises(msglog.ClosedError, match="was not opened"):
+        own.log  # noqa: B018 it raises
+    async with own as entered:
+        assert entered is own
+        assert not own.closed
+        await own.log.create_topic("t")
+        assert own.recovery.clean
+        assert "msglog.aio" in repr(own)
+    assert own.closed
+    with pytest.raises(msglog.ClosedError, match="was closed"):
+        await own.open()
+    await own.close()
+    with msglog.Store(tmp_path / "s") as again:
+        assert again.log.topics() == ["t"]
+
+
+async def test_a_store_can_be_awaited(tmp_path):
+    own = await aio.Store(tmp_path / "s")
+    assert own.path == str(tmp_path / "s")
+    await own.close()
+
+
+async def test_a_store_that_does_not_open_says_why(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises((OSError, msglog.MsglogError)):
+        await aio.Store(tmp_path / "file").open()
+    with pytest.raises(msglog.MsglogError):
+        await aio.Store(tmp_path / "s", readonly=True).open()
+
+
+async def test_options_are_for_a_path_only(store):
+    for kind in (aio.Store, *FACES):
+        with pytest.raises(msglog.InvalidOptionError):
+            kind(store, sync="none")
+
+
+async def test_an_open_store_stays_its_owners(store):
+    threaded_log, threaded_broker = store.log, store.broker
+    async with aio.Store(store) as own:
+        await own.log.append("t", b"x")
+    assert own.closed
+    assert not store.closed
+    assert not threaded_log.closed
+    assert not threaded_broker.closed
+
+
+@pytest.mark.parametrize("kind", FACES)
+async def test_a_face_of_an_open_store_leaves_it_open(store, kind):
+    threaded_log, threaded_broker = store.log, store.broker
+    async with kind(store) as face:
+        assert not face.closed
+    assert face.closed
+    assert not store.closed
+    assert not threaded_log.closed
+    assert not threaded_broker.closed
+    assert store.log.append("t", b"x").offset == 0
+
+
+@pytest.mark.parametrize("kind", FACES)
+async def test_a_face_of_a_path_owns_its_store(tmp_path, kind):
+    async with kind(tmp_path / "s", sync="none") as face:
+        assert face.store.path == str(tmp_path / "s")
+    assert face.closed
+    msglog.Store(tmp_path / "s", sync="interval").close()  # nobody holds it with other options
+
+
+async def test_problems_are_found_in_a_thread(own):
+    await own.log.append("t", b"x")
+    assert await own.verify() == []
+
+
+async def test_a_backup_can_be_opened(own, tmp_path):
+    if own.path == ":memory:":
+        return
+    await own.log.append("t", b"x")
+    await own.backup(tmp_path / "copy")
+    async with aio.Log(tmp_path / "copy") as copy:
+        assert [record.value async for record in copy.read("t")] == [b"x"]
+
+
+async def test_closing_ends_what_was_made(own, store):
+    await own.broker.send("q", b"x")
+    consumer = own.broker.consume("q")
+    delivery = await consumer.get()
+    topic, share = own.log.consumer("t", group="g"), own.log.share_consumer("t", group="s")
+    await topic.poll(0)
+    waits = [asyncio.create_task(wait()) for wait in (consumer.get, topic.poll, share.poll)]
+    await turns()
+    await own.close()
+    results = await soon(asyncio.gather(*waits, return_exceptions=True))
+    assert all(not result or isinstance(result, msglog.ClosedError) for result in results)
+    assert store.log.describe_group("g").members == () if "g" in store.log.groups() else True
+    back = store.broker.get("q")
+    assert back.redelivered
+    back.ack()
+    with pytest.raises(msglog.SettlementError):
+        delivery.ack()
+    with pytest.raises(msglog.ClosedError):
+        own.log  # noqa: B018 it raises
+
+
+def test_a_loop_that_is_closed_while_a_sync_runs_is_not_missed(tmp_path, monkeypatch, caplog):
+    """The sync comes to its end in its thread, and has nobody to tell."""
+    entered, opened = threading.Event(), threading.Event()
+    sync = OSFile.sync
+
+    def held(file):
+        entered.set()
+        opened.wait(10)
+        sync(file)
+
+    with msglog.Store(tmp_path / "s") as store:
+        store.log.create_topic("t")
+
+        async def main():
+            own = aio.Store(store)
+            tasks = [asyncio.create_task(own.log.append("t", b"x")) for _ in range(3)]
+            await until(entered.is_set)
+            del tasks
+
+        monkeypatch.setattr(OSFile, "sync", held)
+        with caplog.at_level(logging.DEBUG), pytest.MonkeyPatch.context() as patch:
+            failures = []
+            patch.setattr(threading, "excepthook", failures.append)
+            asyncio.run(main())
+            opened.set()
+            store.flush()
+            call = Call(lambda: store.log.append("t", b"after"))
+            assert call.result().offset == 3
+        assert not failures
+        assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+        assert [record.value for record in store.log.read("t")] == [b"x"] * 3 + [b"after"]
+
+
+def test_a_loop_that_is_closed_is_not_woken(store):
+    held = []
+
+    async def main():
+        own = aio.Store(store)
+        held.append(own.broker.consume("q"))
+        held.append(own.log.consumer("t"))
+        held.extend([asyncio.create_task(wait()) for wait in (held[0].get, held[1].poll)])
+        await turns()
+
+    run(main())
+    store.broker.send("q", b"x")
+    store.log.append("t", b"x")
+    store.broker.get("q").ack()
+    with pytest.warns(ResourceWarning):
+        forget(held)
+
+
+def test_a_store_that_nobody_closed_warns_and_is_whole(tmp_path):
+    async def main():
+        own = await aio.Store(tmp_path / "s").open()
+        await own.log.create_topic("t")
+        await own.log.append("t", b"x")
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ResourceWarning)
+        asyncio.run(main())
+        gc.collect()
+    assert any(issubclass(warning.category, ResourceWarning) for warning in caught)
+    with msglog.Log(tmp_path / "s") as log:
+        assert [record.value for record in log.read("t")] == [b"x"]
+
+
+LEAVES = """
+import asyncio, sys
+from msglog import aio
+
+async def main():
+    store = await aio.Store(sys.argv[1]).open()
+    await store.log.create_topic("t", exist_ok=True)
+    await store.broker.declare_queue("q")
+    await store.log.append("t", b"x")
+    async def work(delivery):
+        await asyncio.sleep(60)
+    store.broker.subscribe("q", work)
+    await store.broker.send("q", b"x")
+    waiting = asyncio.create_task(store.log.consumer("t", group="g").poll())
+    await asyncio.sleep(0.05)
+    globals()["kept"] = store, waiting
+
+asyncio.run(main())
+"""
+
+
+def test_a_process_that_closes_nothing_ends_and_loses_nothing(tmp_path):
+    ended = subprocess.run([sys.executable, "-c", LEAVES, tmp_path / "s"], capture_output=True, check=False, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    with msglog.Store(tmp_path / "s") as store:
+        assert [record.value for record in store.log.read("t")] == [b"x"]
+        store.broker.get("q").ack()
+
+
+async def test_debug_mode_has_nothing_to_say(own, caplog):
+    """Of calls that would hold the loop up: in debug mode it logs those of more than a tenth of a second."""
+    loop = asyncio.get_running_loop()
+    assert loop.get_debug()
+    loop.slow_callback_duration = 1.0  # a loaded machine may take its time; a sync or a sleep would still show
+    with caplog.at_level(logging.WARNING, "asyncio"):
+        async with own.broker.consume("q") as consumer, own.log.consumer("t", group="g") as topic:
+            for number in range(20):
+                await own.broker.send("q", b"%d" % number)
+                await own.log.append("t", b"%d" % number)
+                (await soon(consumer.get())).ack()
+                assert await soon(topic.poll())
+                await topic.commit()
+    assert [record.message for record in caplog.records] == []
