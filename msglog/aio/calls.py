@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from msglog.errors import MsglogError
+from msglog.showing import one_line
 from msglog.storage import Deferral, Engine, in_force
 from msglog.transactions.looping import durable, threads, wait_off_the_loop
 
@@ -97,5 +98,6 @@ class Written(Generic[R]):
             yield from wait_off_the_loop(self._engine, self._commit).__await__()
         return self.result
 
+    @one_line
     def __repr__(self) -> str:
         return f"<msglog.aio.Written commit={self._commit}>"

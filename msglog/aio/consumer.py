@@ -9,6 +9,7 @@ from msglog.aio.forwarding import plain
 from msglog.aio.polling import Polling
 from msglog.aio.waiting import TaskWaiter
 from msglog.log.consumer_base import READONLY_STEP_SECONDS
+from msglog.showing import one_line
 from msglog.storage import in_force
 from msglog.types import Record, TopicPartition
 
@@ -108,6 +109,7 @@ class Consumer(Polling[Record]):
     def _close(self, *, finished: bool) -> None:
         self._sync.end(finished=finished)
 
+    @one_line
     def __repr__(self) -> str:
         return f"<msglog.aio.Consumer of {self._sync!r}>"
 
@@ -166,5 +168,6 @@ class ShareConsumer(Polling[msglog.ShareRecord]):
     def _close(self, *, finished: bool) -> None:  # noqa: ARG002 each record is settled on its own
         self._sync.close()
 
+    @one_line
     def __repr__(self) -> str:
         return f"<msglog.aio.ShareConsumer of {self._sync!r}>"

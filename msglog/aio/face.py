@@ -10,6 +10,7 @@ import msglog
 from msglog.aio.calls import run
 from msglog.aio.store import Store
 from msglog.checks import refused
+from msglog.showing import one_line
 from msglog.storage import Engine
 
 S = TypeVar("S", msglog.Log, msglog.Broker)
@@ -94,6 +95,7 @@ class Face(ABC, Generic[S]):
     ) -> None:
         await self.close()
 
+    @one_line
     def __repr__(self) -> str:
         state = "closed" if self.closed else repr(self._made or self._store.sync)
         return f"<msglog.aio.{type(self).__name__} {state}>"

@@ -20,7 +20,9 @@ from msglog.log.assignment import TopicSelection
 from msglog.log.model import LogModel
 from msglog.log.progress import Progress
 from msglog.log.record_loop import RecordLoop
+from msglog.log.records import fields_of
 from msglog.retry import Retry
+from msglog.showing import one_line
 from msglog.store import StoreCore
 from msglog.types import Record
 from msglog.waiting import deadline_after
@@ -77,10 +79,15 @@ class Subscription(Subscribed):
             async with loop.consumer:
                 await loop.work()
         except ClosedError:
-            logger.debug("the store was closed: a task of a subscription ends")
+            logger.debug(
+                "the store was closed: a task of a subscription ends",
+                extra={"event": "worker_ended", "group": self._group},
+            )
         except Exception:
             # The end of a task: nobody above would hear of it. What was in hand was not committed.
-            logger.exception("a task of a subscription failed and ends")
+            logger.exception(
+                "a task of a subscription failed and ends", extra={"event": "worker_failed", "group": self._group}
+            )
         finally:
             for waiter in self._watchers:
                 waiter.wake()
@@ -114,12 +121,16 @@ class Subscription(Subscribed):
                 self._watchers.discard(waiter)
         return True
 
+    @one_line
     def __repr__(self) -> str:
         return f"<msglog.aio.Subscription group={self._group!r} {self._tasks.alive()} tasks alive>"
 
 
 class _GiveUp:
-    """What becomes of records that failed too often: the next commit covers them."""
+    """What becomes of records of a group that failed too often: the next commit covers them."""
+
+    def __init__(self, group: str | None) -> None:
+        self._group = group
 
     def do(self, record: Record) -> bool:
         """Do nothing: a task awaits its work."""
@@ -131,14 +142,20 @@ class _GiveUp:
 
     def give_up(self, record: Record, attempts: int, error: Exception) -> None:
         """Go on with the next record."""
-        logger.error("giving up on %r after %d attempts", record, attempts, exc_info=error)
+        logger.error(
+            "giving up on %r after %d attempts",
+            record,
+            attempts,
+            exc_info=error,
+            extra={"event": "given_up", **fields_of(record), "group": self._group, "attempt": attempts},
+        )
 
 
 class _TaskLoop(RecordLoop):
     """The loop of one task."""
 
     def __init__(self, core: StoreCore, consumer: Consumer, callback: RecordCallback, retry: Retry) -> None:
-        super().__init__(core, consumer.sync, _GiveUp(), retry)
+        super().__init__(core, consumer.sync, _GiveUp(consumer.group), retry)
         self.consumer = consumer
         self._callback = callback
 

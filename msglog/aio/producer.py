@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import msglog
 from msglog.aio.calls import run
+from msglog.showing import one_line
 from msglog.types import RecordMetadata
 
 
@@ -69,5 +70,6 @@ class Producer:
     ) -> None:
         await self.close()
 
+    @one_line
     def __repr__(self) -> str:
         return f"<msglog.aio.Producer {self._name!r} {'not opened' if self._held is None else repr(self._held)}>"

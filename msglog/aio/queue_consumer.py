@@ -13,6 +13,7 @@ from msglog.aio.waiting import TaskWaiter, left_until
 from msglog.broker.consumer import Taking
 from msglog.broker.subscriber import Taken, Wait
 from msglog.checks import check_timeout
+from msglog.showing import one_line
 from msglog.transactions.looping import wait_off_the_loop
 from msglog.waiting import deadline_after
 
@@ -126,6 +127,7 @@ class QueueConsumer:
     ) -> None:
         await self.close()
 
+    @one_line
     def __repr__(self) -> str:
         return f"<msglog.aio.QueueConsumer of {self._sync!r}>"
 

@@ -12,6 +12,7 @@ from msglog.aio.tasks import Subscribed, check_callback, check_concurrency
 from msglog.aio.waiting import TaskWaiter, left_until
 from msglog.checks import check_timeout
 from msglog.errors import ClosedError, ConsumerCancelledError, SettlementError
+from msglog.showing import one_line
 from msglog.waiting import deadline_after
 
 logger = logging.getLogger("msglog.subscription")
@@ -42,10 +43,16 @@ class QueueSubscription(Subscribed):
             async for delivery in self._consumer:
                 await self._handle(delivery)
         except (ClosedError, ConsumerCancelledError):
-            logger.debug("the queue or the store is gone: a task of a subscription ends")
+            logger.debug(
+                "the queue or the store is gone: a task of a subscription ends",
+                extra={"event": "worker_ended", "queue": self._consumer.queue},
+            )
         except Exception:
             # The end of a task: nobody above would hear of it. What was in hand went back.
-            logger.exception("a task of a subscription failed and ends")
+            logger.exception(
+                "a task of a subscription failed and ends",
+                extra={"event": "worker_failed", "queue": self._consumer.queue},
+            )
         finally:
             for waiter in self._watchers:
                 waiter.wake()
@@ -56,12 +63,22 @@ class QueueSubscription(Subscribed):
             async with delivery:
                 await self._callback(delivery)
         except SettlementError as error:
-            logger.warning("a message of queue %r could not be settled: %s", queue, error)
+            logger.warning(
+                "a message of queue %r could not be settled: %s",
+                queue,
+                error,
+                extra={"event": "settle_failed", "queue": queue},
+            )
         except Exception as error:
             if self._consumer.closed or delivery.vhost.closed:
                 raise  # the end, and not the callback's fault
+            attempt = delivery.delivery_count + 1
             logger.warning(
-                "attempt %d at a message of queue %r failed", delivery.delivery_count + 1, queue, exc_info=error
+                "attempt %d at a message of queue %r failed",
+                attempt,
+                queue,
+                exc_info=error,
+                extra={"event": "attempt_failed", "queue": queue, "attempt": attempt},
             )
 
     def stop(self) -> None:
@@ -103,5 +120,6 @@ class QueueSubscription(Subscribed):
             queue.watchers.discard(waiter)
             vhost.waiters.discard(waiter)
 
+    @one_line
     def __repr__(self) -> str:
         return f"<msglog.aio.QueueSubscription queue={self._consumer.queue!r} {self._tasks.alive()} tasks alive>"

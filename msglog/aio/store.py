@@ -10,6 +10,7 @@ import msglog
 from msglog.aio.calls import run
 from msglog.aio.forwarding import in_thread, plain
 from msglog.checks import refused
+from msglog.showing import one_line
 from msglog.storage import Engine
 
 if TYPE_CHECKING:
@@ -169,6 +170,7 @@ class Store:
     ) -> None:
         await self.close()
 
+    @one_line
     def __repr__(self) -> str:
         if self.closed:
             return f"<msglog.aio.Store {str(self._path)!r} {'closed' if self._closed else 'not opened'}>"

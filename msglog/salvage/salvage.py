@@ -82,7 +82,12 @@ def salvage_to(
             raise
         except SENSELESS as error:
             # Checksums fit, and yet nobody can make anything of the state: what there are of streams is saved.
-            logger.info("the state of %s makes no sense (%s): it is left out", path, type(error).__name__)
+            logger.info(
+                "the state of %s makes no sense (%s): it is left out",
+                path,
+                type(error).__name__,
+                extra={"event": "state_left_out", "path": path},
+            )
             return _into_new(source, path, new(), with_state=False)
     finally:
         lock.release()

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs/reference"
-MODULES = ("msglog", "msglog.prometheus", "msglog.testing")
+MODULES = ("msglog", "msglog.aio", "msglog.prometheus", "msglog.testing")
 NAMELESS = {"msglog.__version__"}
 
 
