@@ -1,7 +1,6 @@
 """A full disk: `DiskFullError`, nothing acknowledged is lost, and all goes on once there is space again."""
 
 import contextlib
-import multiprocessing
 import os
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ import pytest
 
 from msglog.errors import DiskFullError
 from msglog.storage.filesystem import OSFileSystem
+from support.children import HAS_FORK_SERVER, fork_server
 from support.crash_images import crash_images
 from support.filler import main as fill
 from support.recovery import MODES, recover
@@ -146,12 +146,11 @@ def small_disk(tmp_path: Path):
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-@pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="needs a fork server")
+@pytest.mark.skipif(not HAS_FORK_SERVER, reason="needs a fork server")
 @pytest.mark.parametrize("sync", MODES)
 def test_a_real_disk_that_is_full_a_page_earlier_each_time(small_disk: Path, sync, record_property):
     # In processes of their own, since a store into a map without space behind it would kill them.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["support.filler"])
+    context = fork_server()
     tried = 0
     for pages in range(scaled(HEADROOMS)):
         place = small_disk / "run"

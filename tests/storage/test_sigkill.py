@@ -1,13 +1,13 @@
 """A real process is killed at random moments: all that it acknowledged is there, and nothing else."""
 
 import random
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from support.children import child, line_from
+from support import appender, crowd
+from support.children import HAS_FORK_SERVER, ForkedChild, forked_child
 from support.history import read_entries
 from support.numbered import A, check_store, commits_of, open_store
 from support.recovery import MODES
@@ -19,10 +19,12 @@ LIVES_OF_ONE_STORE = 12  # all of a store is looked at after each kill, so one t
 LONGEST_SECONDS = 0.15
 THREADS = 4
 
+pytestmark = pytest.mark.skipif(not HAS_FORK_SERVER, reason="needs a fork server")
 
-def _kill_after(process: subprocess.Popen[str], seconds: float) -> list[str]:
+
+def _kill_after(process: ForkedChild, seconds: float) -> list[str]:
     """Let the child run for a while, kill it, and return the lines it wrote."""
-    assert line_from(process) == "ready"
+    assert process.stdout.readline() == "ready\n"
     time.sleep(seconds)
     process.kill()
     return process.stdout.read().split("\n")[:-1]  # the last one may have been cut
@@ -36,7 +38,7 @@ def test_all_that_was_acknowledged_survives_the_process(sync, tmp_path: Path, re
         if kill % LIVES_OF_ONE_STORE == 0:
             commits, done = commits + done, 0
         directory = str(tmp_path / f"store-{kill // LIVES_OF_ONE_STORE}")
-        with child("appender", directory, sync) as process:
+        with forked_child(appender.main, directory, sync) as process:
             acknowledged = [int(line) for line in _kill_after(process, chance.random() * LONGEST_SECONDS)]
         last = acknowledged[-1] if acknowledged else done
         assert acknowledged == list(range(done + 1, last + 1))
@@ -49,11 +51,11 @@ def test_a_process_killed_while_it_opens(sync, tmp_path: Path, record_property):
     """Recovery by a process that is killed itself, again and again, before it says that it is ready."""
     chance = random.Random(12)
     directory = str(tmp_path / "store")
-    with child("appender", directory, sync) as process:
+    with forked_child(appender.main, directory, sync) as process:
         last = int([*_kill_after(process, 0.2), "0"][-2])
     for _ in range(scaled(3)):
-        with child("appender", directory, sync) as process:
-            time.sleep(0.1 + chance.random() * 0.1)
+        with forked_child(appender.main, directory, sync) as process:
+            time.sleep(chance.random() * 0.05)
             process.kill()
             lines = process.stdout.read().split("\n")[:-1]
             last = max([last, *(int(line) for line in lines if line.isdigit())])
@@ -72,7 +74,7 @@ def test_threads_of_a_killed_process_lose_nothing(sync, tmp_path: Path, record_p
     directory = str(tmp_path / "store")
     acknowledged = dict.fromkeys(range(1, THREADS + 1), -1)
     for _ in range(scaled(2)):
-        with child("crowd", directory, sync, str(THREADS)) as process:
+        with forked_child(crowd.main, directory, sync, THREADS) as process:
             for line in _kill_after(process, chance.random() * LONGEST_SECONDS):
                 stream_id, offset = map(int, line.split())
                 acknowledged[stream_id] = max(acknowledged[stream_id], offset)

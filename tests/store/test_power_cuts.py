@@ -5,7 +5,6 @@ afterwards, what is there is a prefix of what was done, over all of them togethe
 two places, or there although a flush came after its acknowledgement.
 """
 
-import multiprocessing
 import os
 import random
 import shutil
@@ -19,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import msglog
+from support.children import HAS_FORK_SERVER, fork_server
 from support.loop_disk import LoopDisk
 from support.power_worker import number_of, open_store, prepare, run
 from support.recovery import MODES
@@ -30,9 +30,7 @@ CUTS_OF_A_STORE = 10
 LONGEST_SECONDS = 0.06
 PATIENCE_SECONDS = 30
 
-pytestmark = pytest.mark.skipif(
-    "forkserver" not in multiprocessing.get_all_start_methods(), reason="needs a fork server"
-)
+pytestmark = pytest.mark.skipif(not HAS_FORK_SERVER, reason="needs a fork server")
 
 
 @pytest.fixture(params=["ext4", "xfs"])
@@ -137,8 +135,7 @@ def _is_stopped(pid: int) -> bool:
 
 def _live_until_cut(disk: LoopDisk, directory: Path, sync: str, first: int, seconds: float) -> list[str]:
     """Let a worker work for a while, cut the power under it, and return what it told."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["support.power_worker"])
+    context = fork_server()
     mine, its = context.Pipe(duplex=False)
     process = context.Process(target=run, args=(str(directory), sync, first, its), daemon=True)
     process.start()

@@ -1,6 +1,5 @@
 """A real process with a broker is killed at random moments: nothing that it told is undone, nothing is there twice."""
 
-import multiprocessing
 import random
 import shutil
 import time
@@ -15,6 +14,7 @@ import msglog
 from msglog.testing import ManualClock
 from support.broker_session import see
 from support.broker_worker import FANOUT, QUEUES, run
+from support.children import HAS_FORK_SERVER, fork_server
 from support.paper import View
 from support.recovery import MODES
 from support.scale import scaled
@@ -122,11 +122,10 @@ def _check(ledger: _Ledger, view: View) -> None:
     assert set(total) <= known, f"{set(total) - known} were never published"
 
 
-@pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="needs a fork server")
+@pytest.mark.skipif(not HAS_FORK_SERVER, reason="needs a fork server")
 @pytest.mark.parametrize("sync", MODES)
 def test_all_that_was_told_survives_the_process(sync, tmp_path: Path, record_property):
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["support.broker_worker"])
+    context = fork_server()
     chance = random.Random(31)
     directory = tmp_path / "store"
     ledger = _Ledger()

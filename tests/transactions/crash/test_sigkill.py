@@ -4,7 +4,6 @@ Every message is in the queue that it came from, or in all the places where its 
 twice; offsets and what was made of the records below them agree; and nothing that was told is undone.
 """
 
-import multiprocessing
 import random
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 import msglog
 from msglog import TopicPartition
+from support.children import HAS_FORK_SERVER, fork_server
 from support.recovery import MODES
 from support.scale import scaled
 from support.telling import tell
@@ -43,11 +43,10 @@ def _check(directory, sync, told) -> int:
     return len(out) + len(dead) + offset
 
 
-@pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="needs a fork server")
+@pytest.mark.skipif(not HAS_FORK_SERVER, reason="needs a fork server")
 @pytest.mark.parametrize("sync", MODES)
 def test_each_message_is_processed_once_however_often_the_process_dies(sync, tmp_path: Path, record_property):
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["support.transactor"])
+    context = fork_server()
     chance = random.Random(17)
     directory = str(tmp_path / "store")
     fill(directory, sync)
