@@ -37,6 +37,11 @@ def on_terminal() -> bool:
     return sys.stdout.isatty()
 
 
+def can_redraw() -> bool:
+    """Whether standard output is a terminal on which something can be drawn over: not a dumb one."""
+    return on_terminal() and not console().is_dumb_terminal
+
+
 def line(text: str = "") -> None:
     """Write a line of standard output, which must be safe already."""
     sys.stdout.write(f"{text}\n")
