@@ -135,6 +135,17 @@ def test_top_renews_its_view_until_ctrl_c(terminal, store, writer):
     assert "\x1b[?1049l" in rest  # the screen is as it was before
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_top_gives_the_screen_back_when_it_is_told_to_end(terminal, store, number):
+    process = terminal("top", store, "-i", "0.1")
+    process.expect("LAG/DEPTH")
+    process.kill(number)
+    code, rest = ended(process)
+    assert code == 128 + number
+    assert "\x1b[?1049l" in rest
+    assert "\x1b[?25h" in rest  # the cursor can be seen again
+
+
 def test_top_leaves_what_it_has_measured_last(terminal, store):
     code, text = ended(terminal("top", store, "-i", "0.1", "-n", "2"))
     assert code == 0

@@ -59,6 +59,7 @@ def top(
             return
         from rich.live import Live  # noqa: PLC0415 only terminals need it
 
+        view.enter_context(terminal.ended_in_order())
         live = view.enter_context(Live(console=terminal.console(), screen=True, auto_refresh=False))
         live.update(_page(opened, [], interval), refresh=True)
         rows = []

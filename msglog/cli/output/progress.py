@@ -23,6 +23,7 @@ def progress_bar(what: str) -> Iterator[Progress]:
         DownloadColumn(binary_units=True),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=terminal.console(errors=True), transient=True) as bar:
+    console = terminal.console(errors=True)
+    with terminal.ended_in_order(), Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
