@@ -10,6 +10,7 @@ from msglog.aio.delivery import Delivery
 from msglog.aio.queue_consumer import QueueConsumer
 from msglog.aio.tasks import Subscribed, check_callback, check_concurrency
 from msglog.aio.waiting import TaskWaiter, left_until
+from msglog.broker.subscription import tell_failed
 from msglog.checks import check_timeout
 from msglog.errors import ClosedError, ConsumerCancelledError, SettlementError
 from msglog.showing import one_line
@@ -59,9 +60,14 @@ class QueueSubscription(Subscribed):
 
     async def _handle(self, delivery: Delivery) -> None:
         queue = self._consumer.queue
+        pending = False
         try:
             async with delivery:
-                await self._callback(delivery)
+                try:
+                    await self._callback(delivery)
+                except Exception:
+                    pending = delivery.pending
+                    raise
         except SettlementError as error:
             logger.warning(
                 "a message of queue %r could not be settled: %s",
@@ -72,14 +78,7 @@ class QueueSubscription(Subscribed):
         except Exception as error:
             if self._consumer.closed or delivery.vhost.closed:
                 raise  # the end, and not the callback's fault
-            attempt = delivery.delivery_count + 1
-            logger.warning(
-                "attempt %d at a message of queue %r failed",
-                attempt,
-                queue,
-                exc_info=error,
-                extra={"event": "attempt_failed", "queue": queue, "attempt": attempt},
-            )
+            tell_failed(delivery, queue, error, pending=pending)
 
     def stop(self) -> None:
         """Have each task end after the message in hand; returns at once.

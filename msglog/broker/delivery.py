@@ -227,16 +227,21 @@ class Delivery(Message):
 
     def apply(self, on_error: OnError) -> None:
         """Do what is to be done after a failure: back off, requeue or reject; not public."""
-        if on_error == "requeue":
-            self.nack()
-        elif isinstance(on_error, Retry):
-            delay_ms = on_error.delay_for(self.delivery_count + 1)
-            if delay_ms is None:
-                self.reject()
-            else:
-                self.nack(delay_ms=delay_ms)
-        else:
+        delay_ms = self._back_off(on_error)
+        if delay_ms is None:
             self.reject()
+        else:
+            self.nack(delay_ms=delay_ms)
+
+    @property
+    def back_off_ms(self) -> int | None:
+        """How long it waits when the work on it fails, None when it is rejected then; not public."""
+        return self._back_off(self._terms.on_error)
+
+    def _back_off(self, on_error: OnError) -> int | None:
+        if isinstance(on_error, Retry):
+            return on_error.delay_for(self.delivery_count + 1)
+        return 0 if on_error == "requeue" else None
 
     @one_line
     def __repr__(self) -> str:

@@ -26,6 +26,23 @@ MAX_WORKERS: Final = 1000
 DeliveryCallback = Callable[[Delivery], object]
 
 
+def tell_failed(delivery: Delivery, queue: str, error: Exception, *, pending: bool) -> None:
+    """Log that a callback raised; an error where the message is rejected for it, and may be gone.
+
+    `pending`: the callback had not settled the message itself. For the subscriptions of threads and of tasks.
+    """
+    attempt = delivery.delivery_count + 1
+    fields: dict[str, object] = {"queue": queue, "attempt": attempt}
+    if pending and delivery.back_off_ms is None:
+        text = "a message of queue %r is rejected: attempt %d failed, and there are no more"
+        logger.error(text, queue, attempt, exc_info=error, extra={"event": "given_up", **fields})
+        return
+    if pending:
+        fields["delay_ms"] = delivery.back_off_ms
+    text = "attempt %d at a message of queue %r failed"
+    logger.warning(text, attempt, queue, exc_info=error, extra={"event": "attempt_failed", **fields})
+
+
 class QueueSubscription:
     """Calls `callback(delivery)` for each message of a queue; made by `Broker.subscribe`.
 
@@ -80,9 +97,14 @@ class QueueSubscription:
                     waiter.wake()
 
     def _handle(self, delivery: Delivery) -> None:
+        pending = False
         try:
             with delivery:
-                self._callback(delivery)
+                try:
+                    self._callback(delivery)
+                except Exception:
+                    pending = delivery.pending
+                    raise
         except SettlementError as error:
             logger.warning(
                 "a message of queue %r could not be settled: %s",
@@ -93,14 +115,7 @@ class QueueSubscription:
         except Exception as error:
             if self._vhost.closed or self._consumer.closed:
                 raise  # the end, and not the callback's fault
-            attempt = delivery.delivery_count + 1
-            logger.warning(
-                "attempt %d at a message of queue %r failed",
-                attempt,
-                self._queue.name,
-                exc_info=error,
-                extra={"event": "attempt_failed", "queue": self._queue.name, "attempt": attempt},
-            )
+            tell_failed(delivery, self._queue.name, error, pending=pending)
 
     def stop(self) -> None:
         """Have each worker end after the message in hand; returns at once.

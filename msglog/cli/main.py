@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final
 
 import typer
@@ -34,6 +35,7 @@ _COMMAND_ERROR: Final[Any] = typer.BadParameter.__mro__[2]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; errors are one line of standard error."""
     try:
+        _open_what_is_closed()
         _prepare_output()
         code = _run(arguments)
         sys.stdout.flush()
@@ -46,6 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _give_up_output()
         return FAILED
     return code
+
+
+def _open_what_is_closed() -> None:
+    """Give the process standard streams where whoever started it has closed them, as some supervisors do."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # what stands in for it is kept open to the end, as the stream would be
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _prepare_output() -> None:
@@ -79,7 +88,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     except _COMMAND_ERROR as error:
         fail(error.format_message())
         return int(error.exit_code)
-    except typer.Abort:
+    except typer.Abort:  # Ctrl-C, or the end of the input, where a question was asked: its line is not ended
+        sys.stderr.write("\n")
         return INTERRUPTED
     return result if isinstance(result, int) else OK
 

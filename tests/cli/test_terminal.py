@@ -20,8 +20,8 @@ def terminal():
     """Start the program in a terminal; what is still there at the end is killed."""
     started = []
 
-    def start(*arguments, width=80, height=24):
-        environment = {**child_environment(), "TERM": "xterm-256color", "PYTHONWARNINGS": "error"}
+    def start(*arguments, width=80, height=24, kind="xterm-256color"):
+        environment = {**child_environment(), "TERM": kind, "PYTHONWARNINGS": "error"}
         for name in (
             "COLUMNS",
             "LINES",
@@ -135,6 +135,33 @@ def test_top_renews_its_view_until_ctrl_c(terminal, store, writer):
     assert "\x1b[?1049l" in rest  # the screen is as it was before
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_top_gives_the_screen_back_when_it_is_told_to_end(terminal, store, number):
+    process = terminal("top", store, "-i", "0.1")
+    process.expect("LAG/DEPTH")
+    process.kill(number)
+    code, rest = ended(process)
+    assert code == 128 + number
+    assert "\x1b[?1049l" in rest
+    assert "\x1b[?25h" in rest  # the cursor can be seen again
+
+
+def test_top_leaves_what_it_has_measured_last(terminal, store):
+    code, text = ended(terminal("top", store, "-i", "0.1", "-n", "2"))
+    assert code == 0
+    behind = text.rpartition("\x1b[?1049l")[2]
+    assert "LAG/DEPTH" in behind
+    assert "billing" in behind
+
+
+def test_a_dumb_terminal_gets_lines(terminal, store):
+    code, text = ended(terminal("top", store, "-i", "0.1", "-n", "2", kind="dumb"))
+    assert code == 0
+    assert "\x1b" not in text
+    assert len(re.findall(r"group  billing  out 0/s  waiting \d", text)) == 2
+    assert ended(terminal("verify", store, kind="dumb")) == (0, "no problems\r\n")
+
+
 def test_verify_shows_how_far_it_is(terminal, tmp_path):
     with Log(str(tmp_path / "s"), sync="none") as log:
         log.create_topic("t")
@@ -162,7 +189,9 @@ def test_ctrl_c_is_no_answer(terminal, store):
     process = terminal("delete-topic", store, "orders")
     process.expect("Delete topic orders with 5 records")
     process.sendintr()
-    assert ended(process)[0] == 130
+    code, rest = ended(process)
+    assert code == 130
+    assert rest.endswith("\n")  # what comes next begins a line
 
 
 def test_offsets_are_moved_after_the_plan_was_shown(terminal, store):
@@ -218,3 +247,22 @@ def test_output_that_finds_no_room_is_one_line(store):
             check=False,
         )
     assert (done.returncode, done.stderr) == (5, "msglog: No space left on device\n")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_whoever_started_it_has_closed_are_no_traceback(store, closed):
+    command = f"'{sys.executable}' -m msglog append '{store}' orders v {closed}"
+    lines = f"'{sys.executable}' -m msglog append '{store}' orders {closed}"
+    for line in (command, lines):
+        done = subprocess.run(
+            ["bash", "-c", line],
+            env=child_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+    with Log(str(store), readonly=True) as log:
+        assert sum(record.value == b"v" for number in range(2) for record in log.read("orders", number)) == 1

@@ -3,9 +3,13 @@
 import contextlib
 import io
 import re
+from collections import Counter
+from itertools import product
 
 import pytest
+from rich.cells import cell_len
 
+from msglog import Store
 from msglog.cli.main import main
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
@@ -44,6 +48,23 @@ def test_tables_fit_and_nothing_is_lost(draw, run, store, command, width):
     else:  # too narrow for columns: each row is a list, in which fields without a value are left out
         cells = {cell for line in wide.splitlines()[1:] for cell in line.split() if cell != "-"}
         assert [cell for cell in cells if cell not in text] == []
+
+
+def test_a_long_name_takes_nothing_from_the_numbers(draw, tmp_path):
+    path, name = tmp_path / "s", "t" * 120
+    with Store(str(path), sync="none") as store:
+        store.log.create_topic(name)
+        store.log.create_topic("u", partitions=2)
+        store.log.append_many("u", [bytes(1000)] * 700, partition=0)
+        store.broker.declare_queue("\u65e5\u672c" * 40, arguments={"x-max-length": 1000})
+    told = {
+        "topics": f"{name}PARTITIONSATMOST683.7KiBdelete--delete--",
+        "queues": "\u65e5\u672c" * 40 + "x-max-length=1000",
+    }
+    for command, width in product(told, range(80, 101)):
+        lines = [ESCAPES.sub("", line).rstrip() for line in draw(width, command, path).splitlines()]
+        assert max(map(cell_len, lines)) <= width
+        assert not Counter(told[command]) - Counter("".join(lines)), width
 
 
 def test_a_record_is_never_broken_by_us(draw, store):

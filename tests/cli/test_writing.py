@@ -120,3 +120,19 @@ def test_what_a_broker_refuses_is_one_line(run, store):
     ):
         assert run("publish", store, "mail", "x", *options, code=2).err.count("\n") == 1
     assert len(messages_of(store)) == 2
+
+
+def test_an_error_among_lines_says_how_many_are_in_the_store(run, store):
+    # Two chunks of input: what is there together is one commit, so the first is in the store when the second fails.
+    with msglog.Store(store) as opened:
+        opened.log.create_topic("small", max_message_bytes=1000)
+    lines = b"short\n" * 200_000
+    failed = run("append", store, "small", code=4, stdin=lines + bytes(5000))
+    assert failed.out == ""
+    kept = len(values_of(store, "small"))
+    assert 0 < kept <= 200_000
+    assert failed.err.endswith(f"; {kept:,} records before that stayed\n")
+    assert failed.err.count("\n") == 1
+
+    refused = run("append", store, "small", code=4, stdin=bytes(5000))
+    assert "before that" not in refused.err

@@ -124,7 +124,10 @@ def test_a_session_of_a_shell_is_typed_and_compared(tmp_path, monkeypatch):
         run_session("one\n$ echo two\ntwo\n", "here")
 
 
-@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/how-to/*.md")), ids=lambda page: page.stem)
+HOW_TOS = sorted(page for page in ROOT.glob("docs/how-to/*.md") if page.stem != "index")
+
+
+@pytest.mark.parametrize("page", HOW_TOS, ids=lambda page: page.stem)
 def test_a_how_to_shows_what_its_code_prints(page):
     text = page.read_text()
     outputs = [output for _, _, _, output in blocks(page) if output is not None]
@@ -136,6 +139,21 @@ def test_a_how_to_shows_what_its_code_prints(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     assert [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()] == []
+
+
+def test_every_how_to_is_in_the_list():
+    listed = LINK.findall((ROOT / "docs/how-to/index.md").read_text())
+    assert sorted(link for link in listed if "/" not in link) == [page.name for page in HOW_TOS]
+
+
+def test_the_architecture_is_short_and_shows_every_module():
+    text = (ROOT / "docs/internals/ARCHITECTURE.md").read_text()
+    assert len(text.splitlines()) < 200
+    names = [
+        path.name for path in (ROOT / "msglog").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    ]
+    missing = [name for name in names if not name.startswith("_") and name not in text]
+    assert missing == []
 
 
 def test_the_quickstarts_are_short():

@@ -1,6 +1,7 @@
 """What msglog logs: that the documented events are all there are, each with its fields, and what sets them off."""
 
 import ast
+import asyncio
 import functools
 import itertools
 import logging
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import msglog
+import msglog.aio
 from msglog.testing import ManualClock
 
 ROOT = Path(__file__).parents[2]
@@ -220,6 +222,58 @@ def test_a_callback_that_fails_is_told_with_its_record(heard, store):
     assert (given_up.topic, given_up.partition, given_up.offset) == ("orders", 1, 0)
     assert (given_up.group, given_up.attempt, given_up.levelname) == ("g", 1, "ERROR")
     assert given_up.exc_info[0] is ZeroDivisionError
+
+
+def fail(_delivery):
+    raise ZeroDivisionError
+
+
+def fail_settled(delivery):
+    delivery.ack()
+    raise ZeroDivisionError
+
+
+async def fail_in_a_task(_delivery):
+    raise ZeroDivisionError
+
+
+def called_by_threads(broker, callback, on_error):
+    with broker.subscribe("q", callback, on_error=on_error) as subscription:
+        assert subscription.wait_idle(10)
+
+
+def called_by_tasks(broker, callback, on_error):
+    async def main():
+        async with (
+            msglog.aio.Broker(broker.store) as tasks,
+            tasks.subscribe("q", callback, on_error=on_error) as subscription,
+        ):
+            assert await subscription.wait_idle(10)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("called", "callback"), [(called_by_threads, fail), (called_by_tasks, fail_in_a_task)], ids=["threads", "tasks"]
+)
+def test_a_message_that_is_given_up_is_an_error(heard, called, callback):
+    with msglog.Broker(":memory:") as broker:
+        broker.declare_queue("q")
+        broker.send("q", b"secret")
+        called(broker, callback, msglog.Retry(limit=1, delay_ms=1))
+        failed, given_up = heard.one("attempt_failed"), heard.one("given_up")
+        assert (failed.queue, failed.attempt, failed.delay_ms, failed.levelname) == ("q", 1, 1, "WARNING")
+        assert (given_up.queue, given_up.attempt, given_up.levelname) == ("q", 2, "ERROR")
+        assert given_up.exc_info[0] is ZeroDivisionError
+
+
+def test_a_callback_that_settles_and_then_raises_gives_nothing_up(heard):
+    with msglog.Broker(":memory:") as broker:
+        broker.declare_queue("q")
+        broker.send("q", b"secret")
+        called_by_threads(broker, fail_settled, "reject")
+    assert heard.of("given_up") == []
+    assert heard.one("attempt_failed").levelname == "WARNING"
 
 
 def test_processing_that_fails_is_told(heard, store):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from msglog.cli.application import command
-from msglog.cli.inputs import batches_of_lines, whole_input
+from msglog.cli.inputs import batches_of_lines, telling_how_many, whole_input
 from msglog.cli.opening import writing
 from msglog.cli.options import AsJsonLines, Headers, StorePath, TopicName, pairs, usage
 from msglog.cli.output import terminal
@@ -64,7 +64,8 @@ def append(
         done = 0
         for lines in batches_of_lines("record"):
             values, keys = _split(lines, delimiter)
-            placed = _append(log, topic, values, given_key, keys, options)
+            with telling_how_many(done, "record"):
+                placed = _append(log, topic, values, given_key, keys, options)
             done += len(values)
             if as_json:
                 _tell(placed, as_json=True)

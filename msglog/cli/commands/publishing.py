@@ -7,7 +7,7 @@ import typer
 from msglog.broker import Broker, Message, Properties
 from msglog.cli.application import command
 from msglog.cli.commands.appending import PANEL
-from msglog.cli.inputs import batches_of_lines, whole_input
+from msglog.cli.inputs import batches_of_lines, telling_how_many, whole_input
 from msglog.cli.opening import writing
 from msglog.cli.options import AsJson, Headers, StorePath, arguments_of, pairs, usage
 from msglog.cli.output import terminal
@@ -64,8 +64,9 @@ def publish(
         broker = opened.broker
         messages = copies = 0
         for bodies in batches_of_lines("message") if whole is None else [[whole]]:
+            with telling_how_many(messages, "message"):
+                copies += _publish(broker, exchange, routing_key, bodies, delay_ms, options)
             messages += len(bodies)
-            copies += _publish(broker, exchange, routing_key, bodies, delay_ms, options)
     if as_json:
         terminal.json_document({"messages": messages, "copies": copies})
         return

@@ -49,7 +49,7 @@ def top(
     times = 1 if once else iterations
     with reading(store) as opened, ExitStack() as view:
         samples = islice(_samples(opened, interval), times)
-        if as_json or not terminal.on_terminal():
+        if as_json or not terminal.can_redraw():
             for rows in samples:
                 _write(rows, as_json=as_json)
             return
@@ -59,10 +59,14 @@ def top(
             return
         from rich.live import Live  # noqa: PLC0415 only terminals need it
 
+        view.enter_context(terminal.ended_in_order())
         live = view.enter_context(Live(console=terminal.console(), screen=True, auto_refresh=False))
         live.update(_page(opened, [], interval), refresh=True)
+        rows = []
         for rows in samples:
             live.update(_page(opened, rows, interval), refresh=True)
+        view.close()  # the screen is as before, with nothing of what was seen: what was measured last stays
+        show_rows(rows, _COLUMNS, as_json=False, empty="nothing to watch")
 
 
 def _samples(store: Store, interval: float) -> Iterator[list[dict[str, Any]]]:

@@ -12,7 +12,7 @@ Progress = Callable[[int, int], None]
 @contextmanager
 def progress_bar(what: str) -> Iterator[Progress]:
     """Show how far something has come; yields what is called with the bytes done and the bytes there are."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or terminal.console(errors=True).is_dumb_terminal:
         yield lambda _done, _total: None
         return
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
@@ -23,6 +23,7 @@ def progress_bar(what: str) -> Iterator[Progress]:
         DownloadColumn(binary_units=True),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=terminal.console(errors=True), transient=True) as bar:
+    console = terminal.console(errors=True)
+    with terminal.ended_in_order(), Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -82,22 +82,39 @@ def show_item(row: Row, columns: Sequence[Column], *, as_json: bool) -> None:
 
 
 def make_table(rows: Sequence[Row], columns: Sequence[Column]) -> "Table":
-    """Return a table: names and headers are folded where the terminal is narrow, numbers stay whole."""
+    """Return a table: names and headers are folded where the terminal is narrow, numbers stay whole.
+
+    How wide each column is, is decided here: rich would narrow those with numbers, too, and cut what then is too wide.
+    """
+    from rich.cells import cell_len  # noqa: PLC0415 as in `_grid`
+
     table = _grid()
     table.show_header = True
     shown = [[show_cell(column.kind, row[column.field]) for row in rows] for column in columns]
+    least, most = [], []
     for column, cells in zip(columns, shown, strict=True):
-        widest = max(map(len, cells), default=0)
-        word = max(map(len, column.header.split()), default=0)
-        table.add_column(
-            column.header,
-            justify="right" if column.kind in _RIGHT else "left",
-            min_width=max(word, widest if column.kind in _WHOLE else min(widest, _LEAST_WIDTH)),
-            overflow="fold",
-        )
+        widest = max(map(cell_len, cells), default=0)
+        word = max(map(cell_len, column.header.split()), default=0)
+        least.append(max(word, widest if column.kind in _WHOLE else min(widest, _LEAST_WIDTH)))
+        most.append(max(cell_len(column.header), widest))
+    room = terminal.console().width - 1 - _GAP * len(columns)
+    for column, fewest, width in zip(columns, least, _narrowed(most, least, room), strict=True):
+        justify: Literal["left", "right"] = "right" if column.kind in _RIGHT else "left"
+        table.add_column(column.header, justify=justify, min_width=fewest, width=width, overflow="fold")
     for line in zip(*shown, strict=True):
         table.add_row(*line)
     return table
+
+
+def _narrowed(widths: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+    """Return widths that fit into the room, if they can: always the widest that may be narrower gives a character."""
+    narrowed = list(widths)
+    for _ in range(sum(widths) - room):
+        giving = [place for place, width in enumerate(narrowed) if width > least[place]]
+        if not giving:
+            break
+        narrowed[max(giving, key=narrowed.__getitem__)] -= 1
+    return narrowed
 
 
 def least_width(table: "Table") -> int:

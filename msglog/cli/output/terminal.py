@@ -6,7 +6,10 @@ commands and the rest of `output`.
 """
 
 import json
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from msglog.cli.output.text import safe
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _WIDE: Final = 100_000
+_BY_SIGNAL: Final = 128
 
 
 def console(*, errors: bool = False) -> "Console":
@@ -35,6 +39,26 @@ def console(*, errors: bool = False) -> "Console":
 def on_terminal() -> bool:
     """Whether standard output is a terminal."""
     return sys.stdout.isatty()
+
+
+def can_redraw() -> bool:
+    """Whether standard output is a terminal on which something can be drawn over: not a dumb one."""
+    return on_terminal() and not console().is_dumb_terminal
+
+
+@contextmanager
+def ended_in_order() -> Iterator[None]:
+    """Let a request to end be an exit like others, after which the screen is as before."""
+
+    def end(number: int, _frame: object) -> None:
+        sys.exit(_BY_SIGNAL + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def line(text: str = "") -> None:
