@@ -22,6 +22,8 @@ from msglog.waiting import Waiter
 
 T = TypeVar("T")
 
+__tracebackhide__ = True  # pytest shows the line of the test at which an assertion failed, and not the inside of it
+
 # What nobody tells the recorder of, such as a message that is handed out, is looked for so often.
 _LOOK_SECONDS: Final = 0.02
 

@@ -394,3 +394,22 @@ def test_the_fixtures_explain_themselves(run):
     result.stdout.fnmatch_lines(["msglog_store -- *", "    Return an open store of the test's own*"])
     result = run("", "--markers")
     result.stdout.fnmatch_lines(["@pytest.mark.msglog(storage='memory', background_errors='fail', [*][*]options):*"])
+
+
+def test_a_failed_assertion_shows_the_test_and_not_the_inside_of_the_kit(run):
+    result = run(
+        """
+        def test_it(msglog_recorder):
+            msglog_recorder.assert_published("orders")
+
+        def test_count(msglog_log, msglog_recorder):
+            msglog_log.create_topic("t")
+            msglog_log.append("t", None, key=b"k")
+            msglog_recorder.assert_appended("t", value=lambda value: value.decode())
+        """
+    )
+    assert outcomes(result) == {"failed": 2}
+    result.stdout.fnmatch_lines(["E * no message was published with exchange='orders'; there is nothing at all"])
+    result.stdout.fnmatch_lines(["E * AttributeError: 'NoneType' object has no attribute 'decode'"])
+    result.stdout.no_fnmatch_line("*recording.py*")
+    result.stdout.no_fnmatch_line("*matching.py*")
