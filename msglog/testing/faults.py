@@ -7,7 +7,7 @@ failed. Everything around behaves as with a real failure, since it takes the sam
 from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from msglog.checks import check_choice, check_flag, check_integer, refused, wrong_type
 from msglog.errors import DiskFullError, MsglogError, StoreFailedError
@@ -18,6 +18,9 @@ from msglog.testing.tapping import Tap, core_of
 from msglog.testing.watching import Watcher
 from msglog.types import Record
 from msglog.waiting import Waiter
+
+if TYPE_CHECKING:  # no test without tasks imports asyncio for it
+    from msglog import aio
 
 Call = Literal["append", "publish", "settle", "commit", "write"]
 
@@ -169,12 +172,12 @@ class _Injector(Watcher):
 class Faults:
     """Makes writes to a store fail, or take their time.
 
-    `store`: a `Store`, `Log` or `Broker`, open for writing. What fails does so for every handle on it, in transactions
-    and channels, too; a commit that contains something that fails, fails as a whole. Raises `InvalidTypeError`,
-    `ReadOnlyError`, `ClosedError`. Safe for any thread. A context manager that ends all faults.
+    `store`: a `Store`, `Log` or `Broker`, or one of `msglog.aio`, open for writing. What fails does so for every handle
+    on it, in transactions and channels, too; a commit that contains something that fails, fails as a whole. Raises
+    `InvalidTypeError`, `ReadOnlyError`, `ClosedError`. Safe for any thread. A context manager that ends all faults.
     """
 
-    def __init__(self, store: Store | StoreFace) -> None:
+    def __init__(self, store: "Store | StoreFace | aio.Store | aio.Log | aio.Broker") -> None:
         core = core_of(store)
         self._path = core.path
         self._tap = Tap.of(core)

@@ -8,7 +8,7 @@ a store that nobody records.
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
 from msglog.checks import check_integer, check_timeout
 from msglog.store import Store, StoreFace
@@ -19,6 +19,9 @@ from msglog.testing.tapping import Tap, core_of
 from msglog.testing.watching import Watcher
 from msglog.types import Record
 from msglog.waiting import Waiter
+
+if TYPE_CHECKING:  # no test without tasks imports asyncio for it
+    from msglog import aio
 
 T = TypeVar("T")
 
@@ -85,18 +88,19 @@ _VERBS: Final[dict[Outcome, str]] = {
 class Recorder:
     """What was written to a store since this was made, and assertions about it; `record` makes one.
 
-    `store`: a `Store`, `Log` or `Broker`, open for writing. Everything is recorded, by whatever handle, transaction,
-    channel or thread. Of what is expected, a callable is a predicate on the value, anything else is compared by `==`,
-    and what is left out does not matter. Bodies, keys and values are bytes. A failed assertion is an `AssertionError`
-    that lists what there was, payloads cut to 60 bytes, and says how the nearest differs. `timeout`: so many seconds of
-    real time an assertion waits to become true, for what background threads do; 0 does not wait.
+    `store`: a `Store`, `Log` or `Broker`, or one of `msglog.aio`, open for writing. Everything is recorded, by whatever
+    handle, transaction, channel or thread. Of what is expected, a callable is a predicate on the value, anything else
+    is compared by `==`, and what is left out does not matter. Bodies, keys and values are bytes. A failed assertion is
+    an `AssertionError` that lists what there was, payloads cut to 60 bytes, and says how the nearest differs.
+    `timeout`: so many seconds of real time an assertion waits to become true, for what background threads do; 0 does
+    not wait.
 
     It is recorded when it is written; with `sync="commit"` that is before it is synced. What is recorded stays in
     memory until `clear`, and the store takes longer ways, until `stop`. Raises `InvalidTypeError`, `ReadOnlyError`,
     `ClosedError`. Safe for any thread. A context manager that stops at its end.
     """
 
-    def __init__(self, store: Store | StoreFace) -> None:
+    def __init__(self, store: "Store | StoreFace | aio.Store | aio.Log | aio.Broker") -> None:
         self._core = core_of(store)
         self._tap = Tap.of(self._core)
         self._kept = _Keeper()
@@ -375,6 +379,6 @@ class Recorder:
         )
 
 
-def record(store: Store | StoreFace) -> Recorder:
+def record(store: "Store | StoreFace | aio.Store | aio.Log | aio.Broker") -> Recorder:
     """Record what is written to a store from now on. See `Recorder`, also for what is raised."""
     return Recorder(store)
