@@ -40,7 +40,7 @@ def options_of(marks: Iterable[Mapping[str, Any]], configured: Mapping[str, str]
     for name in found:
         if name not in _CHOICES and name not in _STORE_OPTIONS:
             known = ", ".join(sorted({*_CHOICES, *_STORE_OPTIONS}))
-            raise refused("msglog", name, f"as an option of the mark: {known}")
+            raise refused("option", name, f"as options of the mark or the configuration: {known}")
     for name, choices in _CHOICES.items():
         check_choice(name, found[name], choices)
     return Options(found.pop("storage"), found.pop("background_errors"), found)

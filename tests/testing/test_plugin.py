@@ -144,8 +144,9 @@ def test_the_configuration_says_how_stores_are_opened(pytester):
     ("mark", "says"),
     [
         ("storage='ram'", "*storage='ram'; allowed: one of 'memory', 'disk'*"),
-        ("path='x'", "*msglog='path'; allowed: as an option of the mark: background_errors, max_record_bytes, *"),
-        ("readonly=True", "*msglog='readonly'; allowed: *"),
+        ("'disk'", '@pytest.mark.msglog takes options by name only, as in storage="disk"'),
+        ("path='x'", "*: option='path'; allowed: as options of the mark or the configuration: background_errors, *"),
+        ("readonly=True", "*option='readonly'; allowed: *"),
         ("sync='never'", "*sync='never'; allowed: *"),
         ("background_errors=1", "*background_errors must be one of 'fail', 'ignore', not 1*"),
     ],
@@ -154,6 +155,8 @@ def test_a_mark_that_makes_no_sense_is_refused(run, mark, says):
     result = run(f"import pytest\n@pytest.mark.msglog({mark})\ndef test_it(msglog_store): pass\n")
     assert outcomes(result) == {"errors": 1}
     result.stdout.fnmatch_lines([says])
+    result.stdout.no_fnmatch_line("*Traceback*")
+    result.stdout.no_fnmatch_line("*fixtures.py*")
 
 
 def test_another_clock_may_be_given(run):
