@@ -47,9 +47,10 @@ def options_of(marks: Iterable[Mapping[str, Any]], configured: Mapping[str, str]
 
 
 class _Listener(logging.Handler):
-    """Keeps the exceptions that msglog logs, but for those that the test itself has injected.
+    """Keeps the exceptions that msglog logs. Nobody but msglog's threads saw them.
 
-    Nobody but msglog's threads saw them.
+    But for those that the test itself has injected, and for bytes that do not decode where a view was told to leave
+    them out or to reject them: the application has an answer to them.
     """
 
     def __init__(self) -> None:
@@ -58,7 +59,8 @@ class _Listener(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a record with its traceback."""
-        if record.exc_info and not was_injected(record.exc_info[1]):
+        answered = getattr(record, "event", None) == "not_decoded"
+        if record.exc_info and not answered and not was_injected(record.exc_info[1]):
             trace = "".join(traceback.format_exception(*record.exc_info)).rstrip()
             self.heard.append(f"{record.getMessage()}\n{trace}")
 

@@ -416,3 +416,31 @@ def test_a_failed_assertion_shows_the_test_and_not_the_inside_of_the_kit(run):
     result.stdout.fnmatch_lines(["E * AttributeError: 'NoneType' object has no attribute 'decode'"])
     result.stdout.no_fnmatch_line("*recording.py*")
     result.stdout.no_fnmatch_line("*matching.py*")
+
+
+def test_bytes_that_a_view_leaves_out_or_rejects_are_no_error_of_the_test(run):
+    result = run(
+        """
+        import msglog
+
+        def test_topic(msglog_log):
+            msglog_log.create_topic("t")
+            msglog_log.append("t", b"{")
+            assert list(msglog_log.topic("t", value=msglog.JSON, on_decode_error="skip").read()) == []
+
+        def test_queue(msglog_broker, msglog_recorder):
+            msglog_broker.declare_queue("q")
+            msglog_broker.send("q", b"{")
+            view = msglog_broker.queue("q", body=msglog.JSON, on_decode_error="reject")
+            view.subscribe(lambda delivery: None)
+            msglog_recorder.assert_rejected("q", timeout=30)
+
+        def test_raise(msglog_broker, msglog_recorder):
+            msglog_broker.declare_queue("q")
+            msglog_broker.send("q", b"{")
+            msglog_broker.queue("q", body=msglog.JSON).subscribe(lambda delivery: None, on_error=msglog.Retry(limit=0))
+            msglog_recorder.assert_rejected("q", timeout=30)
+        """
+    )
+    assert outcomes(result) == {"passed": 3, "errors": 1}
+    result.stdout.fnmatch_lines(["*ERROR at teardown of test_raise*"])
