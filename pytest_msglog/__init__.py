@@ -78,16 +78,17 @@ def msglog_store(request: pytest.FixtureRequest, msglog_clock: "ManualClock") ->
     configured = {name: request.config.getini(f"msglog_{name}") for name in _INI}
     try:
         options = options_of([mark.kwargs for mark in marks], configured)
-        path = None
+        path = disk = None
         if "msglog_disk" in request.fixturenames:
-            path = request.getfixturevalue("msglog_disk").path
+            disk = request.getfixturevalue("msglog_disk")
+            path = disk.path
         elif options.storage == "disk":
             path = str(request.getfixturevalue("tmp_path_factory").mktemp("msglog") / "store")
         opened = StoreOfTest(path, msglog_clock, options)
     except InvalidOptionError as error:
         pytest.fail(f"the store of the test: {error}", pytrace=False)
     yield opened.store
-    complaint = opened.end()
+    complaint = opened.end(crashed=disk is not None and disk.crashes > 0)
     if complaint:
         pytest.fail(complaint, pytrace=False)
 

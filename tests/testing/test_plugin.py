@@ -197,6 +197,7 @@ def test_what_a_test_leaves_open_is_ended(run):
         """
         import threading
 
+        before = set(threading.enumerate())  # in this process other tests ran
         left = []
 
         def test_it(msglog_store, msglog_log, msglog_broker):
@@ -216,7 +217,7 @@ def test_what_a_test_leaves_open_is_ended(run):
             msglog_broker.subscribe("q", print)
 
         def test_no_thread_is_left():
-            assert [t.name for t in threading.enumerate() if t.name.startswith("msglog")] == []
+            assert [t.name for t in set(threading.enumerate()) - before if t.name.startswith("msglog")] == []
         """
     )
     assert outcomes(result) == {"passed": 2}
@@ -444,3 +445,39 @@ def test_bytes_that_a_view_leaves_out_or_rejects_are_no_error_of_the_test(run):
     )
     assert outcomes(result) == {"passed": 3, "errors": 1}
     result.stdout.fnmatch_lines(["*ERROR at teardown of test_raise*"])
+
+
+def test_what_a_crash_does_to_callbacks_is_no_error_of_the_test(run):
+    result = run(
+        """
+        import threading
+
+        import msglog, pytest
+
+        interval = pytest.param("interval", marks=pytest.mark.msglog(sync="interval"))
+
+        @pytest.mark.parametrize("sync", ["commit", interval])
+        @pytest.mark.parametrize("bug", [False, True])
+        def test_it(msglog_disk, msglog_broker, bug, sync):
+            msglog_broker.declare_queue("q")
+            msglog_broker.publish_many("", [("q", b"m")] * 2)
+            both, crashed = threading.Barrier(3), threading.Event()
+
+            def callback(delivery):
+                both.wait(30)
+                crashed.wait(30)
+                if bug:
+                    raise RuntimeError("a bug")
+                msglog_broker.send("q", b"more")
+
+            msglog_broker.subscribe("q", callback, workers=2)
+            both.wait(30)
+            msglog_disk.crash()
+            crashed.set()
+            with msglog_disk.open() as store:
+                assert store.broker.get("q").body == b"m"
+        """
+    )
+    assert outcomes(result) == {"passed": 4, "errors": 2}
+    result.stdout.fnmatch_lines(["*ERROR at teardown of test_it?True-*", "RuntimeError: a bug"])
+    assert not [line for line in result.outlines if "ERROR at teardown of test_it[False" in line]
