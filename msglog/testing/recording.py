@@ -289,9 +289,10 @@ class Recorder:
         return self._expect(_SHARED, lambda: self.share_settled, expected, count, timeout)
 
     def assert_idle(self, *, timeout: float = 0) -> None:
-        """Assert that no message waits or is in hand, that no group that ever committed offsets lags, no share group.
+        """Assert that no message waits or is delayed or in hand, and that no group lags.
 
-        Raises `AssertionError`, which lists what is left.
+        Groups that never committed offsets do not count; share groups do. Raises `AssertionError`, which lists what is
+        left.
         """
         self._wait(lambda: not what_is_left(self._core), timeout)
         left = what_is_left(self._core)

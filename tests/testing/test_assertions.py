@@ -335,3 +335,18 @@ def test_what_a_predicate_raises_comes_out(store):
         store.log.append("t", None, key=b"k")
     with pytest.raises(TypeError):  # else it would have held that there is none
         recorder.assert_nothing_appended("t", value=lambda value: json.loads(value) == 1)
+
+
+def test_a_store_with_delayed_messages_is_not_idle(store):
+    store.broker.declare_queue("q")
+    with record(store) as recorder:
+        store.broker.send("q", b"m", delay_ms=1000)
+        assert message_of(recorder.assert_idle) == lines(
+            "the store is not idle:", "  delayed messages: 1 wait until they are due"
+        )
+        store.core.clock.advance(ms=1000)
+        assert message_of(recorder.assert_idle) == lines(
+            "the store is not idle:", "  queue 'q': 1 wait, 0 in hand or held back"
+        )
+        store.broker.get("q").ack()
+        recorder.assert_idle()
