@@ -1,14 +1,17 @@
 """The clock of a store: the only place time comes from, so that a test can move it by hand.
 
 Wall time stamps records and decides retention; monotonic time drives timeouts. `ManualClock` is both at once.
-Imports `errors` only. Timers that hang on a clock are in `waiting`.
+Imports `checks` and `errors` only. Timers that hang on a clock are in `waiting`.
 """
 
 import time
 from threading import Lock
-from typing import Protocol
+from typing import Final, Protocol
 
+from msglog.checks import check_integer, refused, wrong_type
 from msglog.errors import InvalidOptionError
+
+_MOST_MS: Final = 100 * 366 * 86_400_000  # a century: what is due later still fits into 64 bits
 
 __all__ = ["Clock", "DueWork", "ManualClock", "SystemClock"]
 
@@ -95,18 +98,17 @@ class ManualClock:
             self._work.remove(work)
 
     def advance(self, *, seconds: float = 0, ms: int = 0) -> None:
-        """Move the clock forward by `seconds` plus `ms`; neither may be negative.
+        """Move the clock forward by `seconds`, to the millisecond, plus `ms`; each from 0 to a century.
 
-        On return everything that was due on the way has happened, in the order in which it was due.
+        On return everything that was due on the way has happened, in the order in which it was due. Raises
+        `InvalidTypeError`, `InvalidOptionError`: a clock does not go back.
         """
-        step = round(seconds * 1000) + ms
-        if step < 0:
-            raise InvalidOptionError(
-                f"a clock cannot go back: advance was asked for {step} ms",
-                option="ms",
-                given=step,
-                allowed="0 or more",
-            )
+        allowed = f"seconds from 0 to {_MOST_MS // 1000}"
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+            raise wrong_type("seconds", seconds, allowed)
+        if not 0 <= seconds <= _MOST_MS // 1000:
+            raise refused("seconds", seconds, allowed)
+        step = round(seconds * 1000) + check_integer("ms", ms, 0, _MOST_MS)
         with self._advancing:
             target = self._now_ms + step
             while (due := self._earliest()) is not None and due[0] <= target:

@@ -69,18 +69,26 @@ def msglog_disk() -> "Iterator[SimulatedDisk]":
 @pytest.fixture
 def msglog_store(request: pytest.FixtureRequest, msglog_clock: "ManualClock") -> "Iterator[Store]":
     """Return an open store of the test's own, by default in memory and on `msglog_clock`."""
+    from msglog.errors import InvalidOptionError  # noqa: PLC0415
     from msglog.testing.fixtures import StoreOfTest, options_of  # noqa: PLC0415
 
-    marks = [mark.kwargs for mark in request.node.iter_markers("msglog")]
-    options = options_of(marks, {name: request.config.getini(f"msglog_{name}") for name in _INI})
-    path = None
-    if "msglog_disk" in request.fixturenames:
-        path = request.getfixturevalue("msglog_disk").path
-    elif options.storage == "disk":
-        path = str(request.getfixturevalue("tmp_path_factory").mktemp("msglog") / "store")
-    opened = StoreOfTest(path, msglog_clock, options)
+    marks = list(request.node.iter_markers("msglog"))
+    if any(mark.args for mark in marks):
+        pytest.fail('@pytest.mark.msglog takes options by name only, as in storage="disk"', pytrace=False)
+    configured = {name: request.config.getini(f"msglog_{name}") for name in _INI}
+    try:
+        options = options_of([mark.kwargs for mark in marks], configured)
+        path = disk = None
+        if "msglog_disk" in request.fixturenames:
+            disk = request.getfixturevalue("msglog_disk")
+            path = disk.path
+        elif options.storage == "disk":
+            path = str(request.getfixturevalue("tmp_path_factory").mktemp("msglog") / "store")
+        opened = StoreOfTest(path, msglog_clock, options)
+    except InvalidOptionError as error:
+        pytest.fail(f"the store of the test: {error}", pytrace=False)
     yield opened.store
-    complaint = opened.end()
+    complaint = opened.end(crashed=disk is not None and disk.crashes > 0)
     if complaint:
         pytest.fail(complaint, pytrace=False)
 

@@ -4,7 +4,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Generator
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, Unpack
 
 import msglog
 from msglog.aio.calls import run
@@ -12,6 +12,7 @@ from msglog.aio.store import Store
 from msglog.checks import refused
 from msglog.showing import one_line
 from msglog.storage import Engine
+from msglog.store import StoreOptions
 
 S = TypeVar("S", msglog.Log, msglog.Broker)
 
@@ -25,7 +26,9 @@ class Face(ABC, Generic[S]):
 
     _engine: Engine
 
-    def __init__(self, path_or_store: str | os.PathLike[str] | msglog.Store | Store, **store_options: Any) -> None:
+    def __init__(
+        self, path_or_store: str | os.PathLike[str] | msglog.Store | Store, **store_options: Unpack[StoreOptions]
+    ) -> None:
         if isinstance(path_or_store, Store | msglog.Store):
             if store_options:
                 option, given = next(iter(store_options.items()))

@@ -1,7 +1,8 @@
 """The log for tasks. Exported by `msglog.aio`."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any, Literal
 
 import msglog
@@ -12,6 +13,7 @@ from msglog.aio.forwarding import in_thread, iterated, plain
 from msglog.aio.log_subscription import Subscription
 from msglog.aio.producer import Producer
 from msglog.log.appending import HeadersArgument
+from msglog.log.rules.membership import AssignorName
 from msglog.log.share.consumer import DEFAULT_DELIVERY_LIMIT, DEFAULT_LOCK_MS
 from msglog.storage import Deferral, in_force
 from msglog.transactions.looping import durable, wait_off_the_loop
@@ -90,14 +92,38 @@ class Log(Face[msglog.Log]):
                 await future
         return metadata
 
-    async def append_many(self, topic: str, values: Any, **options: Any) -> dict[int, range]:
+    async def append_many(
+        self,
+        topic: str,
+        values: Iterable[bytes | None],
+        *,
+        key: bytes | None = None,
+        keys: Iterable[bytes | None] | None = None,
+        headers: Iterable[HeadersArgument | None] | None = None,
+        partition: int | None = None,
+        timestamps_ms: Iterable[int] | None = None,
+        expected_offset: int | None = None,
+        expected_key_offset: int | None = None,
+    ) -> dict[int, range]:
         """Append many records in one commit and return the offsets each partition got.
 
         Arguments and errors as for `msglog.Log.append_many`; cancelling as for `append`.
         """
-        if options.get("expected_key_offset") is not None:
-            return await run(self.sync.append_many, topic, values, **options)
-        return await write(self._engine, self.sync.append_many, topic, values, **options)
+        call = partial(
+            self.sync.append_many,
+            topic,
+            values,
+            key=key,
+            keys=keys,
+            headers=headers,
+            partition=partition,
+            timestamps_ms=timestamps_ms,
+            expected_offset=expected_offset,
+            expected_key_offset=expected_key_offset,
+        )
+        if expected_key_offset is not None:
+            return await run(call)
+        return await write(self._engine, call)
 
     create_topic = in_thread(msglog.Log.create_topic)
     delete_topic = in_thread(msglog.Log.delete_topic)
@@ -127,7 +153,7 @@ class Log(Face[msglog.Log]):
         group: str | None = None,
         start: Literal["earliest", "latest", "error"] = "earliest",
         auto_commit: bool = False,
-        assignor: str = "range",
+        assignor: AssignorName = "range",
         instance_id: str | None = None,
         session_timeout_ms: int = 45_000,
         max_poll_interval_ms: int = 300_000,

@@ -1,14 +1,13 @@
 """A named producer for tasks. Exported by `msglog.aio`."""
 
 from collections.abc import Generator
-from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import msglog
 from msglog.aio.calls import run
+from msglog.aio.forwarding import in_thread
 from msglog.showing import one_line
-from msglog.types import RecordMetadata
 
 
 class Producer:
@@ -36,6 +35,10 @@ class Producer:
         return self._held
 
     @property
+    def _sync(self) -> msglog.Producer:
+        return self.sync
+
+    @property
     def last_sequence(self) -> int:
         """The last sequence number that was written under the name, -1 for none. Raises as `sync` does."""
         return self.sync.last_sequence
@@ -49,13 +52,8 @@ class Producer:
     def __await__(self) -> Generator[Any, None, Self]:
         return self.open().__await__()
 
-    async def append(self, topic: str, value: bytes | None, **options: Any) -> RecordMetadata:
-        """Append one record. Arguments and errors as for `msglog.Producer.append`."""
-        return await run(partial(self.sync.append, topic, value, **options))
-
-    async def append_many(self, topic: str, values: Any, **options: Any) -> dict[int, range]:
-        """Append many records in one commit. Arguments and errors as for `msglog.Producer.append_many`."""
-        return await run(partial(self.sync.append_many, topic, values, **options))
+    append = in_thread(msglog.Producer.append)
+    append_many = in_thread(msglog.Producer.append_many)
 
     async def close(self) -> None:
         """End this handle; the name and its last sequence number stay. Calling again does nothing."""

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Generator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, Unpack
 from weakref import WeakSet
 
 import msglog
@@ -12,6 +12,7 @@ from msglog.aio.forwarding import in_thread, plain
 from msglog.checks import refused
 from msglog.showing import one_line
 from msglog.storage import Engine
+from msglog.store import StoreOptions
 
 if TYPE_CHECKING:
     from msglog.aio.broker import Broker
@@ -37,7 +38,7 @@ class Store:
     use one store; a consumer is for the loop in which it was made.
     """
 
-    def __init__(self, path_or_store: str | os.PathLike[str] | msglog.Store, **options: Any) -> None:
+    def __init__(self, path_or_store: str | os.PathLike[str] | msglog.Store, **options: Unpack[StoreOptions]) -> None:
         self._path = path_or_store
         self._options = options
         self._owns = not isinstance(path_or_store, msglog.Store)
@@ -180,7 +181,7 @@ class Store:
 class _Opening:
     """A store that is being opened in a thread, which goes on when nobody waits for it any more."""
 
-    def __init__(self, path: Any, options: dict[str, Any]) -> None:
+    def __init__(self, path: Any, options: StoreOptions) -> None:
         self._path = path
         self._options = options
         self._given_up = False

@@ -32,12 +32,18 @@ class SimulatedDisk:
         self._options: dict[str, Any] = {}
         self._files = DiskFiles()
         self._stores: list[Store] = []
+        self._crashes = 0
         cores.mount(self._path, self._files)
 
     @property
     def path(self) -> str:
         """The path of the store on this disk."""
         return self._path
+
+    @property
+    def crashes(self) -> int:
+        """How often it has crashed."""
+        return self._crashes
 
     def open(self, **options: Unpack[StoreOptions]) -> Store:
         """Open the store; options are those of `Store`, and those of the last `open` where none are given."""
@@ -65,6 +71,7 @@ class SimulatedDisk:
         """
         check_flag("power_loss", power_loss)
         core = cores.find_open(self._path)
+        self._crashes += 1
         self._stores.clear()
         if core is not None:
             cores.kill(core)

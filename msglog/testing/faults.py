@@ -7,17 +7,20 @@ failed. Everything around behaves as with a real failure, since it takes the sam
 from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from msglog.checks import check_choice, check_flag, check_integer, refused, wrong_type
-from msglog.errors import DiskFullError, MsglogError, StoreFailedError
+from msglog.errors import DiskFullError, MsglogError
 from msglog.store import Store, StoreFace
 from msglog.testing.events import Committed, Published, Settled, ShareSettled
-from msglog.testing.matching import ANYTHING, asked_for, check_payload, is_met, wording
+from msglog.testing.matching import asked_for, check_payload, is_met, wording
 from msglog.testing.tapping import Tap, core_of
 from msglog.testing.watching import Watcher
 from msglog.types import Record
 from msglog.waiting import Waiter
+
+if TYPE_CHECKING:  # no test without tasks imports asyncio for it
+    from msglog import aio
 
 Call = Literal["append", "publish", "settle", "commit", "write"]
 
@@ -29,6 +32,13 @@ _FIELDS: Final[dict[str, frozenset[str]]] = {
     "write": frozenset(),
 }
 """What each call can be told apart by."""
+
+_GIVEN: Final[dict[str, frozenset[str]]] = {
+    **_FIELDS,
+    "append": _FIELDS["append"] | {"offset"},
+    "publish": _FIELDS["publish"] | {"queues"},
+}
+"""What each call is about, and so the attributes that an error given as a class gets from it."""
 
 _PAYLOADS: Final = ("key", "value", "body")
 _MOST_SECONDS: Final = 60.0
@@ -90,12 +100,12 @@ class Fault:
                 return False
         return self._when is None or bool(self._when(subject))
 
-    def strike(self) -> None:
+    def strike(self, subject: object) -> None:
         """Wait, and raise what there is to raise; not public."""
         if self._seconds:
             Waiter().wait(self._seconds)
         if self._error is not None:
-            raise type(self._error)(str(self._error), **self._error.__dict__, injected=True)
+            raise _copy(self._error, subject)
 
     def __enter__(self) -> Self:
         return self
@@ -108,6 +118,30 @@ class Fault:
     def __repr__(self) -> str:
         what = f"raises {type(self._error).__name__}" if self._error is not None else f"takes {self._seconds} s"
         return f"<msglog.testing.Fault {self._call}{wording(self._expected)} {what}, struck {self.strikes} times>"
+
+
+def _copy(error: MsglogError, subject: object) -> MsglogError:
+    """Return another such error; attributes that nobody has given are those of what it strikes.
+
+    Not made by its class, which may be the test's own and want other arguments.
+    """
+    copy = type(error).__new__(type(error))
+    copy.args = error.args
+    copy.__dict__.update(error.__dict__, injected=True)
+    if isinstance(error, OSError) and isinstance(copy, OSError):
+        copy.errno = error.errno
+    for name in _missing(error):
+        if name == "queue" and isinstance(subject, Published):
+            copy.__dict__[name] = subject.queues[0] if subject.queues else subject.routing_key
+        elif hasattr(subject, name):
+            copy.__dict__[name] = getattr(subject, name)
+    return copy
+
+
+def _missing(error: MsglogError) -> list[str]:
+    """Return the attributes that such errors have and that this one has not."""
+    names = {name for kind in type(error).__mro__ for name in vars(kind).get("__annotations__", {})}
+    return sorted(name for name in names if not hasattr(error, name))
 
 
 def was_injected(error: BaseException | None) -> bool:
@@ -129,7 +163,7 @@ class _Injector(Watcher):
         for subject in subjects:
             for fault in self.faults:
                 if fault.meets(call, subject, applied=applied):
-                    fault.strike()
+                    fault.strike(subject)
 
     def writing(self) -> None:
         self._meet("write", [None])
@@ -169,12 +203,12 @@ class _Injector(Watcher):
 class Faults:
     """Makes writes to a store fail, or take their time.
 
-    `store`: a `Store`, `Log` or `Broker`, open for writing. What fails does so for every handle on it, in transactions
-    and channels, too; a commit that contains something that fails, fails as a whole. Raises `InvalidTypeError`,
-    `ReadOnlyError`, `ClosedError`. Safe for any thread. A context manager that ends all faults.
+    `store`: a `Store`, `Log` or `Broker`, or one of `msglog.aio`, open for writing. What fails does so for every handle
+    on it, in transactions and channels, too; a commit that contains something that fails, fails as a whole. Raises
+    `InvalidTypeError`, `ReadOnlyError`, `ClosedError`. Safe for any thread. A context manager that ends all faults.
     """
 
-    def __init__(self, store: Store | StoreFace) -> None:
+    def __init__(self, store: "Store | StoreFace | aio.Store | aio.Log | aio.Broker") -> None:
         core = core_of(store)
         self._path = core.path
         self._tap = Tap.of(core)
@@ -198,7 +232,7 @@ class Faults:
             call: "append" (a record), "publish" (a message), "settle" (an acknowledgement, a rejection, or what a
                 queue removes by itself), "commit" (offsets of a group), or "write": whatever is written to the store.
                 A requeue is nothing that could fail.
-            error: what is raised: an error of msglog, or its class.
+            error: what is raised: an error of msglog, or its class, which gets its attributes from the call that fails.
             applied: it is written nevertheless, and the error comes afterwards: its outcome must be "unknown", as that
                 of `StoreFailedError` is.
             skip: let so many calls that are meant pass first; 2 has the third one fail.
@@ -214,7 +248,8 @@ class Faults:
         under locks of the store, so they must not call it. Raises `InvalidTypeError`, `InvalidOptionError`.
         """
         check_flag("applied", applied)
-        failure = self._made(error)
+        check_choice("call", call, list(_FIELDS))
+        failure = self._made(call, error)
         if applied and failure.outcome != "unknown":
             allowed = 'an error with the outcome "unknown": what was written cannot be "not_applied"'
             raise refused("error", type(failure).__name__, allowed)
@@ -274,7 +309,7 @@ class Faults:
         for name in expected:
             if name not in _FIELDS[call]:
                 fields = ", ".join(sorted(_FIELDS[call])) or "nothing"
-                raise refused(name, ANYTHING, f"{call!r} is told apart by {fields}")
+                raise refused("expected", name, f"{call!r} is told apart by {fields}")
             if name in _PAYLOADS:
                 check_payload(name, expected[name])
         check_integer("skip", skip, 0, _MOST)
@@ -298,18 +333,21 @@ class Faults:
             self._tap.add(self._injector)
         return fault
 
-    def _made(self, error: object) -> MsglogError:
-        """Return the error to raise; one that is given as a class gets the attributes that such errors have."""
+    def _made(self, call: Call, error: object) -> MsglogError:
+        """Return the error to raise; one that is given as a class gets the attributes that are known."""
         if isinstance(error, MsglogError):
             return error
         if not isinstance(error, type) or not issubclass(error, MsglogError):
             raise wrong_type("error", error, "an error of msglog, or its class")
-        details: dict[str, Any] = {}
-        if issubclass(error, DiskFullError):
-            details = {"path": self._path, "requested": 0}
-        elif issubclass(error, StoreFailedError):
-            details = {"path": self._path}
-        return error("made to fail by a test", **details)
+        made = error("made to fail by a test")
+        known = {"path": self._path, "requested": 0, "owner_pid": None}
+        made.__dict__.update({name: known[name] for name in _missing(made) if name in known})
+        unknown = [name for name in _missing(made) if name not in _GIVEN[call]]
+        if unknown:
+            details = ", ".join(f"{name}=..." for name in unknown)
+            allowed = f'an error with the attributes that {call!r} does not tell: {error.__name__}("...", {details})'
+            raise refused("error", error.__name__, allowed)
+        return made
 
     def __enter__(self) -> Self:
         return self

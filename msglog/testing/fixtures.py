@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from msglog.checks import check_choice, refused
 from msglog.clock import Clock
+from msglog.errors import ClosedError, StoreFailedError
 from msglog.store import Store, StoreOptions
 from msglog.testing.faults import was_injected
 
@@ -40,27 +41,39 @@ def options_of(marks: Iterable[Mapping[str, Any]], configured: Mapping[str, str]
     for name in found:
         if name not in _CHOICES and name not in _STORE_OPTIONS:
             known = ", ".join(sorted({*_CHOICES, *_STORE_OPTIONS}))
-            raise refused("msglog", name, f"as an option of the mark: {known}")
+            raise refused("option", name, f"as options of the mark or the configuration: {known}")
     for name, choices in _CHOICES.items():
         check_choice(name, found[name], choices)
     return Options(found.pop("storage"), found.pop("background_errors"), found)
 
 
 class _Listener(logging.Handler):
-    """Keeps the exceptions that msglog logs, but for those that the test itself has injected.
+    """Keeps the exceptions that msglog logs. Nobody but msglog's threads saw them.
 
-    Nobody but msglog's threads saw them.
+    But for those that the test itself has injected, and for bytes that do not decode where a view was told to leave
+    them out or to reject them: the application has an answer to them.
     """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.heard: list[str] = []
+        self.heard: list[tuple[BaseException | None, str]] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a record with its traceback."""
-        if record.exc_info and not was_injected(record.exc_info[1]):
+        answered = getattr(record, "event", None) == "not_decoded"
+        if record.exc_info and not answered and not was_injected(record.exc_info[1]):
             trace = "".join(traceback.format_exception(*record.exc_info)).rstrip()
-            self.heard.append(f"{record.getMessage()}\n{trace}")
+            self.heard.append((record.exc_info[1], f"{record.getMessage()}\n{trace}"))
+
+    def complaints(self, *, crashed: bool) -> list[str]:
+        """Return what was heard. `crashed`: but for what a store says that was killed."""
+        return [text for error, text in self.heard if not (crashed and _tells_of_crash(error))]
+
+
+def _tells_of_crash(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, ClosedError | StoreFailedError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 class StoreOfTest:
@@ -77,8 +90,11 @@ class StoreOfTest:
             self._logger.removeHandler(self._listener)
             raise
 
-    def end(self) -> str:
-        """Close the store with all that the test left open; return what there is to complain of, "" for nothing."""
+    def end(self, *, crashed: bool = False) -> str:
+        """Close the store with all that the test left open; return what there is to complain of, "" for nothing.
+
+        `crashed`: the test had its disk crash, so what ran in the background was refused from then on.
+        """
         try:
             left = self.store.end_subscriptions(CLOSE_SECONDS)
             if left and not self.store.closed:
@@ -88,10 +104,11 @@ class StoreOfTest:
         finally:
             self._logger.removeHandler(self._listener)
         complaints = [f"a callback still runs {CLOSE_SECONDS:.0f} s after the end of the test: {one!r}" for one in left]
-        if self._listener.heard and not self._ignored:
+        heard = [] if self._ignored else self._listener.complaints(crashed=crashed)
+        if heard:
             complaints.append(
                 "msglog had errors in the background while the test ran, which "
                 '@pytest.mark.msglog(background_errors="ignore") would ignore:'
             )
-            complaints += self._listener.heard
+            complaints += heard
         return "\n".join(complaints)

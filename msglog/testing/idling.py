@@ -14,7 +14,7 @@ from msglog.store import StoreCore
 
 
 def what_is_left(core: StoreCore) -> list[str]:
-    """Return a line for each queue with messages and each partition where a group has work left, none without any."""
+    """Return a line for each queue with messages, each partition where a group has work left, and delayed messages."""
     return [*_queues(core), *_groups(core), *_share_groups(core)]
 
 
@@ -22,11 +22,13 @@ def _queues(core: StoreCore) -> list[str]:
     vhost = VirtualHost.of(core)
     with vhost.lock:
         counts = [(queue.name, queue.ready(), queue.unsettled()) for queue in vhost.queues.values()]
-    return [
+        delayed = vhost.delayed()
+    lines = [
         f"queue {name!r}: {ready} wait, {unsettled} in hand or held back"
         for name, ready, unsettled in sorted(counts)
         if ready or unsettled
     ]
+    return [*lines, f"delayed messages: {delayed} wait until they are due"] if delayed else lines
 
 
 def _groups(core: StoreCore) -> list[str]:

@@ -11,6 +11,8 @@ from msglog.testing.events import SHOWN_BYTES, shown
 
 _MOST_SHOWN: Final = 20
 
+__tracebackhide__ = True  # pytest shows the line of the test, or of its predicate, and not the way there
+
 
 class _Anything:
     """The default of what is expected: no matter what."""
@@ -42,8 +44,15 @@ def asked_for(**expected: object) -> dict[str, object]:
 
 
 def matches(entry: object, expected: Mapping[str, object]) -> bool:
-    """Return whether each attribute of an entry that matters is as expected."""
-    return all(is_met(value, getattr(entry, name)) for name, value in expected.items())
+    """Return whether each attribute of an entry that matters is as expected.
+
+    Predicates come last: they are asked about nothing that differs anyway, and may not understand.
+    """
+    return all(is_met(expected[name], getattr(entry, name)) for name in sorted(expected, key=_is_predicate(expected)))
+
+
+def _is_predicate(expected: Mapping[str, object]) -> Callable[[str], bool]:
+    return lambda name: callable(expected[name])
 
 
 def wording(expected: Mapping[str, object]) -> str:
@@ -70,7 +79,7 @@ def nearest(entries: Sequence[object], expected: Mapping[str, object]) -> str:
     """Return a line that says how the entry that meets most of what is expected differs; "" when none meets any."""
     best, most = 0, 0
     for number, entry in enumerate(entries, 1):
-        met = sum(is_met(value, getattr(entry, name)) for name, value in expected.items())
+        met = sum(_is_close(value, getattr(entry, name)) for name, value in expected.items())
         if met >= most and (met or len(expected) == 1):
             best, most = number, met
     if not best or most == len(expected):
@@ -79,9 +88,17 @@ def nearest(entries: Sequence[object], expected: Mapping[str, object]) -> str:
     differing = [
         _difference(name, value, getattr(entry, name))
         for name, value in expected.items()
-        if not is_met(value, getattr(entry, name))
+        if not _is_close(value, getattr(entry, name))
     ]
     return f"nearest: {best}. differs in {'; in '.join(differing)}"
+
+
+def _is_close(expected: object, found: object) -> bool:
+    """Return whether a value is as expected; not so when a predicate fails at what it was not made for."""
+    try:
+        return is_met(expected, found)
+    except Exception:  # noqa: BLE001 whatever a predicate raises
+        return False
 
 
 def _difference(name: str, expected: object, found: object) -> str:

@@ -8,7 +8,7 @@ a store that nobody records.
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
 from msglog.checks import check_integer, check_timeout
 from msglog.store import Store, StoreFace
@@ -20,7 +20,12 @@ from msglog.testing.watching import Watcher
 from msglog.types import Record
 from msglog.waiting import Waiter
 
+if TYPE_CHECKING:  # no test without tasks imports asyncio for it
+    from msglog import aio
+
 T = TypeVar("T")
+
+__tracebackhide__ = True  # pytest shows the line of the test at which an assertion failed, and not the inside of it
 
 # What nobody tells the recorder of, such as a message that is handed out, is looked for so often.
 _LOOK_SECONDS: Final = 0.02
@@ -83,18 +88,19 @@ _VERBS: Final[dict[Outcome, str]] = {
 class Recorder:
     """What was written to a store since this was made, and assertions about it; `record` makes one.
 
-    `store`: a `Store`, `Log` or `Broker`, open for writing. Everything is recorded, by whatever handle, transaction,
-    channel or thread. Of what is expected, a callable is a predicate on the value, anything else is compared by `==`,
-    and what is left out does not matter. Bodies, keys and values are bytes. A failed assertion is an `AssertionError`
-    that lists what there was, payloads cut to 60 bytes, and says how the nearest differs. `timeout`: so many seconds of
-    real time an assertion waits to become true, for what background threads do; 0 does not wait.
+    `store`: a `Store`, `Log` or `Broker`, or one of `msglog.aio`, open for writing. Everything is recorded, by whatever
+    handle, transaction, channel or thread. Of what is expected, a callable is a predicate on the value, anything else
+    is compared by `==`, and what is left out does not matter. Bodies, keys and values are bytes. A failed assertion is
+    an `AssertionError` that lists what there was, payloads cut to 60 bytes, and says how the nearest differs.
+    `timeout`: so many seconds of real time an assertion waits to become true, for what background threads do; 0 does
+    not wait.
 
     It is recorded when it is written; with `sync="commit"` that is before it is synced. What is recorded stays in
     memory until `clear`, and the store takes longer ways, until `stop`. Raises `InvalidTypeError`, `ReadOnlyError`,
     `ClosedError`. Safe for any thread. A context manager that stops at its end.
     """
 
-    def __init__(self, store: Store | StoreFace) -> None:
+    def __init__(self, store: "Store | StoreFace | aio.Store | aio.Log | aio.Broker") -> None:
         self._core = core_of(store)
         self._tap = Tap.of(self._core)
         self._kept = _Keeper()
@@ -283,9 +289,10 @@ class Recorder:
         return self._expect(_SHARED, lambda: self.share_settled, expected, count, timeout)
 
     def assert_idle(self, *, timeout: float = 0) -> None:
-        """Assert that no message waits or is in hand, that no group that ever committed offsets lags, no share group.
+        """Assert that no message waits or is delayed or in hand, and that no group lags.
 
-        Raises `AssertionError`, which lists what is left.
+        Groups that never committed offsets do not count; share groups do. Raises `AssertionError`, which lists what is
+        left.
         """
         self._wait(lambda: not what_is_left(self._core), timeout)
         left = what_is_left(self._core)
@@ -373,6 +380,6 @@ class Recorder:
         )
 
 
-def record(store: Store | StoreFace) -> Recorder:
+def record(store: "Store | StoreFace | aio.Store | aio.Log | aio.Broker") -> Recorder:
     """Record what is written to a store from now on. See `Recorder`, also for what is raised."""
     return Recorder(store)

@@ -12,6 +12,7 @@ afterwards the change is made, and its caller is told otherwise. Imported by `re
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from types import UnionType
 from typing import Final, cast
 
 from msglog.broker.vhost import VirtualHost
@@ -226,8 +227,17 @@ class Tap:
 
 def core_of(store: object) -> StoreCore:
     """Return the inside of what a user calls a store. Raises `InvalidTypeError`, `ClosedError`."""
-    if isinstance(store, StoreFace):
-        store = store.store
-    if not isinstance(store, Store):
+    found = plain(store, Store | StoreFace)
+    if isinstance(found, StoreFace):
+        found = found.store
+    if not isinstance(found, Store):
         raise wrong_type("store", store, "a Store, a Log or a Broker")
-    return store.core
+    return found.core
+
+
+def plain(given: object, kind: type | UnionType) -> object:
+    """Return what is behind an object of a typed view (`raw`) or of `msglog.aio` (`sync`); all else as it is."""
+    for name in ("raw", "sync"):
+        if not isinstance(given, kind):
+            given = getattr(given, name, given)
+    return given

@@ -1,12 +1,13 @@
 """What assertions of a recorder hold for, and what they say when they fail, word by word."""
 
+import json
 import re
 import threading
 
 import pytest
 
 import msglog
-from msglog.testing import ManualClock, Published, Settled
+from msglog.testing import ManualClock, Published, Settled, record
 
 ANY_BODY = b"x" * 100
 
@@ -307,3 +308,45 @@ def test_the_values_show_payloads():
         "exchange='e' routing_key='k' body=b'body' headers={'a': 1} delay_ms=5 -> 'q', refused by 'full'"
     )
     assert repr(Settled("q", "expired", "e", "k", b"body")) == "expired queue='q' routing_key='k' body=b'body'"
+
+
+def test_a_predicate_is_not_asked_about_what_differs_anyway(store):
+    store.log.create_topic("raw")
+    store.log.create_topic("t")
+    store.broker.declare_queue("q")
+    with record(store) as recorder:
+        store.log.append("raw", b"\xff")
+        store.log.append("t", b"1")
+        store.broker.send("q", b"\xff")
+        store.broker.send("q", b"1", headers={"json": True})
+    recorder.assert_appended(value=lambda value: json.loads(value) == 1, topic="t", count=1)
+    recorder.assert_published(body=lambda body: json.loads(body) == 1, headers={"json": True}, count=1)
+    assert message_of(recorder.assert_appended, "t", value=lambda value: json.loads(value) == 2) == lines(
+        "no record was appended with topic='t', value that satisfies <lambda>; there is:",
+        "  1. topic='raw' partition=0 offset=0 key=None value=b'\\xff'",
+        "  2. topic='t' partition=0 offset=0 key=None value=b'1'",
+        "nearest: 2. differs in value: b'1' does not satisfy <lambda>",
+    )
+
+
+def test_what_a_predicate_raises_comes_out(store):
+    store.log.create_topic("t")
+    with record(store) as recorder:
+        store.log.append("t", None, key=b"k")
+    with pytest.raises(TypeError):  # else it would have held that there is none
+        recorder.assert_nothing_appended("t", value=lambda value: json.loads(value) == 1)
+
+
+def test_a_store_with_delayed_messages_is_not_idle(store):
+    store.broker.declare_queue("q")
+    with record(store) as recorder:
+        store.broker.send("q", b"m", delay_ms=1000)
+        assert message_of(recorder.assert_idle) == lines(
+            "the store is not idle:", "  delayed messages: 1 wait until they are due"
+        )
+        store.core.clock.advance(ms=1000)
+        assert message_of(recorder.assert_idle) == lines(
+            "the store is not idle:", "  queue 'q': 1 wait, 0 in hand or held back"
+        )
+        store.broker.get("q").ack()
+        recorder.assert_idle()

@@ -1,5 +1,6 @@
 """Faults: what they strike, how it looks to whoever is struck, and what is left in the store."""
 
+import errno
 import threading
 from time import monotonic
 
@@ -327,3 +328,45 @@ def test_a_predicate_that_raises_is_heard_of_and_breaks_nothing(store, log, brok
     assert len(recorder.appended) == len(values(log)) == applied
     assert len(recorder.published) == len(bodies(broker)) == applied
     assert list(store.verify()) == []
+
+
+def test_an_error_that_is_given_as_a_class_tells_of_the_call_that_fails(log, broker, faults):
+    faults.fail("append", msglog.TopicNotFoundError)
+    with pytest.raises(msglog.TopicNotFoundError) as missing:
+        log.append("t", b"v")
+    assert missing.value.topic == "t"
+    faults.fail("publish", msglog.PublishRejectedError)
+    with pytest.raises(msglog.PublishRejectedError) as rejected:
+        broker.publish("", "q", b"m")
+    assert rejected.value.queues == ("q",)
+    faults.fail("publish", msglog.UnroutableError, routing_key="nowhere")
+    with pytest.raises(msglog.UnroutableError) as unroutable:
+        broker.publish("", "nowhere", b"m")
+    assert (unroutable.value.exchange, unroutable.value.routing_key) == ("", "nowhere")
+    faults.fail("publish", msglog.QueueNotFoundError)
+    with pytest.raises(msglog.QueueNotFoundError) as gone:
+        broker.send("q", b"m")
+    assert gone.value.queue == "q"
+    faults.fail("append", msglog.OffsetConflictError("no", expected=1, actual=2))
+    with pytest.raises(msglog.OffsetConflictError, match="no") as conflict:
+        log.append("t", b"v")
+    assert (conflict.value.topic, conflict.value.expected, conflict.value.actual) == ("t", 1, 2)
+    faults.fail("append")
+    with pytest.raises(msglog.DiskFullError) as full:
+        log.append("t", b"v")
+    assert (full.value.errno, full.value.requested) == (errno.ENOSPC, 0)
+
+
+def test_a_fault_raises_errors_of_the_application_as_they_are(log, faults):
+    class NoShopError(msglog.MsglogError):
+        def __init__(self, number):
+            super().__init__(f"shop {number} is closed")
+            self.number = number
+
+    given = NoShopError(3)
+    faults.fail("append", given, times=2)
+    for _ in range(2):
+        with pytest.raises(NoShopError, match=r"^shop 3 is closed$") as failure:
+            log.append("t", b"v")
+        assert failure.value.number == 3
+        assert failure.value is not given

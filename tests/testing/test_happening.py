@@ -1,9 +1,12 @@
 """What happens at once does what it does by itself after a while."""
 
+import asyncio
+
 import pytest
 
 import msglog
-from msglog.testing import drain, evict, expire_lock, rebalance, redeliver
+from msglog import aio
+from msglog.testing import Faults, drain, evict, expire_lock, rebalance, record, redeliver
 from msglog.types import TopicPartition
 
 
@@ -183,3 +186,46 @@ def test_what_is_something_else_is_refused(store, call, says):
 def test_a_consumer_without_a_group_cannot_be_evicted(log):
     with log.consumer("t") as consumer, pytest.raises(msglog.InvalidOptionError, match="a member of a group"):
         evict(consumer)
+
+
+def test_it_happens_to_objects_of_typed_views(log, broker):
+    queue = broker.queue("q", body=msglog.JSON)
+    queue.send([1])
+    redeliver(queue.get())
+    again = queue.get()
+    assert (again.body, again.redelivered) == ([1], True)
+    topic = log.topic("t", value=msglog.JSON)
+    topic.append({"n": 1})
+    with topic.consumer(group="g") as consumer:
+        consumer.poll(0)
+        evict(consumer)
+        with pytest.raises(msglog.FencedError):
+            consumer.commit()
+    with topic.share_consumer(group="s") as sharer:
+        (first,) = sharer.poll(0)
+        expire_lock(first)
+        assert [record.delivery_count for record in sharer.poll(0)] == [2]
+
+
+def test_it_happens_to_objects_of_tasks(log, broker):
+    async def run():
+        async with aio.Store(broker.store) as tasks:
+            with record(tasks) as recorder, Faults(tasks.log) as faults:
+                await tasks.broker.send("q", b"m")
+                redeliver(await tasks.broker.get("q"))
+                assert [one.redelivered for one in drain(tasks.broker, "q")] == [True]
+                recorder.assert_published("", "q", count=1)
+                faults.fail("append")
+                with pytest.raises(msglog.DiskFullError):
+                    await tasks.log.append("t", b"v")
+                await tasks.log.append("t", b"v")
+                async with tasks.log.consumer("t", group="g") as consumer:
+                    await consumer.poll(timeout=0)
+                    rebalance(tasks.log, "g")
+                    await consumer.poll(timeout=0)
+                    evict(consumer)
+                    with pytest.raises(msglog.FencedError):
+                        consumer.commit()
+
+    asyncio.run(run())
+    assert log.end_offset("t") == 1

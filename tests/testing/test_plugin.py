@@ -144,8 +144,9 @@ def test_the_configuration_says_how_stores_are_opened(pytester):
     ("mark", "says"),
     [
         ("storage='ram'", "*storage='ram'; allowed: one of 'memory', 'disk'*"),
-        ("path='x'", "*msglog='path'; allowed: as an option of the mark: background_errors, max_record_bytes, *"),
-        ("readonly=True", "*msglog='readonly'; allowed: *"),
+        ("'disk'", '@pytest.mark.msglog takes options by name only, as in storage="disk"'),
+        ("path='x'", "*: option='path'; allowed: as options of the mark or the configuration: background_errors, *"),
+        ("readonly=True", "*option='readonly'; allowed: *"),
         ("sync='never'", "*sync='never'; allowed: *"),
         ("background_errors=1", "*background_errors must be one of 'fail', 'ignore', not 1*"),
     ],
@@ -154,6 +155,8 @@ def test_a_mark_that_makes_no_sense_is_refused(run, mark, says):
     result = run(f"import pytest\n@pytest.mark.msglog({mark})\ndef test_it(msglog_store): pass\n")
     assert outcomes(result) == {"errors": 1}
     result.stdout.fnmatch_lines([says])
+    result.stdout.no_fnmatch_line("*Traceback*")
+    result.stdout.no_fnmatch_line("*fixtures.py*")
 
 
 def test_another_clock_may_be_given(run):
@@ -194,6 +197,7 @@ def test_what_a_test_leaves_open_is_ended(run):
         """
         import threading
 
+        before = set(threading.enumerate())  # in this process other tests ran
         left = []
 
         def test_it(msglog_store, msglog_log, msglog_broker):
@@ -213,7 +217,7 @@ def test_what_a_test_leaves_open_is_ended(run):
             msglog_broker.subscribe("q", print)
 
         def test_no_thread_is_left():
-            assert [t.name for t in threading.enumerate() if t.name.startswith("msglog")] == []
+            assert [t.name for t in set(threading.enumerate()) - before if t.name.startswith("msglog")] == []
         """
     )
     assert outcomes(result) == {"passed": 2}
@@ -394,3 +398,86 @@ def test_the_fixtures_explain_themselves(run):
     result.stdout.fnmatch_lines(["msglog_store -- *", "    Return an open store of the test's own*"])
     result = run("", "--markers")
     result.stdout.fnmatch_lines(["@pytest.mark.msglog(storage='memory', background_errors='fail', [*][*]options):*"])
+
+
+def test_a_failed_assertion_shows_the_test_and_not_the_inside_of_the_kit(run):
+    result = run(
+        """
+        def test_it(msglog_recorder):
+            msglog_recorder.assert_published("orders")
+
+        def test_count(msglog_log, msglog_recorder):
+            msglog_log.create_topic("t")
+            msglog_log.append("t", None, key=b"k")
+            msglog_recorder.assert_appended("t", value=lambda value: value.decode())
+        """
+    )
+    assert outcomes(result) == {"failed": 2}
+    result.stdout.fnmatch_lines(["E * no message was published with exchange='orders'; there is nothing at all"])
+    result.stdout.fnmatch_lines(["E * AttributeError: 'NoneType' object has no attribute 'decode'"])
+    result.stdout.no_fnmatch_line("*recording.py*")
+    result.stdout.no_fnmatch_line("*matching.py*")
+
+
+def test_bytes_that_a_view_leaves_out_or_rejects_are_no_error_of_the_test(run):
+    result = run(
+        """
+        import msglog
+
+        def test_topic(msglog_log):
+            msglog_log.create_topic("t")
+            msglog_log.append("t", b"{")
+            assert list(msglog_log.topic("t", value=msglog.JSON, on_decode_error="skip").read()) == []
+
+        def test_queue(msglog_broker, msglog_recorder):
+            msglog_broker.declare_queue("q")
+            msglog_broker.send("q", b"{")
+            view = msglog_broker.queue("q", body=msglog.JSON, on_decode_error="reject")
+            view.subscribe(lambda delivery: None)
+            msglog_recorder.assert_rejected("q", timeout=30)
+
+        def test_raise(msglog_broker, msglog_recorder):
+            msglog_broker.declare_queue("q")
+            msglog_broker.send("q", b"{")
+            msglog_broker.queue("q", body=msglog.JSON).subscribe(lambda delivery: None, on_error=msglog.Retry(limit=0))
+            msglog_recorder.assert_rejected("q", timeout=30)
+        """
+    )
+    assert outcomes(result) == {"passed": 3, "errors": 1}
+    result.stdout.fnmatch_lines(["*ERROR at teardown of test_raise*"])
+
+
+def test_what_a_crash_does_to_callbacks_is_no_error_of_the_test(run):
+    result = run(
+        """
+        import threading
+
+        import msglog, pytest
+
+        interval = pytest.param("interval", marks=pytest.mark.msglog(sync="interval"))
+
+        @pytest.mark.parametrize("sync", ["commit", interval])
+        @pytest.mark.parametrize("bug", [False, True])
+        def test_it(msglog_disk, msglog_broker, bug, sync):
+            msglog_broker.declare_queue("q")
+            msglog_broker.publish_many("", [("q", b"m")] * 2)
+            both, crashed = threading.Barrier(3), threading.Event()
+
+            def callback(delivery):
+                both.wait(30)
+                crashed.wait(30)
+                if bug:
+                    raise RuntimeError("a bug")
+                msglog_broker.send("q", b"more")
+
+            msglog_broker.subscribe("q", callback, workers=2)
+            both.wait(30)
+            msglog_disk.crash()
+            crashed.set()
+            with msglog_disk.open() as store:
+                assert store.broker.get("q").body == b"m"
+        """
+    )
+    assert outcomes(result) == {"passed": 4, "errors": 2}
+    result.stdout.fnmatch_lines(["*ERROR at teardown of test_it?True-*", "RuntimeError: a bug"])
+    assert not [line for line in result.outlines if "ERROR at teardown of test_it[False" in line]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from msglog import JSON, TEXT, Codec, Log, Message, Record, Store, TypedRecord, json_of
+from msglog import JSON, TEXT, Codec, Log, Message, Record, Store, TypedRecord, aio, json_of
 
 
 @dataclass
@@ -75,3 +75,12 @@ def misuse_views(store: Store) -> None:
 
 
 def handle_text(_record: TypedRecord[str, str]) -> None: ...
+
+
+async def misuse_aio(log: aio.Log) -> None:
+    aio.Store("s", sync="never")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    aio.Log("s", sinc="none")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await log.append_many("t", b"value")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await log.append_many("t", [b"v"], kees=[b"k"])  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await log.producer("p").append("t", "text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    log.consumer("t", assignor="rage")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
