@@ -8,6 +8,7 @@ from msglog.aio.calls import Written, begin
 from msglog.aio.forwarding import plain
 from msglog.aio.polling import Polling
 from msglog.aio.waiting import TaskWaiter
+from msglog.log.consumer_arguments import check_callback
 from msglog.log.consumer_base import READONLY_STEP_SECONDS
 from msglog.showing import one_line
 from msglog.storage import in_force
@@ -25,7 +26,7 @@ class Consumer(Polling[Record]):
     def __init__(self, log: msglog.Log, *topics: Any, **options: Any) -> None:
         for name in ("on_assign", "on_revoke", "on_lost"):
             if callable(options.get(name)):
-                options[name] = self._with_self(options[name])
+                options[name] = self._with_self(check_callback(name, options[name]))
         self._sync = log.consumer(*topics, **options)
         super().__init__(self._sync.engine, "this consumer")
 

@@ -276,6 +276,17 @@ async def test_rebalance_callbacks_get_the_consumer_of_the_loop(own):
         assert seen == [(consumer, frozenset({Tp("two", 0), Tp("two", 1)}), here)]
 
 
+async def assign_later(_consumer, _partitions): ...
+
+
+@pytest.mark.parametrize("name", ["on_assign", "on_revoke", "on_lost"])
+async def test_a_rebalance_callback_that_nobody_would_await_is_refused(own, store, name):
+    for log in (own.log, store.log):
+        with pytest.raises(msglog.InvalidTypeError, match=f"{name} must be a plain function"):
+            log.consumer("two", group="g", **{name: assign_later})
+    assert store.log.groups() == []
+
+
 async def test_what_a_callback_writes_in_a_thread_s_way_is_durable(own, store):
     engine = store.core.engine
     seen = []
