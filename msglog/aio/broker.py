@@ -93,7 +93,7 @@ class Broker(Face[msglog.Broker]):
                 on_error=on_error,
             )
         )
-        self._store.attach(consumer)
+        self._attach(consumer)
         return consumer
 
     def subscribe(
@@ -114,7 +114,7 @@ class Broker(Face[msglog.Broker]):
         except BaseException:
             consumer.sync.close()
             raise
-        self._store.attach(subscription)
+        self._attach(subscription)
         return subscription
 
     async def request(

@@ -8,6 +8,7 @@ from typing import Any, Generic, Self, TypeVar
 
 import msglog
 from msglog.aio.calls import run
+from msglog.aio.ending import Children, Closing
 from msglog.aio.store import Store
 from msglog.checks import refused
 from msglog.showing import one_line
@@ -36,6 +37,7 @@ class Face(ABC, Generic[S]):
             self._owns_store = True
             self._store = Store(path_or_store, **store_options)
         self._made: S | None = None
+        self._children = Children()
         if not self._owns_store:
             self.sync  # noqa: B018 - makes it, or raises
 
@@ -78,14 +80,20 @@ class Face(ABC, Generic[S]):
     async def close(self) -> None:
         """End this handle; one that opened its store closes the store, too. Calling again does nothing."""
         made = self._made
-        if made is not None and not made.closed:
-            await self._end()
-            await run(made.close)
-        if self._owns_store:
-            await self._store.close()
+        try:
+            if made is not None and not made.closed and not self._store.is_foreign():
+                try:
+                    await self._children.close()
+                finally:
+                    await run(made.close)
+        finally:
+            if self._owns_store:
+                await self._store.close()
 
-    async def _end(self) -> None:
-        """End what was made through it, in the thread of the loop."""
+    def _attach(self, child: Closing) -> None:
+        """Have the end of this handle, and that of its store, end a consumer or a subscription first."""
+        self._children.add(child)
+        self._store.attach(child)
 
     async def __aenter__(self) -> Self:
         return await self.open()

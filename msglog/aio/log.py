@@ -82,7 +82,8 @@ class Log(Face[msglog.Log]):
             finally:
                 in_force.deferral = outer
         except msglog.MsglogError:
-            await wait_off_the_loop(self._engine, deferral.commit)
+            if deferral.commit:
+                await wait_off_the_loop(self._engine, deferral.commit)
             raise
         if deferral.commit:
             future = durable(self._engine, deferral.commit)
@@ -95,9 +96,10 @@ class Log(Face[msglog.Log]):
 
         Arguments and errors as for `msglog.Log.append_many`; cancelling as for `append`.
         """
+        append_many = self.sync.append_many
         if options.get("expected_key_offset") is not None:
-            return await run(self.sync.append_many, topic, values, **options)
-        return await write(self._engine, self.sync.append_many, topic, values, **options)
+            return await run(append_many, topic, values, **options)
+        return await write(self._engine, append_many, topic, values, **options)
 
     create_topic = in_thread(msglog.Log.create_topic)
     delete_topic = in_thread(msglog.Log.delete_topic)
@@ -150,7 +152,7 @@ class Log(Face[msglog.Log]):
             on_revoke=on_revoke,
             on_lost=on_lost,
         )
-        self._store.attach(consumer)
+        self._attach(consumer)
         return consumer
 
     def share_consumer(
@@ -165,7 +167,7 @@ class Log(Face[msglog.Log]):
         consumer = ShareConsumer(
             self.sync, *topics, group=group, start=start, lock_ms=lock_ms, delivery_limit=delivery_limit
         )
-        self._store.attach(consumer)
+        self._attach(consumer)
         return consumer
 
     def producer(self, name: str) -> Producer:
@@ -190,5 +192,5 @@ class Log(Face[msglog.Log]):
         """
         retry = msglog.Retry() if on_error is None else on_error
         subscription = Subscription(self.sync, topics, group, callback, concurrency, retry)
-        self._store.attach(subscription)
+        self._attach(subscription)
         return subscription
