@@ -105,5 +105,5 @@ class Face(ABC, Generic[S]):
 
     @one_line
     def __repr__(self) -> str:
-        state = "closed" if self.closed else repr(self._made or self._store.sync)
+        state = (self._store.end() or "closed") if self.closed else repr(self._made or self._store.sync)
         return f"<msglog.aio.{type(self).__name__} {state}>"

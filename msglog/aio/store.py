@@ -139,6 +139,12 @@ class Store:
         """Have `close` end this consumer or subscription first; not public."""
         self._children.add(child)
 
+    def end(self) -> str:
+        """Return "not opened" or "closed", "" for an open store; not public."""
+        if not self.closed:
+            return ""
+        return "closed" if self._closed or self._opened is not None else "not opened"
+
     def is_foreign(self) -> bool:
         """Whether it was opened before a fork, and is the parent's; not public."""
         return self._pid != os.getpid()
@@ -180,8 +186,9 @@ class Store:
 
     @one_line
     def __repr__(self) -> str:
-        if self.closed:
-            return f"<msglog.aio.Store {str(self._path)!r} {'closed' if self._closed else 'not opened'}>"
+        end = self.end()
+        if end:
+            return f"<msglog.aio.Store {str(self._path)!r} {end}>"
         return f"<msglog.aio.Store of {self._opened!r}>"
 
 

@@ -81,6 +81,7 @@ class Subscribed:
     """What both subscriptions are: tasks with `stop`, `close`, `join` and a context manager."""
 
     def __init__(self) -> None:
+        asyncio.get_running_loop()  # raises without one, before there is anything to leave behind
         self._tasks = Tasks()
 
     def stop(self) -> None:
