@@ -187,8 +187,8 @@ class Log(Face[msglog.Log]):
     ) -> Subscription:
         """Await `callback(record)` for each record of the group's topics, in `concurrency` tasks.
 
-        Each is a member of the group, so partitions are handled at the same time, and the records of one in order. See
-        `Subscription`. Raises as `consumer` does.
+        Each is a member of the group, so partitions are handled at the same time, and the records of one in order; more
+        tasks than partitions are idle. See `Subscription`. Raises as `consumer` does.
         """
         retry = msglog.Retry() if on_error is None else on_error
         subscription = Subscription(self.sync, topics, group, callback, concurrency, retry)
