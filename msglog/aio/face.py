@@ -37,7 +37,7 @@ class Face(ABC, Generic[S]):
             self._owns_store = True
             self._store = Store(path_or_store, **store_options)
         self._made: S | None = None
-        self._children = Children()
+        self._children = Children()  # that end with this handle
         if not self._owns_store:
             self.sync  # noqa: B018 - makes it, or raises
 
@@ -91,8 +91,7 @@ class Face(ABC, Generic[S]):
                 await self._store.close()
 
     def _attach(self, child: Closing) -> None:
-        """Have the end of this handle, and that of its store, end a consumer or a subscription first."""
-        self._children.add(child)
+        """Have the end of the store end a consumer or a subscription first."""
         self._store.attach(child)
 
     async def __aenter__(self) -> Self:

@@ -162,7 +162,7 @@ async def test_stop_ends_after_the_message_in_hand(own, store, kind, how):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("ending", ["close", "store", "exit", "handle"])
+@pytest.mark.parametrize("ending", ["close", "store", "exit"])
 async def test_a_close_gives_callbacks_their_time(own, store, kind, ending):
     begun, seen = asyncio.Event(), []
 
@@ -172,13 +172,10 @@ async def test_a_close_gives_callbacks_their_time(own, store, kind, ending):
         seen.append(payload(message))
 
     subscription = subscribe(own, kind, work)
-    handle = own.broker if kind == "queue" else own.log
     await send(own, kind)
     await soon(begun.wait())
     if ending == "close":
         await subscription.close()
-    elif ending == "handle":
-        await handle.close()
     elif ending == "exit":
         async with subscription:
             pass
@@ -186,6 +183,36 @@ async def test_a_close_gives_callbacks_their_time(own, store, kind, ending):
         await own.close()
     assert seen == [b"0"]
     assert left_over(store, kind) == 0
+
+
+async def test_a_broker_that_is_closed_gives_callbacks_their_time(own, store):
+    begun, seen = asyncio.Event(), []
+
+    async def work(delivery):
+        begun.set()
+        await asyncio.sleep(0.02)
+        seen.append(delivery.body)
+
+    async with aio.Broker(own) as broker:
+        broker.subscribe("q", work)
+        await broker.send("q", b"0")
+        await soon(begun.wait())
+    assert seen == [b"0"]
+    assert left_over(store, "queue") == 0
+
+
+async def test_a_log_that_is_closed_leaves_subscriptions_to_their_store(own):
+    seen = []
+
+    async def work(record):
+        seen.append(record.value)
+
+    async with aio.Log(own) as log:
+        subscription = log.subscribe("two", group="g", callback=work)
+    await send(own, "topic")
+    assert await subscription.wait_idle(10)
+    assert seen == [b"0"]
+    await subscription.close()
 
 
 @pytest.mark.parametrize("kind", KINDS)
