@@ -6,6 +6,7 @@ from typing import Any
 import msglog
 from msglog.aio.calls import now, run
 from msglog.aio.delivery import Delivery
+from msglog.aio.ending import Closing
 from msglog.aio.face import Face
 from msglog.aio.forwarding import in_thread, iterated, plain
 from msglog.aio.publishing import publish, published
@@ -32,6 +33,11 @@ class Broker(Face[msglog.Broker]):
 
     def _make(self, store: msglog.Store) -> msglog.Broker:
         return msglog.Broker(store)
+
+    def _attach(self, child: Closing) -> None:
+        """As with threads, the end of this handle ends it, too."""
+        self._children.add(child)
+        super()._attach(child)
 
     @property
     def _vhost(self) -> VirtualHost:
@@ -93,7 +99,7 @@ class Broker(Face[msglog.Broker]):
                 on_error=on_error,
             )
         )
-        self._store.attach(consumer)
+        self._attach(consumer)
         return consumer
 
     def subscribe(
@@ -114,7 +120,7 @@ class Broker(Face[msglog.Broker]):
         except BaseException:
             consumer.sync.close()
             raise
-        self._store.attach(subscription)
+        self._attach(subscription)
         return subscription
 
     async def request(

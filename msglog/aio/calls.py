@@ -14,7 +14,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 from msglog.errors import MsglogError
 from msglog.showing import one_line
 from msglog.storage import Deferral, Engine, in_force
-from msglog.transactions.looping import durable, threads, wait_off_the_loop
+from msglog.transactions.looping import durable, in_thread, wait_off_the_loop
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -65,8 +65,7 @@ def begin(engine: Engine, call: Callable[P, R], *args: P.args, **kwargs: P.kwarg
 
 async def run(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Make a call in another thread."""
-    loop = asyncio.get_running_loop()
-    job = loop.run_in_executor(threads(), partial(call, *args, **kwargs))
+    job = asyncio.wrap_future(in_thread(partial(call, *args, **kwargs)))
     try:
         return await asyncio.shield(job)
     except asyncio.CancelledError:

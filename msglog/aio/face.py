@@ -8,6 +8,7 @@ from typing import Any, Generic, Self, TypeVar, Unpack
 
 import msglog
 from msglog.aio.calls import run
+from msglog.aio.ending import Children, Closing
 from msglog.aio.store import Store
 from msglog.checks import refused
 from msglog.showing import one_line
@@ -39,6 +40,7 @@ class Face(ABC, Generic[S]):
             self._owns_store = True
             self._store = Store(path_or_store, **store_options)
         self._made: S | None = None
+        self._children = Children()  # that end with this handle
         if not self._owns_store:
             self.sync  # noqa: B018 - makes it, or raises
 
@@ -81,14 +83,19 @@ class Face(ABC, Generic[S]):
     async def close(self) -> None:
         """End this handle; one that opened its store closes the store, too. Calling again does nothing."""
         made = self._made
-        if made is not None and not made.closed:
-            await self._end()
-            await run(made.close)
-        if self._owns_store:
-            await self._store.close()
+        try:
+            if made is not None and not made.closed and not self._store.is_foreign():
+                try:
+                    await self._children.close()
+                finally:
+                    await run(made.close)
+        finally:
+            if self._owns_store:
+                await self._store.close()
 
-    async def _end(self) -> None:
-        """End what was made through it, in the thread of the loop."""
+    def _attach(self, child: Closing) -> None:
+        """Have the end of the store end a consumer or a subscription first."""
+        self._store.attach(child)
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -100,5 +107,5 @@ class Face(ABC, Generic[S]):
 
     @one_line
     def __repr__(self) -> str:
-        state = "closed" if self.closed else repr(self._made or self._store.sync)
+        state = (self._store.end() or "closed") if self.closed else repr(self._made or self._store.sync)
         return f"<msglog.aio.{type(self).__name__} {state}>"

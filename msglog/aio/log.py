@@ -84,7 +84,8 @@ class Log(Face[msglog.Log]):
             finally:
                 in_force.deferral = outer
         except msglog.MsglogError:
-            await wait_off_the_loop(self._engine, deferral.commit)
+            if deferral.commit:
+                await wait_off_the_loop(self._engine, deferral.commit)
             raise
         if deferral.commit:
             future = durable(self._engine, deferral.commit)
@@ -176,7 +177,7 @@ class Log(Face[msglog.Log]):
             on_revoke=on_revoke,
             on_lost=on_lost,
         )
-        self._store.attach(consumer)
+        self._attach(consumer)
         return consumer
 
     def share_consumer(
@@ -191,7 +192,7 @@ class Log(Face[msglog.Log]):
         consumer = ShareConsumer(
             self.sync, *topics, group=group, start=start, lock_ms=lock_ms, delivery_limit=delivery_limit
         )
-        self._store.attach(consumer)
+        self._attach(consumer)
         return consumer
 
     def producer(self, name: str) -> Producer:
@@ -211,10 +212,10 @@ class Log(Face[msglog.Log]):
     ) -> Subscription:
         """Await `callback(record)` for each record of the group's topics, in `concurrency` tasks.
 
-        Each is a member of the group, so partitions are handled at the same time, and the records of one in order. See
-        `Subscription`. Raises as `consumer` does.
+        Each is a member of the group, so partitions are handled at the same time, and the records of one in order; more
+        tasks than partitions are idle. See `Subscription`. Raises as `consumer` does.
         """
         retry = msglog.Retry() if on_error is None else on_error
         subscription = Subscription(self.sync, topics, group, callback, concurrency, retry)
-        self._store.attach(subscription)
+        self._attach(subscription)
         return subscription

@@ -6,13 +6,14 @@ up its partition until the back-off is over, while the task goes on with its oth
 
 import logging
 import re
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import cast
 
 import msglog
 from msglog.aio.calls import now
 from msglog.aio.consumer import Consumer
-from msglog.aio.tasks import Subscribed, check_callback, check_concurrency
+from msglog.aio.tasks import Subscribed, cancels_itself, check_callback, check_concurrency
 from msglog.aio.waiting import TaskWaiter, left_until
 from msglog.checks import check_timeout, wrong_type
 from msglog.errors import ClosedError
@@ -83,11 +84,14 @@ class Subscription(Subscribed):
                 "the store was closed: a task of a subscription ends",
                 extra={"event": "worker_ended", "group": self._group},
             )
-        except Exception:
+        except (Exception, CancelledError) as error:
             # The end of a task: nobody above would hear of it. What was in hand was not committed.
-            logger.exception(
-                "a task of a subscription failed and ends", extra={"event": "worker_failed", "group": self._group}
-            )
+            if isinstance(error, Exception) or cancels_itself():
+                logger.exception(
+                    "a task of a subscription failed and ends", extra={"event": "worker_failed", "group": self._group}
+                )
+            if isinstance(error, CancelledError):
+                raise
         finally:
             for waiter in self._watchers:
                 waiter.wake()

@@ -4,11 +4,13 @@ Each runs inside `async with delivery:`, so it settles by how it ends: a task th
 """
 
 import logging
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 
+from msglog.aio.calls import now
 from msglog.aio.delivery import Delivery
 from msglog.aio.queue_consumer import QueueConsumer
-from msglog.aio.tasks import Subscribed, check_callback, check_concurrency
+from msglog.aio.tasks import Subscribed, cancels_itself, check_callback, check_concurrency
 from msglog.aio.waiting import TaskWaiter, left_until
 from msglog.broker.subscription import tell_failed
 from msglog.checks import check_timeout
@@ -37,6 +39,7 @@ class QueueSubscription(Subscribed):
         self._consumer = consumer
         self._callback = callback
         self._watchers: set[TaskWaiter] = set()
+        self._at_work = concurrency
         self._tasks.start(self._run() for _ in range(concurrency))
 
     async def _run(self) -> None:
@@ -48,13 +51,19 @@ class QueueSubscription(Subscribed):
                 "the queue or the store is gone: a task of a subscription ends",
                 extra={"event": "worker_ended", "queue": self._consumer.queue},
             )
-        except Exception:
+        except (Exception, CancelledError) as error:
             # The end of a task: nobody above would hear of it. What was in hand went back.
-            logger.exception(
-                "a task of a subscription failed and ends",
-                extra={"event": "worker_failed", "queue": self._consumer.queue},
-            )
+            if isinstance(error, Exception) or cancels_itself():
+                logger.exception(
+                    "a task of a subscription failed and ends",
+                    extra={"event": "worker_failed", "queue": self._consumer.queue},
+                )
+            if isinstance(error, CancelledError):
+                raise
         finally:
+            self._at_work -= 1
+            if not self._at_work:
+                now(self._consumer.sync.close)  # nobody takes from it any more
             for waiter in self._watchers:
                 waiter.wake()
 

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Generator
+from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self, Unpack
-from weakref import WeakSet
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import msglog
 from msglog.aio.calls import run
+from msglog.aio.ending import Children, Closing
 from msglog.aio.forwarding import in_thread, plain
 from msglog.checks import refused
 from msglog.showing import one_line
@@ -18,13 +19,6 @@ if TYPE_CHECKING:
     from msglog.aio.broker import Broker
     from msglog.aio.log import Log
     from msglog.aio.producer import Producer
-
-
-class Closing(Protocol):
-    """A consumer or a subscription of tasks."""
-
-    async def close(self) -> None:
-        """End it."""
 
 
 class Store:
@@ -51,7 +45,9 @@ class Store:
         self._log: Log | None = None
         self._broker: Broker | None = None
         self._closed = False
-        self._children: WeakSet[Any] = WeakSet()
+        self._children = Children()
+        self._pid = os.getpid()
+        self._being_closed = Lock()
 
     @property
     def sync(self) -> msglog.Store:
@@ -127,7 +123,7 @@ class Store:
         if self._opened is None:
             opening = _Opening(self._path, self._options)
             try:
-                self._opened = await run(opening.open)
+                self._opened, self._pid = await run(opening.open), os.getpid()
             except BaseException:
                 opening.give_up()
                 raise
@@ -144,24 +140,42 @@ class Store:
         """Have `close` end this consumer or subscription first; not public."""
         self._children.add(child)
 
+    def end(self) -> str:
+        """Return "not opened" or "closed", "" for an open store; not public."""
+        if not self.closed:
+            return ""
+        return "closed" if self._closed or self._opened is not None else "not opened"
+
+    def is_foreign(self) -> bool:
+        """Whether it was opened before a fork, and is the parent's; not public."""
+        return self._pid != os.getpid()
+
     async def close(self) -> None:
         """End the subscriptions and consumers made through this handle, then sync and close the store.
 
-        A store that was made from an open `msglog.Store` leaves that open. Calling again does nothing. Raises what
-        closing raises.
+        A store that was made from an open `msglog.Store` leaves that open. Calling again does nothing, after
+        a cancellation it waits for the end. Raises what closing raises.
         """
-        if self.closed:
+        if self._opened is None or self.is_foreign():
             self._closed = True
-            return
-        opened = self.sync
-        children = sorted(self._children, key=lambda child: not hasattr(child, "wait_idle"))
-        try:
-            for child in children:
-                await child.close()
-        finally:
-            self._closed = True
-            if self._owns:
-                await run(opened.close)
+        elif self._closed:
+            await self._close_opened(self._opened)  # which may be under way
+        else:
+            try:
+                await self._children.close()
+            finally:
+                self._closed = True
+                await self._close_opened(self._opened)
+
+    async def _close_opened(self, opened: msglog.Store) -> None:
+        """Close a store that is this handle's own; return when it is closed, whoever does it."""
+
+        def close() -> None:
+            with self._being_closed:
+                opened.close()
+
+        if self._owns and not (opened.closed and not self._being_closed.locked()):
+            await run(close)
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -173,8 +187,9 @@ class Store:
 
     @one_line
     def __repr__(self) -> str:
-        if self.closed:
-            return f"<msglog.aio.Store {str(self._path)!r} {'closed' if self._closed else 'not opened'}>"
+        end = self.end()
+        if end:
+            return f"<msglog.aio.Store {str(self._path)!r} {end}>"
         return f"<msglog.aio.Store of {self._opened!r}>"
 
 

@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Final, Self
+from weakref import WeakSet
 
 from msglog.checks import check_handler, check_integer, check_timeout, wrong_type
 
@@ -24,6 +25,21 @@ def check_concurrency(concurrency: int) -> None:
     check_integer("concurrency", concurrency, 1, MOST_TASKS)
 
 
+# Those of all subscriptions: none waits for the end of others, which may wait for its own.
+_all_tasks: "WeakSet[asyncio.Task[None]]" = WeakSet()
+
+
+def in_callback() -> bool:
+    """Whether the running task is one of a subscription."""
+    return asyncio.current_task() in _all_tasks
+
+
+def cancels_itself() -> bool:
+    """Whether the running task was not cancelled, so that a `CancelledError` comes from what it awaited."""
+    task = asyncio.current_task()
+    return task is not None and not task.cancelling()
+
+
 class Tasks:
     """Tasks that work until they are told to stop. The loop holds them, so nobody else has to."""
 
@@ -33,26 +49,30 @@ class Tasks:
     def start(self, works: Iterable[Coroutine[Any, Any, None]]) -> None:
         """Have these run as tasks of the running loop."""
         for work in works:
-            self._tasks.add(asyncio.get_running_loop().create_task(work))
+            task = asyncio.get_running_loop().create_task(work)
+            self._tasks.add(task)
+            _all_tasks.add(task)
 
     def alive(self) -> int:
         """Return how many have not ended."""
         return sum(not task.done() for task in self._tasks)
 
-    def is_one_of_them(self) -> bool:
-        """Whether the running task is one of these, or of another subscription."""
-        return asyncio.current_task() in self._tasks
+    def _of_this_loop(self) -> "set[asyncio.Task[None]]":
+        """Return those to wait for: a loop that another one runs after, or that a fork left behind, ends none."""
+        loop, running = asyncio.get_running_loop(), asyncio.current_task()
+        return {task for task in self._tasks if task is not running and not task.done() and task.get_loop() is loop}
 
     async def join(self, timeout: float | None) -> bool:
         """Wait up to `timeout` seconds (None: for ever) for all to end; return whether they have."""
-        others = {task for task in self._tasks if task is not asyncio.current_task() and not task.done()}
+        check_timeout(timeout)
+        others = self._of_this_loop()
         if others:
-            await asyncio.wait(others, timeout=check_timeout(timeout))
+            await asyncio.wait(others, timeout=timeout)
         return not self.alive()
 
     async def cancel(self) -> None:
         """Cancel those that have not ended, and wait until they have."""
-        for task in self._tasks:
+        for task in self._of_this_loop():
             task.cancel()
         await self.join(None)
 
@@ -61,6 +81,7 @@ class Subscribed:
     """What both subscriptions are: tasks with `stop`, `close`, `join` and a context manager."""
 
     def __init__(self) -> None:
+        asyncio.get_running_loop()  # raises without one, before there is anything to leave behind
         self._tasks = Tasks()
 
     def stop(self) -> None:
@@ -80,12 +101,12 @@ class Subscribed:
     async def close(self, timeout: float | None = None) -> None:
         """Stop, and wait up to `timeout` seconds for the callbacks that run (None: for ever).
 
-        Those that take longer are cancelled, and what they have in hand goes back. Called by one of its own callbacks
-        it only stops. Calling again does nothing.
+        Those that take longer are cancelled, and what they have in hand goes back. Called by a callback, of whatever
+        subscription, it only stops: those it would wait for may be closing, too. Calling again does nothing.
         """
         check_timeout(timeout)
         self.stop()
-        if self._tasks.is_one_of_them():
+        if in_callback():
             return
         if not await self._tasks.join(timeout):
             await self._tasks.cancel()

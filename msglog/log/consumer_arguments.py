@@ -3,6 +3,7 @@
 Imported by the parts of the consumer and by the subscription.
 """
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -11,9 +12,15 @@ from msglog.types import Record, TopicPartition
 
 
 def check_callback(option: str, given: Any) -> Callable[..., object] | None:
-    """Return a callable or None. Raises `InvalidTypeError`."""
+    """Return a callable or None. Raises `InvalidTypeError`, also for one whose call would do nothing."""
     if given is not None and not callable(given):
         raise wrong_type(option, given, "a callable or None")
+    if any(
+        inspect.iscoroutinefunction(one) or inspect.isgeneratorfunction(one) for one in (given, type(given).__call__)
+    ):
+        raise wrong_type(
+            option, given, "a plain function or None, since the call of a coroutine or generator function does nothing"
+        )
     callback: Callable[..., object] | None = given
     return callback
 

@@ -7,14 +7,18 @@ so that a thousand tasks that write in one turn of the loop wait for one sync. I
 
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakKeyDictionary, ref
 
 from msglog.storage import Engine
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, Future
+    import asyncio
+
+R = TypeVar("R")
 
 _MOST_THREADS: Final = 32
 
@@ -29,7 +33,7 @@ async def wait_off_the_loop(engine: Engine, commit: int) -> None:
         await future
 
 
-def durable(engine: Engine, commit: int) -> "Future[None] | None":
+def durable(engine: Engine, commit: int) -> "asyncio.Future[None] | None":
     """Return what is done when a commit is as durable as `sync` promises, None when it is already.
 
     In the thread of the running loop, whose tasks it is for.
@@ -37,14 +41,27 @@ def durable(engine: Engine, commit: int) -> "Future[None] | None":
     if engine.published >= commit and not engine.checkpoint_requested:
         return None
     loop = sys.modules["asyncio"].get_running_loop()  # whoever awaits has imported it; a plain import is slow
-    return _syncs_of(loop, engine).wait(engine, commit)
+    return _syncs_of(loop, engine).wait(loop, engine, commit)
 
 
-def threads() -> ThreadPoolExecutor:
-    """Return the threads in which the package does for event loops what may take its time.
+def in_thread(call: Callable[[], R]) -> "Future[R]":
+    """Have a call made in a thread of the package, which does there for event loops what may take its time.
 
-    They are not the loops' own: an application may fill those with work that waits for messages.
+    When the interpreter ends it gives no more threads: then the call is made here, nobody else being left to block.
     """
+    try:
+        return _pool().submit(call)
+    except RuntimeError:
+        done: Future[R] = Future()
+        try:
+            done.set_result(call())
+        except Exception as error:  # noqa: BLE001 - for whoever looks at the future
+            done.set_exception(error)
+        return done
+
+
+def _pool() -> ThreadPoolExecutor:
+    """Return the threads. They are not the loops' own: those may be full of work that waits for messages."""
     global _threads  # noqa: PLW0603 - the child of a fork has none of its parent's threads
     if _threads is None or _threads[0] != os.getpid():
         _threads = os.getpid(), ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="msglog-aio")
@@ -55,30 +72,51 @@ _threads: tuple[int, ThreadPoolExecutor] | None = None
 
 
 class _Syncs:
-    """The tasks of one loop that wait for commits of one engine."""
+    """The tasks of one loop that wait for commits of one engine.
 
-    def __init__(self, loop: "AbstractEventLoop") -> None:
-        self._loop = loop
-        self._waiting: list[tuple[int, Future[None]]] = []
-        self._at_work = False
+    Each step is asked for twice, and finds the second time that it was done: an exception of a signal handler ends one
+    callback of the loop, and must not leave those stuck who wait. Invariant: while somebody waits, a callback is still
+    to come that begins a job, or the end of `_job` is. The loop is not held, so that one that has ended can go.
+    """
 
-    def wait(self, engine: Engine, commit: int) -> "Future[None]":
+    def __init__(self) -> None:
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._begun = False
+        self._job: Future[None] | None = None
+
+    def wait(self, loop: "asyncio.AbstractEventLoop", engine: Engine, commit: int) -> "asyncio.Future[None]":
         """Return what is done when the commit is as durable as it is to be."""
-        future = self._loop.create_future()
+        future = loop.create_future()
         self._waiting.append((commit, future))
-        if not self._at_work:
-            self._at_work = True
-            self._loop.call_soon(self._begin, engine)
+        if not self._begun:
+            loop.call_soon(self._begin, loop, engine)
+            loop.call_soon(self._begin, loop, engine)
+            self._begun = True
         return future
 
-    def _begin(self, engine: Engine) -> None:
-        latest = max(commit for commit, _ in self._waiting)
-        job = self._loop.run_in_executor(threads(), engine.wait, latest)
-        job.add_done_callback(lambda done: self._end(engine, latest, done))
+    def _begin(self, loop: "asyncio.AbstractEventLoop", engine: Engine) -> None:
+        if self._job is None and self._waiting:
+            self._start(loop, engine)
 
-    def _end(self, engine: Engine, latest: int, job: "Future[None]") -> None:
-        error = job.exception() if not job.cancelled() else None
-        left: list[tuple[int, Future[None]]] = []
+    def _start(self, loop: "asyncio.AbstractEventLoop", engine: Engine) -> None:
+        latest = max(commit for commit, _ in self._waiting)
+        job = in_thread(partial(engine.wait, latest))
+        job.add_done_callback(partial(self._tell, loop, engine, latest))
+        self._job = job  # last: until then it counts as not begun
+
+    def _tell(self, loop: "asyncio.AbstractEventLoop", engine: Engine, latest: int, job: "Future[None]") -> None:
+        """Have the loop hear of the end of a job; in the job's thread."""
+        try:
+            loop.call_soon_threadsafe(self._end, loop, engine, latest, job)
+            loop.call_soon_threadsafe(self._end, loop, engine, latest, job)
+        except RuntimeError:  # the loop was closed: nobody waits any more
+            self._waiting = []
+
+    def _end(self, loop: "asyncio.AbstractEventLoop", engine: Engine, latest: int, job: "Future[None]") -> None:
+        if self._job is not job:
+            return
+        error = job.exception()
+        left: list[tuple[int, asyncio.Future[None]]] = []
         for commit, future in self._waiting:
             if future.done():  # cancelled
                 continue
@@ -89,9 +127,11 @@ class _Syncs:
             else:
                 left.append((commit, future))
         self._waiting = left
-        self._at_work = bool(left)
         if left:
-            self._begin(engine)
+            self._start(loop, engine)
+        else:
+            self._begun = False
+            self._job = None
 
 
 _syncs: "WeakKeyDictionary[Any, WeakKeyDictionary[Engine, _Syncs]]" = WeakKeyDictionary()
@@ -101,13 +141,13 @@ _syncs: "WeakKeyDictionary[Any, WeakKeyDictionary[Engine, _Syncs]]" = WeakKeyDic
 _last: "tuple[Any, Any, _Syncs] | None" = None
 
 
-def _syncs_of(loop: "AbstractEventLoop", engine: Engine) -> _Syncs:
+def _syncs_of(loop: "asyncio.AbstractEventLoop", engine: Engine) -> _Syncs:
     global _last  # noqa: PLW0603 - a cache of one entry
     if _last is not None and _last[0]() is loop and _last[1]() is engine:
         return _last[2]
     of_loop = _syncs.setdefault(loop, WeakKeyDictionary())
     known = of_loop.get(engine)
     if known is None:
-        known = of_loop[engine] = _Syncs(loop)
+        known = of_loop[engine] = _Syncs()
     _last = ref(loop), ref(engine), known
     return known

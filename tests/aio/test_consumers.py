@@ -1,6 +1,7 @@
 """Consumers of topics and queues in tasks: waiting, waking, ends, and what is committed when."""
 
 import asyncio
+import gc
 import signal
 import threading
 import time
@@ -274,6 +275,37 @@ async def test_rebalance_callbacks_get_the_consumer_of_the_loop(own):
     async with own.log.consumer("two", group="g", on_assign=assigned) as consumer:
         await consumer.poll(0)
         assert seen == [(consumer, frozenset({Tp("two", 0), Tp("two", 1)}), here)]
+
+
+async def ignore(_): ...
+
+
+WITHOUT_A_LOOP = {
+    "consumer": lambda own: own.log.consumer("two", group="g"),
+    "share consumer": lambda own: own.log.share_consumer("two", group="g"),
+    "subscription": lambda own: own.log.subscribe("two", group="g", callback=ignore),
+    "queue subscription": lambda own: own.broker.subscribe("q", ignore),
+}
+
+
+@pytest.mark.parametrize("kind", WITHOUT_A_LOOP)
+def test_without_a_loop_nothing_is_made(own, store, kind):
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        WITHOUT_A_LOOP[kind](own)
+    gc.collect()
+    assert store.log.groups() == []
+    assert store.broker.queues()[0].consumer_count == 0
+
+
+async def assign_later(_consumer, _partitions): ...
+
+
+@pytest.mark.parametrize("name", ["on_assign", "on_revoke", "on_lost"])
+async def test_a_rebalance_callback_that_nobody_would_await_is_refused(own, store, name):
+    for log in (own.log, store.log):
+        with pytest.raises(msglog.InvalidTypeError, match=f"{name} must be a plain function"):
+            log.consumer("two", group="g", **{name: assign_later})
+    assert store.log.groups() == []
 
 
 async def test_what_a_callback_writes_in_a_thread_s_way_is_durable(own, store):

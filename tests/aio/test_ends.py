@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import warnings
+import weakref
+from time import monotonic
 
 import pytest
 
@@ -15,7 +17,7 @@ import msglog
 from msglog import aio
 from msglog.storage.filesystem.posix import OSFile
 from support.brokers import Call, forget
-from support.tasks import run, soon, turns, until
+from support.tasks import PATIENCE_SECONDS, run, soon, turns, until
 
 FACES = [aio.Log, aio.Broker]
 
@@ -58,6 +60,49 @@ async def test_a_store_that_does_not_open_says_why(tmp_path):
         await aio.Store(tmp_path / "file").open()
     with pytest.raises(msglog.MsglogError):
         await aio.Store(tmp_path / "s", readonly=True).open()
+
+
+CALLS = {
+    "append": lambda log: log.append("t", b"x"),
+    "append_many": lambda log: log.append_many("t", [b"x"]),
+    "create_topic": lambda log: log.create_topic("t"),
+}
+
+
+@pytest.mark.parametrize("kind", FACES)
+async def test_a_face_shows_whether_it_was_not_opened_or_closed(tmp_path, kind):
+    face = kind(tmp_path / "s")
+    assert repr(face) == f"<msglog.aio.{kind.__name__} not opened>"
+    await face.open()
+    await face.close()
+    assert repr(face) == f"<msglog.aio.{kind.__name__} closed>"
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_log_that_was_not_opened_says_so(tmp_path, call):
+    with pytest.raises(msglog.ClosedError, match="was not opened"):
+        await CALLS[call](aio.Log(tmp_path / "s"))
+
+
+async def test_a_second_close_waits_for_the_end_of_a_cancelled_one(tmp_path, monkeypatch):
+    own = await aio.Store(tmp_path / "s")
+    close, begun, go_on = own.sync.close, threading.Event(), threading.Event()
+
+    def slow():
+        begun.set()
+        assert go_on.wait(10)
+        close()
+
+    monkeypatch.setattr(own.sync, "close", slow)
+    closing = asyncio.create_task(own.close())
+    await until(begun.is_set)
+    closing.cancel()
+    await asyncio.wait([closing])
+    again = asyncio.create_task(own.close())
+    await asyncio.sleep(0.01)
+    assert not again.done()
+    go_on.set()
+    await soon(again)
 
 
 async def test_options_are_for_a_path_only(store):
@@ -224,6 +269,96 @@ def test_a_process_that_closes_nothing_ends_and_loses_nothing(tmp_path):
     with msglog.Store(tmp_path / "s") as store:
         assert [record.value for record in store.log.read("t")] == [b"x"]
         store.broker.get("q").ack()
+
+
+AT_EXIT = """
+import asyncio, atexit, sys
+from msglog import aio
+
+async def main():
+    async with aio.Store(sys.argv[1]) as store:
+        await store.log.create_topic("t", exist_ok=True)
+        await store.log.append("t", b"x")
+
+asyncio.run(main())
+atexit.register(lambda: asyncio.run(main()))
+"""
+
+
+def test_a_loop_may_run_when_the_interpreter_gives_no_more_threads(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-c", AT_EXIT, tmp_path / "s"], capture_output=True, check=False, timeout=60
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    with msglog.Store(tmp_path / "s") as store:
+        assert store.log.end_offset("t") == 2
+
+
+IN_A_CHILD = """
+import asyncio, os, sys
+import msglog
+from msglog import aio
+
+async def ignore(_): ...
+
+async def child(store, subscription):
+    for call in (store.log.append("t", b"x"), store.broker.send("q", b"x"), store.log.create_topic("u")):
+        try:
+            await call
+        except msglog.ClosedError:
+            print("refused")
+    await subscription.close()
+    await store.log.close()
+    await store.broker.close()
+    await store.close()
+    async with aio.Store(":memory:") as own:
+        await own.log.create_topic("t")
+        print((await own.log.append("t", b"x")).offset)
+
+async def main():
+    async with aio.Store(sys.argv[1]) as store:
+        await store.log.create_topic("t")
+        await store.broker.declare_queue("q")
+        async with store.broker.subscribe("q", ignore) as subscription:
+            await store.broker.send("q", b"1")
+            await subscription.wait_idle()
+            pid = os.fork()
+            if pid == 0:
+                asyncio.events._set_running_loop(None)
+                try:
+                    asyncio.run(asyncio.wait_for(child(store, subscription), 20))
+                finally:
+                    sys.stdout.flush()
+                    os._exit(0)
+            await asyncio.to_thread(os.waitpid, pid, 0)
+            await store.broker.send("q", b"2")
+            print(await subscription.wait_idle(20))
+
+asyncio.run(main())
+"""
+
+
+def test_a_forked_child_is_refused_and_can_close_what_is_the_parent_s(tmp_path):
+    command = [sys.executable, "-W", "ignore", "-c", IN_A_CHILD, tmp_path / "s"]
+    ended = subprocess.run(command, capture_output=True, check=False, timeout=60, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.split() == ["refused"] * 3 + ["0", "True"]
+
+
+def test_loops_that_have_ended_are_collected(tmp_path):
+    async def main(store):
+        own = aio.Store(store)
+        await own.log.append("t", b"x")
+        await own.log.create_topic("u", exist_ok=True)
+        return weakref.ref(asyncio.get_running_loop())
+
+    with msglog.Store(tmp_path / "s") as store:
+        store.log.create_topic("t")
+        loops = [asyncio.run(main(store)) for _ in range(3)]
+        end = monotonic() + PATIENCE_SECONDS
+        while any(loop() for loop in loops):  # a thread may be about to forget the last one
+            assert monotonic() < end
+            gc.collect()
 
 
 async def test_debug_mode_has_nothing_to_say(own, caplog):

@@ -8,7 +8,9 @@ import pytest
 
 import msglog
 from msglog import aio
+from msglog.transactions import looping
 from support.opcodes import Striker, Struck
+from support.tasks import PATIENCE_SECONDS
 from support.telling import tell
 
 FOLDER = os.path.join(os.path.dirname(msglog.__file__), "aio", "")
@@ -66,3 +68,34 @@ def test_an_interrupted_call_leaves_no_later_one_without_its_sync(tmp_path, call
         store.log.create_topic("t")
         store.broker.declare_queue("q")
         tell(record_property, strikes=asyncio.run(main(store)))
+
+
+def test_an_interrupt_of_the_loop_leaves_nobody_waiting(tmp_path, record_property):
+    """Of its own callbacks: those that begin a sync and hear of its end."""
+
+    async def write(own, number):
+        for _ in range(2):
+            await own.log.append("t", b"%d" % number)
+
+    async def main(own, striker):
+        with striker.striking():
+            tasks = [asyncio.create_task(write(own, number)) for number in range(3)]
+            await asyncio.wait(tasks, timeout=PATIENCE_SECONDS)
+        assert all(task.done() for task in tasks), f"stuck after {striker.place}"
+        await asyncio.wait_for(own.log.append("t", b"later"), PATIENCE_SECONDS)
+        return [task.exception() for task in tasks]
+
+    with msglog.Store(tmp_path / "s") as store:
+        store.log.create_topic("t")
+        at = 0
+        while True:
+            striker = Striker(looping.__file__, at)
+            with asyncio.Runner() as runner:
+                runner.get_loop().set_exception_handler(lambda *_: None)
+                errors = runner.run(main(aio.Store(store), striker))
+            assert all(error is None or isinstance(error, Struck) for error in errors)
+            if not striker.place:
+                break
+            at += 1
+    assert at > 20
+    tell(record_property, strikes=at)

@@ -77,6 +77,5 @@ async def test_it_says_what_a_person_wants_to_know_open_and_closed(name):
 
 def test_a_store_that_was_not_opened_says_so():
     assert repr(aio.Store(":memory:")) == "<msglog.aio.Store ':memory:' not opened>"
-    assert isinstance(aio.Log(":memory:"), aio.Log)
-    assert "closed" in repr(aio.Log(":memory:"))
+    assert "not opened" in repr(aio.Log(":memory:"))
     assert msglog.Store.__name__ in repr(aio.Store(":memory:"))

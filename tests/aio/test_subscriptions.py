@@ -185,6 +185,126 @@ async def test_a_close_gives_callbacks_their_time(own, store, kind, ending):
     assert left_over(store, kind) == 0
 
 
+async def test_a_broker_that_is_closed_gives_callbacks_their_time(own, store):
+    begun, seen = asyncio.Event(), []
+
+    async def work(delivery):
+        begun.set()
+        await asyncio.sleep(0.02)
+        seen.append(delivery.body)
+
+    async with aio.Broker(own) as broker:
+        broker.subscribe("q", work)
+        await broker.send("q", b"0")
+        await soon(begun.wait())
+    assert seen == [b"0"]
+    assert left_over(store, "queue") == 0
+
+
+async def test_a_log_that_is_closed_leaves_subscriptions_to_their_store(own):
+    seen = []
+
+    async def work(record):
+        seen.append(record.value)
+
+    async with aio.Log(own) as log:
+        subscription = log.subscribe("two", group="g", callback=work)
+    await send(own, "topic")
+    assert await subscription.wait_idle(10)
+    assert seen == [b"0"]
+    await subscription.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_store_of_a_path_gives_callbacks_their_time(tmp_path, kind):
+    begun, seen = asyncio.Event(), []
+
+    async def work(message):
+        begun.set()
+        await asyncio.sleep(0.02)
+        seen.append(payload(message))
+
+    if kind == "queue":
+        async with aio.Broker(tmp_path / "own") as broker:
+            await broker.declare_queue("q")
+            broker.subscribe("q", work)
+            await broker.send("q", b"0")
+            await soon(begun.wait())
+    else:
+        async with aio.Log(tmp_path / "own") as log:
+            await log.create_topic("two", partitions=2)
+            log.subscribe("two", group="g", callback=work)
+            await log.append("two", b"0")
+            await soon(begun.wait())
+    assert seen == [b"0"]
+    with msglog.Store(tmp_path / "own") as store:
+        assert left_over(store, kind) == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_callbacks_that_close_each_other_s_subscription_do_not_wait_for_each_other(own, kind):
+    both = asyncio.Barrier(2)
+
+    def closing(other):
+        async def work(_):
+            await both.wait()
+            await subscriptions[other].close()
+
+        return work
+
+    async def ignore(_):
+        await both.wait()
+        await subscriptions[0].close()
+
+    await own.broker.declare_queue("second")
+    subscriptions = [subscribe(own, kind, closing(1)), own.broker.subscribe("second", ignore)]
+    await send(own, kind)
+    await own.broker.send("second", b"")
+    for subscription in subscriptions:
+        assert await soon(subscription.join())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_cancellation_that_the_callback_met_is_told_and_ends_its_task(own, store, kind, caplog):
+    async def work(_):
+        raise asyncio.CancelledError
+
+    subscription = subscribe(own, kind, work)
+    with caplog.at_level(logging.ERROR, "msglog.subscription"):
+        await send(own, kind)
+        assert await soon(subscription.join())
+    assert [record.event for record in caplog.records] == ["worker_failed"]
+    assert left_over(store, kind) == 1
+    await subscription.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_task_that_is_cancelled_ends_without_a_word(own, store, kind, caplog):
+    begun = asyncio.Event()
+
+    async def work(_):
+        begun.set()
+        await asyncio.sleep(60)
+
+    subscription = subscribe(own, kind, work)
+    await send(own, kind)
+    await soon(begun.wait())
+    await subscription.close(timeout=0)
+    assert not caplog.records
+    assert left_over(store, kind) == 1
+
+
+async def test_a_queue_whose_tasks_have_all_ended_has_no_consumer(own):
+    async def work(_): ...
+
+    subscription = own.broker.subscribe("q", work, concurrency=3)
+    assert own.broker.queues()[0].consumer_count == 1
+    await turns()
+    subscription.stop()
+    assert await soon(subscription.join())
+    assert own.broker.queues()[0].consumer_count == 0
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_close_with_a_timeout_cancels_and_gives_back(own, store, kind):
     begun, cancelled = asyncio.Event(), []
