@@ -278,7 +278,7 @@ def test_an_exception_in_a_callback_fails_the_test(run):
     result.stdout.fnmatch_lines(
         [
             "msglog had errors in the background while the test ran, which *",
-            "attempt 1 at a message of queue 'q' failed",
+            "a message of queue 'q' is rejected: attempt 1 failed, and there are no more",
             "Traceback (most recent call last):",
             '    raise ValueError("nobody would hear of this")',
             "ValueError: nobody would hear of this",
