@@ -273,12 +273,15 @@ def test_a_process_that_closes_nothing_ends_and_loses_nothing(tmp_path):
 
 AT_EXIT = """
 import asyncio, atexit, sys
+import msglog
 from msglog import aio
 
+store = msglog.Store(sys.argv[1])
+
 async def main():
-    async with aio.Store(sys.argv[1]) as store:
-        await store.log.create_topic("t", exist_ok=True)
-        await store.log.append("t", b"x")
+    own = aio.Store(store)
+    await own.log.create_topic("t", exist_ok=True)
+    await own.log.append("t", b"x")
 
 asyncio.run(main())
 atexit.register(lambda: asyncio.run(main()))
