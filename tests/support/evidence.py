@@ -95,10 +95,13 @@ class Evidence:
     def __init__(self, config: pytest.Config) -> None:
         self._is_whole = _is_whole(config)
         self.counts: dict[str, dict[str, int]] = {}
+        self._passed: set[str] = set()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take what a test told; only one that passed is evidence."""
-        if report.when != "call" or not report.passed:
+        """Take what a test told, at its end or while it was taken down; only one that passed is evidence."""
+        if report.when == "call" and report.passed:
+            self._passed.add(report.nodeid)
+        if report.when == "setup" or report.nodeid not in self._passed:
             return
         told = {name: value for name, value in report.user_properties if isinstance(value, int)}
         if told:
