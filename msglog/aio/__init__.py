@@ -3,7 +3,7 @@
     calls       how a call is made from a loop: here and now, with its sync awaited; or in another thread
     waiting     what a task sleeps on; iterating: loops that let the event loop breathe
     forwarding, publishing      methods made from those of the threaded classes
-    store, face, log, broker    the public classes; producer, consumer (polling), queue_consumer, delivery
+    opened, store, face, log, broker    the public classes; producer, consumer (polling), queue_consumer, delivery
     log_subscription, queue_subscription (tasks)        coroutines that are called for messages
 
 A write to memory is made in the loop's own thread, behind locks that are held for moments. Syncs, opening, closing and

@@ -1,14 +1,13 @@
 """What `aio.Log` and `aio.Broker` share: the threaded object that they stand for, and their end. Imported by both."""
 
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Generator
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, Unpack
+from abc import abstractmethod
+from typing import Generic, Self, TypeVar, Unpack
 
 import msglog
 from msglog.aio.calls import run
 from msglog.aio.ending import Children, Closing
+from msglog.aio.opened import Opened
 from msglog.aio.store import Store
 from msglog.checks import refused
 from msglog.showing import one_line
@@ -18,7 +17,7 @@ from msglog.store import StoreOptions
 S = TypeVar("S", msglog.Log, msglog.Broker)
 
 
-class Face(ABC, Generic[S]):
+class Face(Opened, Generic[S]):
     """Made from a path, an open `msglog.Store`, or a `Store` of `aio`.
 
     From a path it is opened by `async with` or `await`, and closes its store; from a store it can be used at once, and
@@ -77,9 +76,6 @@ class Face(ABC, Generic[S]):
         self.sync  # noqa: B018 - raises when the store was closed
         return self
 
-    def __await__(self) -> Generator[Any, None, Self]:
-        return self.open().__await__()
-
     async def close(self) -> None:
         """End this handle; one that opened its store closes the store, too. Calling again does nothing."""
         made = self._made
@@ -96,14 +92,6 @@ class Face(ABC, Generic[S]):
     def _attach(self, child: Closing) -> None:
         """Have the end of the store end a consumer or a subscription first."""
         self._store.attach(child)
-
-    async def __aenter__(self) -> Self:
-        return await self.open()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     @one_line
     def __repr__(self) -> str:

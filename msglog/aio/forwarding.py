@@ -1,8 +1,8 @@
 """Methods of the asyncio classes made from those of the threaded ones, with their signatures and docstrings.
 
-    append = written(msglog.Log.append)             made in the loop's thread, its sync awaited
     create_topic = in_thread(msglog.Log.create_topic)       made in another thread
-    topics = plain(msglog.Log.topics)               no waiting at all: not `async`
+    read = iterated(msglog.Log.read)                        an asynchronous iterator
+    topics = plain(msglog.Log.topics)                       no waiting at all: not `async`
 
 A class that has such methods has the threaded object as `_sync`. Imported by the classes of `aio`.
 """
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from msglog.aio.calls import run, write
+from msglog.aio.calls import run
 from msglog.aio.iterating import Steps
 
 P = ParamSpec("P")
@@ -24,18 +24,6 @@ def plain(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any,
     @wraps(method)
     def forward(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
         return method(self._sync, *args, **kwargs)
-
-    return forward
-
-
-def written(
-    method: Callable[Concatenate[Any, P], R],
-) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
-    """Return a coroutine method that writes in the thread of the loop and awaits the sync."""
-
-    @wraps(method)
-    async def forward(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return await write(self._engine, method, self._sync, *args, **kwargs)
 
     return forward
 

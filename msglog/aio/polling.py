@@ -8,7 +8,7 @@ from typing import Generic, Self, TypeVar
 from weakref import ref
 
 from msglog.aio.calls import now, write
-from msglog.aio.iterating import STEPS_IN_A_ROW
+from msglog.aio.iterating import Stepping
 from msglog.aio.waiting import TaskWaiter, left_until
 from msglog.checks import check_timeout
 from msglog.log.consumer import MAX_RECORDS
@@ -144,26 +144,19 @@ class Polling(ABC, Generic[R]):
         await self._end(finished=kind is None)
 
 
-class _Records(Generic[R]):
+class _Records(Stepping, Generic[R]):
     """Iterates over a consumer. What ends a step leaves the positions as they were."""
 
     def __init__(self, consumer: Polling[R], timeout: float | None) -> None:
         self._consumer = consumer
         self._timeout = timeout
         self._steps: Iterator[R] | None = None
-        self._left = STEPS_IN_A_ROW
-
-    def __aiter__(self) -> Self:
-        return self
 
     async def __anext__(self) -> R:
         consumer = self._consumer
         deadline: float | None = None
         with consumer.tasks:
-            self._left -= 1
-            if self._left <= 0:
-                self._left = STEPS_IN_A_ROW
-                await asyncio.sleep(0)
+            await self._breathe()
             while True:
                 if self._steps is None:
                     self._steps = consumer.steps_now()

@@ -1,16 +1,15 @@
 """A named producer for tasks. Exported by `msglog.aio`."""
 
-from collections.abc import Generator
-from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import msglog
 from msglog.aio.calls import run
 from msglog.aio.forwarding import in_thread
+from msglog.aio.opened import Opened
 from msglog.showing import one_line
 
 
-class Producer:
+class Producer(Opened):
     """The holder of a producer's name as a `msglog.Producer`, for one task at a time; made by `Log.producer`.
 
     It holds the name once it was awaited or entered by `async with`. Its calls are made in other threads: what they
@@ -49,9 +48,6 @@ class Producer:
             self._held = await run(self._log.producer, self._name)
         return self
 
-    def __await__(self) -> Generator[Any, None, Self]:
-        return self.open().__await__()
-
     append = in_thread(msglog.Producer.append)
     append_many = in_thread(msglog.Producer.append_many)
 
@@ -59,14 +55,6 @@ class Producer:
         """End this handle; the name and its last sequence number stay. Calling again does nothing."""
         if self._held is not None:
             self._held.close()
-
-    async def __aenter__(self) -> Self:
-        return await self.open()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     @one_line
     def __repr__(self) -> str:

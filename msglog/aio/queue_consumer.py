@@ -1,6 +1,5 @@
 """Taking messages of a queue, for tasks. `QueueConsumer` is exported by `msglog.aio`."""
 
-from asyncio import sleep
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self
@@ -8,7 +7,7 @@ from typing import Self
 import msglog
 from msglog.aio.calls import now, write
 from msglog.aio.delivery import Delivery
-from msglog.aio.iterating import STEPS_IN_A_ROW
+from msglog.aio.iterating import Stepping
 from msglog.aio.waiting import TaskWaiter, left_until
 from msglog.broker.consumer import Taking
 from msglog.broker.subscriber import Taken, Wait
@@ -132,22 +131,15 @@ class QueueConsumer:
         return f"<msglog.aio.QueueConsumer of {self._sync!r}>"
 
 
-class _Deliveries:
+class _Deliveries(Stepping):
     """Iterates over what a consumer takes."""
 
     def __init__(self, consumer: QueueConsumer, timeout: float | None) -> None:
         self._consumer = consumer
         self._timeout = timeout
-        self._left = STEPS_IN_A_ROW
-
-    def __aiter__(self) -> Self:
-        return self
 
     async def __anext__(self) -> Delivery:
-        self._left -= 1
-        if self._left <= 0:
-            self._left = STEPS_IN_A_ROW
-            await sleep(0)
+        await self._breathe()
         delivery = await self._consumer.get(self._timeout)
         if delivery is None:
             raise StopAsyncIteration

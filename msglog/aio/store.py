@@ -1,15 +1,14 @@
 """A store for tasks. Exported by `msglog.aio`."""
 
 import os
-from collections.abc import Generator
 from threading import Lock
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import msglog
 from msglog.aio.calls import run
 from msglog.aio.ending import Children, Closing
 from msglog.aio.forwarding import in_thread, plain
+from msglog.aio.opened import Opened
 from msglog.checks import refused
 from msglog.showing import one_line
 from msglog.storage import Engine
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from msglog.aio.producer import Producer
 
 
-class Store:
+class Store(Opened):
     """A `msglog.Store` for tasks: opened by `async with` or `await`, or made from one that is open.
 
     Arguments:
@@ -129,9 +128,6 @@ class Store:
                 raise
         return self
 
-    def __await__(self) -> Generator[Any, None, Self]:
-        return self.open().__await__()
-
     async def verify(self) -> list[msglog.Problem]:
         """Check everything there is, while the store is in use, and return what is wrong. See `msglog.Store.verify`."""
         return await run(lambda: list(self.sync.verify()))
@@ -176,14 +172,6 @@ class Store:
 
         if self._owns and not (opened.closed and not self._being_closed.locked()):
             await run(close)
-
-    async def __aenter__(self) -> Self:
-        return await self.open()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     @one_line
     def __repr__(self) -> str:
