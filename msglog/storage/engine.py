@@ -27,6 +27,7 @@ from msglog.storage.checkpoint import Checkpoint
 from msglog.storage.checkpointer import Checkpointer
 from msglog.storage.commit import Commit, Plan
 from msglog.storage.compaction import Survivors, rewrite_segments
+from msglog.storage.compiled import ways_of
 from msglog.storage.draft import write_draft
 from msglog.storage.filesystem import FileSystem, ProcessLock
 from msglog.storage.following import Follower
@@ -69,6 +70,7 @@ class Engine:
         "_process_lock",
         "_syncer",
         "append",
+        "append_copies",
         "append_settle",
         "cache",
         "checkpoint_sequence",
@@ -122,6 +124,8 @@ class Engine:
     """
     append_settle: Append
     """Write that some offsets of a cursor are settled; see `Writer.append_settle`. The writer's own method, too."""
+    append_copies: Callable[[list[Stream], bytes, bytes, int], list[int]]
+    """Append the same record to some streams in one commit; see `SmallCommits.append_copies`."""
 
     def __init__(self, filesystem: FileSystem, directory: str, options: Options, clock: Clock) -> None:
         self.filesystem = filesystem
@@ -161,8 +165,7 @@ class Engine:
         self._syncer: Syncer | None = None
         self._follower = Follower(self)
         self.cache.on_missing = self.refresh
-        self.append = self._refuse_append
-        self.append_settle = self._refuse_append
+        self.append = self.append_settle = self.append_copies = self._refuse_append
         self.writer: DirectWriter | JournalWriter
 
     def _make_lock(self) -> None:
@@ -241,7 +244,7 @@ class Engine:
             self.page_slots = self._page.slots
         journaled = self.options.sync == "commit" and self.filesystem.durable
         self.writer = DirectWriter(self)
-        self.append, self.append_settle = self.writer.append, self.writer.append_settle
+        self.open_ways()
         if not self.filesystem.durable:
             return
         if journaled or recovered.needs_checkpoint:
@@ -253,7 +256,7 @@ class Engine:
         if journaled:
             self._journal = self._open_journal()
             self.writer = JournalWriter(self, self._journal)
-            self.append, self.append_settle = self.writer.append, self.writer.append_settle
+            self.open_ways()
         self.filesystem.unlink(self.path(FAILED))
         if self._page is not None:
             self._page.begin(self.life, self.commit_number)
@@ -371,8 +374,13 @@ class Engine:
             self.clear_obstacle()
         return Commit(self)
 
-    def _refuse_append(self, *_arguments: Any) -> int:
-        """Stand in for `append` and `append_settle` where nothing may be written."""
+    def open_ways(self) -> None:
+        """Let `append`, `append_settle` and `append_copies` lead to the writer there is."""
+        ways = ways_of(self)
+        self.append, self.append_settle, self.append_copies = ways.append, ways.append_settle, ways.append_copies
+
+    def _refuse_append(self, *_arguments: Any) -> Any:
+        """Stand in for them where nothing may be written."""
         self.begin()
         raise AssertionError("a readonly engine begins no commit")
 

@@ -157,7 +157,7 @@ class Tap:
     def _lend(self, writer_class: type, vhost_class: type) -> None:
         engine = self._engine
         engine.writer.__class__ = writer_class  # of the same layout: it only has other methods
-        engine.append, engine.append_settle = engine.writer.append, engine.writer.append_settle
+        engine.open_ways()
         self._vhost.__class__ = vhost_class
         self._vhost.model.version += 1  # remembered routes hold no longer
 

@@ -1,0 +1,361 @@
+"""The compiled hot paths: what they leave in files and in memory is what the Python methods leave, step by step.
+
+Everything here is about files of the operating system or memory: other maps, as most tests of crashes have them, are
+left to Python.
+"""
+
+import os
+import random
+import signal
+import sys
+import threading
+from contextlib import contextmanager
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import msglog
+from msglog import Broker, Log, Store
+from msglog.clock import ManualClock
+from msglog.cursors import Cursor, CursorModel
+from msglog.errors import ClosedError
+from msglog.storage import Engine, Options, compiled
+from msglog.storage.filesystem import MemoryFileSystem, OSFileSystem
+from msglog.waiting import Waiter
+from support.building import compile_beside
+from support.ledger import Ledger
+from support.opcodes import Struck
+from support.scale import scaled
+from support.session import small_limits
+from support.telling import tell
+
+pytestmark = pytest.mark.skipif(
+    not compiled.is_compiled(), reason="installed without the compiled hot paths: no compiler, or no headers of Python"
+)
+
+FOLDER = os.path.join(os.path.dirname(msglog.__file__), "")
+STEPS = 400
+FEW_STEPS = 100
+SIZES = [0, 1, 7, 8, 9, 100, 1000, 8100, 8189, 8192, 8193, 20_000]
+KEYS = [None, None, b"", b"k", b"key" * 40]
+WAYS = ["none", "interval", "memory"]
+
+
+class Life:
+    """An engine of its own that makes commits by its short ways, the same for the same seed."""
+
+    def __init__(self, folder: Path, seed: int, way: str, patch: pytest.MonkeyPatch, *, pure: bool) -> None:
+        self._dice = random.Random(seed)
+        seeds = random.Random(seed)
+        for module in [module for name, module in sys.modules.items() if name.startswith("msglog.storage")]:
+            if getattr(module, "random_seed", None) is not None:
+                patch.setattr(module, "random_seed", lambda: seeds.getrandbits(64))
+        patch.setenv("MSGLOG_PURE_PYTHON", "1" if pure else "")
+        self.clock = ManualClock()
+        options = Options(sync="none" if way == "memory" else way)
+        filesystem = MemoryFileSystem() if way == "memory" else OSFileSystem()
+        models: list[Any] = [CursorModel, lambda _: Ledger()]
+        self.engine = Engine.open(filesystem, str(folder), options, models, self.clock, background=False)
+        with self.engine.lock:
+            commit = self.engine.begin()
+            commit.record(CursorModel.section, ["open", 1, 0])
+            made = [commit.create_stream(name) for name in "abc"]
+            commit.write()
+        self.streams = [self.engine.streams[number] for number in made]
+
+    @property
+    def cursor(self) -> Cursor[Any]:
+        model = self.engine.models[CursorModel.section]
+        assert isinstance(model, CursorModel)
+        return model.cursors[1]
+
+    def step(self) -> object:
+        """Do something at random; return what came of it."""
+        dice, engine = self._dice, self.engine
+        self.clock.advance(ms=dice.choice([0, 0, 1, 3]))
+        stamp = self.clock.now_ms() - dice.choice([0, 0, 0, 5000])
+        value = dice.randbytes(dice.choice(SIZES))
+        kind = dice.randrange(10)
+        if kind < 4:
+            return engine.append(dice.choice(self.streams), value, stamp, dice.choice(KEYS))
+        if kind < 6:
+            streams = dice.sample(self.streams, dice.randint(1, 3))
+            return engine.append_copies(streams, value, dice.choice(KEYS) or b"meta", stamp)
+        if kind < 9:
+            cursor = self.cursor
+            for offset in range(cursor.next, cursor.next + 3):
+                cursor.unsettled[offset] = None
+            cursor.next += 3
+            first = dice.randint(cursor.settled, cursor.next)
+            return engine.append_settle(cursor, first, min(cursor.next, first + dice.randint(1, 3)), stamp)
+        stream = dice.choice(self.streams)
+        waiter = Waiter()
+        stream.waiters.add(waiter)
+        try:
+            return engine.append(stream, value, stamp, dice.choice(KEYS)), waiter.wait(0), stream.latest
+        finally:
+            stream.waiters.discard(waiter)
+
+    def state(self) -> object:
+        """Return all that commits change in memory."""
+        engine = self.engine
+        return (
+            engine.commit_number,
+            engine.published,
+            engine.page_slots[2],
+            engine.obstacle,
+            engine.state_cost,
+            self.cursor.pack(),
+            [_slots(stream, without={"_cache", "active", "parts", "waiters", "unfinished"}) for stream in self.streams],
+            [
+                _slots(part, without={"announced", "file", "header", "index", "map", "path", "used"})
+                for stream in engine.streams.values()
+                for part in stream.parts
+            ],
+        )
+
+
+def _slots(one: object, without: set[str]) -> dict[str, object]:
+    return {name: getattr(one, name, None) for name in type(one).__slots__ if name not in without}  # type: ignore[attr-defined]
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _live(
+    folder: Path, seed: int, way: str, *, pure: bool, steps: int = STEPS
+) -> tuple[list[object], dict[str, bytes]]:
+    """Return what a life was like after each step, and its files after it was flushed and after it was closed."""
+    with pytest.MonkeyPatch.context() as patch, small_limits(_FEWEST_OPEN=64, _MOST_OPEN=64):
+        life = Life(folder, seed, way, patch, pure=pure)
+        assert ("Ways" in repr(life.engine.append)) is not pure
+        story: list[object] = [(life.step(), life.state()) for _ in range(steps)]
+        life.engine.close()
+    return story, _files(folder)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_files_and_memory_are_those_that_python_makes(tmp_path, way, record_property):
+    steps = 0
+    for seed in range(scaled(5)):
+        (told, files), (expected, expected_files) = (
+            _live(tmp_path / f"{seed}-{pure}", seed, way, pure=pure) for pure in (False, True)
+        )
+        for step, (one, other) in enumerate(zip(told, expected, strict=True)):
+            assert one == other, f"step {step} of seed {seed}"
+        assert files == expected_files
+        steps += len(told)
+    assert steps >= 5 * STEPS
+    tell(record_property, model_steps=steps)
+
+
+@contextmanager
+def _counting(engine: Engine, patch: pytest.MonkeyPatch):
+    """Count how many commits are left to Python."""
+    left: list[str] = []
+    for name in ("append", "append_settle", "append_copies"):
+        slow = getattr(engine.writer, name)
+        patch.setattr(engine.writer, name, lambda *given, name=name, slow=slow: (left.append(name), slow(*given))[1])
+    engine.open_ways()
+    try:
+        yield left
+    finally:
+        engine.open_ways()
+
+
+@pytest.mark.parametrize("place", ["disk", "memory"])
+def test_nearly_every_small_commit_goes_the_compiled_way(tmp_path, place, monkeypatch):
+    with Store(":memory:" if place == "memory" else tmp_path / "s", sync="none") as store:
+        broker, engine = store.broker, store._core.engine
+        with _counting(engine, monkeypatch) as left, Broker(store) as other, Log(store) as log:
+            log.create_topic("t")
+            for queue in ("q", "r"):
+                broker.declare_queue(queue)
+                broker.bind(queue, "amq.fanout")
+            for _ in range(1000):
+                log.append("t", b"value", key=b"key")
+                other.publish("", "q", b"body")
+                other.publish("amq.fanout", "", b"body")
+                broker.get("q").ack()
+        assert len(left) < 4000 * 0.15  # an entry of the index, room in the file, a draft
+
+
+def test_what_is_refused_is_refused_alike_and_leaves_nothing_behind(tmp_path):
+    with Log(tmp_path / "s", sync="none", max_record_bytes=1000) as log:
+        log.create_topic("t")
+        engine = log.store._core.engine
+        stream = engine.streams[log.store._core.engine.models["log"].topics["t"].partitions[0].id]
+        before = engine.commit_number
+        for given in [(stream,), (stream, b"v"), (stream, b"v", 1, None, 2), (stream, "text", 1), (b"", b"v", 1),
+                      (stream, b"v", "1"), (stream, b"v", 1, "key"), (stream, b"v", 1 << 70)]:  # fmt: skip
+            with pytest.raises((TypeError, AttributeError, OverflowError, ValueError, Exception)):
+                engine.append(*given)
+            assert engine.lock.acquire(blocking=False)
+            engine.lock.release()
+        assert engine.commit_number == before
+    with pytest.raises(ClosedError):
+        engine.append(stream, b"v", 1)
+
+
+def _calls(frame) -> set[str]:
+    names = set()
+    while frame is not None:
+        names.add(frame.f_code.co_name)
+        frame = frame.f_back
+    return names
+
+
+def test_signal_handlers_that_raise_leave_no_lock_and_no_half_commit(tmp_path, record_property):
+    """Threads make the lock contended, so that handlers run while it is waited for, too."""
+
+    def strike(_number, frame):
+        if frame.f_code.co_filename.startswith(FOLDER) and "__del__" not in _calls(frame):
+            raise Struck
+
+    appended = interrupts = 0
+    ended = threading.Event()
+    with Store(tmp_path / "s", sync="none") as store:
+        log, broker = store.log, store.broker
+        log.create_topic("t", partitions=2)
+        broker.declare_queue("q")
+
+        def work():
+            while not ended.is_set():
+                log.append("t", b"other", partition=1)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        before = signal.signal(signal.SIGALRM, strike)
+        signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+        try:
+            while interrupts < scaled(500):
+                try:
+                    log.append("t", b"mine", partition=0)
+                    appended += 1
+                    broker.publish("", "q", b"body")
+                    if (delivery := broker.get("q")) is not None:
+                        delivery.ack()
+                except Struck:
+                    interrupts += 1
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+            ended.set()
+            thread.join()
+        assert appended <= log.end_offset("t", 0) <= appended + interrupts
+        # What is interrupted while a file is made may leave the file behind.
+        assert {problem.message for problem in store.verify()} <= {"nothing knows this file"}
+        assert len(list(log.read("t", 0))) == log.end_offset("t", 0)
+    tell(record_property, interrupts=interrupts)
+
+
+def test_threads_that_append_at_once_lose_nothing(tmp_path):
+    with Store(tmp_path / "s", sync="none") as store:
+        log, broker = store.log, store.broker
+        log.create_topic("t")
+        for queue in "ab":
+            broker.declare_queue(queue)
+            broker.bind(queue, "amq.fanout")
+
+        def work(number):
+            for count in range(1000):
+                log.append("t", b"%d %d" % (number, count))
+                broker.publish("amq.fanout", "", b"%d %d" % (number, count))
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for values in ([record.value for record in log.read("t")], [one.body for one in broker.peek("a", 10_000)]):
+            for number in range(4):
+                own = [value for value in values if value.startswith(b"%d " % number)]
+                assert own == [b"%d %d" % (number, count) for count in range(1000)]
+        assert list(store.verify()) == []
+
+
+def test_nothing_is_leaked(tmp_path):
+    with Store(tmp_path / "s", sync="none") as store:
+        log, broker = store.log, store.broker
+        log.create_topic("t")
+        for queue in "ab":
+            broker.declare_queue(queue)
+            broker.bind(queue, "amq.fanout")
+
+        def work(times):
+            for _ in range(times):
+                log.append("t", b"value", key=b"key")
+                broker.publish("amq.fanout", "", b"body")
+                for queue in "ab":
+                    broker.get(queue).ack()
+
+        work(2000)
+        before = sys.getallocatedblocks()
+        work(2000)
+        assert sys.getallocatedblocks() - before < 1000
+
+
+def test_a_module_that_was_made_of_another_source_is_not_used(monkeypatch, tmp_path):
+    assert compiled.is_compiled()
+    monkeypatch.setattr(compiled, "SOURCE", tmp_path / "none.c")
+    assert compiled.is_compiled(), "as in a wheel, which has no source"
+    (tmp_path / "none.c").write_text("something else")
+    assert not compiled.is_compiled()
+
+
+MUTATIONS = [
+    ("put32(place, frame->crc);", ""),
+    ("(uint32_t)~seed", "(uint32_t)seed"),
+    ("put64(start + AT_NUMBER, number);", ""),
+    ("put64(start + AT_TOTAL, total);", ""),
+    ("put32(PyBytes_AS_STRING(frame->rest) + AT_FRAMES - CRC_SIZE, copies);", ""),
+    ("put64(start + AT_TIMESTAMP, timestamp_ms);", ""),
+    ("timestamp_ms > number_in(segment, segment_slot.max_timestamp_ms)", "1"),
+    ("|| after > limit ", ""),
+    ("total + value_size", "total + size"),
+    ("set_slot(segment, segment_slot.stored_position, frame->after);", ""),
+    ("set_slot(stream, stream_slot.end, frame->next_offset);", ""),
+    ("set_slot(segment, segment_slot.value_total, frame->total);", ""),
+    ("set_slot(self->engine, engine_slot.published, number);", ""),
+    ("__atomic_store_n((uint64_t *)page->view.buf + PAGE_COMMIT, (uint64_t)value, __ATOMIC_RELEASE)", "(void)value"),
+    ("set_slot(self->engine, engine_slot.obstacle, SLOT(self->engine, engine_slot.failure));", ""),
+    ("set_slot(self->engine, engine_slot.state_cost, costs);", ""),
+    ("outcome = settle_cursor(cursor, args + 1) < 0 ? FAILED : DONE;", ""),
+    ("outcome = tell_waiters(frame, timestamp, key, value, number) < 0 ? FAILED : DONE;", ""),
+    ("put32(event + 13, settled);", ""),
+]
+"""Steps of the source that something depends on, and what stands there when they are forgotten or wrong."""
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    return _live(tmp_path_factory.mktemp("expected") / "s", 7, "none", pure=True, steps=FEW_STEPS)
+
+
+@pytest.mark.parametrize("old, new", MUTATIONS, ids=[old for old, _ in MUTATIONS])
+def test_each_step_of_the_source_is_missed_when_it_is_wrong(old, new, expected, tmp_path, monkeypatch, record_property):
+    source = compiled.SOURCE.read_text()
+    assert old in source
+    mutant = tmp_path / "_compiled.c"
+    mutant.write_text(source.replace(old, new))
+    monkeypatch.setattr(compiled, "_compiled", _loaded(compile_beside(mutant)))
+    assert _live(tmp_path / "s", 7, "none", pure=False, steps=FEW_STEPS) != expected
+    tell(record_property, mutants_killed=1)
+
+
+def test_the_source_as_it_is_passes_the_same_check(expected, tmp_path, monkeypatch):
+    same = tmp_path / "_compiled.c"
+    same.write_bytes(compiled.SOURCE.read_bytes())
+    monkeypatch.setattr(compiled, "_compiled", _loaded(compile_beside(same)))
+    assert _live(tmp_path / "s", 7, "none", pure=False, steps=FEW_STEPS) == expected
+
+
+def _loaded(path: Path) -> Any:
+    spec = spec_from_file_location("msglog.storage._compiled", path)
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
