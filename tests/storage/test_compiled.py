@@ -335,7 +335,7 @@ def expected(tmp_path_factory):
     return _live(tmp_path_factory.mktemp("expected") / "s", 7, "none", pure=True, steps=FEW_STEPS)
 
 
-@pytest.mark.parametrize("old, new", MUTATIONS, ids=[old for old, _ in MUTATIONS])
+@pytest.mark.parametrize(("old", "new"), MUTATIONS, ids=[old for old, _ in MUTATIONS])
 def test_each_step_of_the_source_is_missed_when_it_is_wrong(old, new, expected, tmp_path, monkeypatch, record_property):
     source = compiled.SOURCE.read_text()
     assert old in source
@@ -355,7 +355,8 @@ def test_the_source_as_it_is_passes_the_same_check(expected, tmp_path, monkeypat
 
 def _loaded(path: Path) -> Any:
     spec = spec_from_file_location("msglog.storage._compiled", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
