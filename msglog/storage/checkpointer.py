@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from crc32c import crc32c
-
+from msglog.checksum import crc32c
 from msglog.errors import DiskFullError, StoreFailedError
 from msglog.storage.cache import NO_DESCRIPTORS
 from msglog.storage.checkpoint import Checkpoint, write_checkpoint

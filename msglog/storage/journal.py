@@ -46,8 +46,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from crc32c import crc32c
-
+from msglog.checksum import crc32c
 from msglog.errors import CorruptionError, DiskFullError, UnsupportedFormatError
 from msglog.storage.cache import NO_DESCRIPTORS
 from msglog.storage.filesystem import File, FileSystem

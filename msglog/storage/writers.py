@@ -13,8 +13,7 @@ from os.path import basename
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from crc32c import crc32c
-
+from msglog.checksum import crc32c
 from msglog.errors import MsglogError, StoreFailedError
 from msglog.storage import frame as frames
 from msglog.storage.commit import Commit, Plan, Single
