@@ -11,6 +11,7 @@ import textwrap
 import pytest
 
 import msglog
+from msglog.store.registration import model_factories, register_model
 from support.children import child_environment
 
 NOT_BY_MSGLOG = {
@@ -48,7 +49,6 @@ def modules_after(program: str) -> set[str]:
 
 def _modules(program: str) -> set[str]:
     text = f"import sys\n{textwrap.dedent(program)}\nprint(*sys.modules)"
-    # Without the site's own imports, whose are not ours.
     done = subprocess.run(
         [sys.executable, "-c", text], env=child_environment(), capture_output=True, text=True, check=True
     )
@@ -111,6 +111,13 @@ def test_every_public_name_is_found():
     assert [
         name for name in msglog.__all__ if getattr(msglog, name) != vars(msglog).get(name, msglog.__version__)
     ] == []
+
+
+def test_a_part_that_is_imported_again_after_an_interruption_announces_nothing_twice():
+    before = model_factories()
+    for factory in before:
+        register_model(factory)
+    assert model_factories() == before
 
 
 def test_an_unknown_name_is_an_attribute_error():

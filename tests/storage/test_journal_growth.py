@@ -50,10 +50,6 @@ def growing(script: Script) -> None:
     script.close()
 
 
-def _sizes(script: Script) -> list[int]:
-    return [area.size for area in script.engine.journal_areas()]
-
-
 def test_the_workload_grows_areas_in_every_way(monkeypatch):
     seen = set()
     for name in ("grow", "extend", "_make_anew"):
