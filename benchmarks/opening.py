@@ -1,10 +1,13 @@
-"""How long a store takes that a test's fixture opens and closes; see `README.md`."""
+"""How long a store takes that a test's fixture opens and closes, and a process that imports msglog; see `README.md`."""
 
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -16,6 +19,23 @@ TIMES = 40
 GOAL_SECONDS = 0.001
 SYNCS = 6
 """How many syncs a new store costs that is opened and closed: they are most of its time, whatever the disk."""
+PROCESSES = 4
+"""How many processes a round starts for each program."""
+PROGRAMS = {
+    "nothing": "",
+    "sqlite3": "import sqlite3",
+    "msglog": "import msglog",
+    "sqlite3, one row": (
+        "import sqlite3\n"
+        "database = sqlite3.connect(':memory:')\n"
+        "database.execute('CREATE TABLE t (value BLOB NOT NULL)')\n"
+        "database.execute('INSERT INTO t (value) VALUES (?)', (b'x',))\n"
+        "database.close()\n"
+    ),
+    "msglog, one append": (
+        "import msglog\nwith msglog.Log(':memory:') as log:\n    log.create_topic('t')\n    log.append('t', b'x')\n"
+    ),
+}
 
 
 def opening_rows(folder: Path, rounds: int) -> list[Row]:
@@ -38,7 +58,32 @@ def opening_rows(folder: Path, rounds: int) -> list[Row]:
         _row(name, best[name], against.get(name, "sqlite3"), best)
         for name in works
         if name not in ("sqlite3", "syncs alone")
-    ]
+    ] + importing_rows(rounds)
+
+
+def importing_rows(rounds: int) -> list[Row]:
+    """Start processes that import something, and one that imports nothing: that is taken off from all the others."""
+    best = dict.fromkeys(PROGRAMS, float("inf"))
+    for _ in range(rounds * PROCESSES):
+        for name, program in PROGRAMS.items():
+            best[name] = min(best[name], processor_seconds([sys.executable, "-c", program]))
+    bare = best["nothing"]
+    rows = []
+    for name, against in (("msglog", "sqlite3"), ("msglog, one append", "sqlite3, one row")):
+        took, other = best[name] - bare, best[against] - bare
+        rows.append(
+            Row(f"import {name}", f"{took * 1e3:.1f} ms", f"{against} {other * 1e3:.1f} ms", f"{took / other:.2f}x")
+        )
+    rows.append(Row("a process without either", f"{bare * 1e3:.1f} ms"))
+    return rows
+
+
+def processor_seconds(command: list[str]) -> float:
+    """Run a command and return what it took of the processor, which is the same on a machine that does other things."""
+    before = getrusage(RUSAGE_CHILDREN)
+    subprocess.run(command, check=True)  # noqa: S603 the interpreter that runs this
+    after = getrusage(RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def _row(name: str, seconds: float, against: str, best: dict[str, float]) -> Row:

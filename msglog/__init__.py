@@ -1,113 +1,113 @@
 """Embedded messaging: a Kafka-shaped log and a RabbitMQ-shaped broker in one directory, or in memory.
 
 Public is what `__all__` names here, in `msglog.testing` and in `msglog.prometheus`; everything else is internal and may
-change.
+change. What stands here is imported when it is first asked for: who only catches an error pays for that alone.
 """
 
-import logging
 from importlib import import_module
 
-from msglog.broker import (
-    Binding,
-    Broker,
-    Cancelled,
-    Channel,
-    ChannelEvent,
-    Closed,
-    Confirmed,
-    Deliver,
-    Delivery,
-    ExchangeInfo,
-    GetOk,
-    Message,
-    Properties,
-    QueueConsumer,
-    QueueInfo,
-    QueueSubscription,
-    Returned,
-    TypedDelivery,
-    TypedExchange,
-    TypedMessage,
-    TypedQueue,
-    TypedQueueConsumer,
-)
-from msglog.clock import Clock, SystemClock
-from msglog.codecs import BYTES, JSON, MSGPACK, TEXT, Codec, json_of, msgpack_of
-from msglog.errors import (
-    AccessRefusedError,
-    ClosedError,
-    CommandInvalidError,
-    ConsumerCancelledError,
-    CorruptionError,
-    DecodeError,
-    DiskFullError,
-    EncodeError,
-    ExchangeNotFoundError,
-    FencedError,
-    GroupError,
-    InvalidNameError,
-    InvalidOptionError,
-    InvalidTypeError,
-    MsglogError,
-    NotAllowedError,
-    NotSupportedError,
-    OffsetConflictError,
-    OffsetOutOfRangeError,
-    PartitionNotFoundError,
-    PreconditionFailedError,
-    PublishRejectedError,
-    QueueNotFoundError,
-    ReadOnlyError,
-    RebalanceError,
-    RecordTooLargeError,
-    RequestTimeoutError,
-    ResourceLockedError,
-    SettlementError,
-    StoreFailedError,
-    StoreLockedError,
-    TopicExistsError,
-    TopicNotFoundError,
-    TransactionError,
-    TransactionTooLargeError,
-    UnknownDeliveryTagError,
-    UnroutableError,
-    UnsupportedFormatError,
-)
-from msglog.log import (
-    Consumer,
-    Log,
-    Producer,
-    ShareConsumer,
-    ShareRecord,
-    Subscription,
-    TypedConsumer,
-    TypedProducer,
-    TypedRecord,
-    TypedShareConsumer,
-    TypedShareRecord,
-    TypedTopic,
-)
-from msglog.retry import Retry
-from msglog.salvage import salvage
-from msglog.store import Store, verify
-from msglog.transactions import Transaction
-from msglog.types import (
-    BackupReport,
-    CleanReport,
-    Gap,
-    GroupDescription,
-    MemberDescription,
-    PartitionDescription,
-    Problem,
-    Record,
-    RecordMetadata,
-    RecoveryReport,
-    SalvageReport,
-    TopicDescription,
-    TopicPartition,
-)
-
-logging.getLogger("msglog").addHandler(logging.NullHandler())  # silent until the application says otherwise
+TYPE_CHECKING = False  # type checkers take the name for True; `typing` would cost more than all that is done here
+if TYPE_CHECKING:
+    from msglog.broker import (
+        Binding,
+        Broker,
+        Cancelled,
+        Channel,
+        ChannelEvent,
+        Closed,
+        Confirmed,
+        Deliver,
+        Delivery,
+        ExchangeInfo,
+        GetOk,
+        Message,
+        Properties,
+        QueueConsumer,
+        QueueInfo,
+        QueueSubscription,
+        Returned,
+        TypedDelivery,
+        TypedExchange,
+        TypedMessage,
+        TypedQueue,
+        TypedQueueConsumer,
+    )
+    from msglog.clock import Clock, SystemClock
+    from msglog.codecs import BYTES, JSON, MSGPACK, TEXT, Codec, json_of, msgpack_of
+    from msglog.errors import (
+        AccessRefusedError,
+        ClosedError,
+        CommandInvalidError,
+        ConsumerCancelledError,
+        CorruptionError,
+        DecodeError,
+        DiskFullError,
+        EncodeError,
+        ExchangeNotFoundError,
+        FencedError,
+        GroupError,
+        InvalidNameError,
+        InvalidOptionError,
+        InvalidTypeError,
+        MsglogError,
+        NotAllowedError,
+        NotSupportedError,
+        OffsetConflictError,
+        OffsetOutOfRangeError,
+        PartitionNotFoundError,
+        PreconditionFailedError,
+        PublishRejectedError,
+        QueueNotFoundError,
+        ReadOnlyError,
+        RebalanceError,
+        RecordTooLargeError,
+        RequestTimeoutError,
+        ResourceLockedError,
+        SettlementError,
+        StoreFailedError,
+        StoreLockedError,
+        TopicExistsError,
+        TopicNotFoundError,
+        TransactionError,
+        TransactionTooLargeError,
+        UnknownDeliveryTagError,
+        UnroutableError,
+        UnsupportedFormatError,
+    )
+    from msglog.log import (
+        Consumer,
+        Log,
+        Producer,
+        ShareConsumer,
+        ShareRecord,
+        Subscription,
+        TypedConsumer,
+        TypedProducer,
+        TypedRecord,
+        TypedShareConsumer,
+        TypedShareRecord,
+        TypedTopic,
+    )
+    from msglog.retry import Retry
+    from msglog.salvaging import salvage
+    from msglog.store import Store
+    from msglog.store.verifying import verify
+    from msglog.transactions import Transaction
+    from msglog.types import (
+        BackupReport,
+        CleanReport,
+        Gap,
+        GroupDescription,
+        MemberDescription,
+        PartitionDescription,
+        Problem,
+        Record,
+        RecordMetadata,
+        RecoveryReport,
+        SalvageReport,
+        TopicDescription,
+        TopicPartition,
+    )
 
 __version__: str
 
@@ -214,10 +214,50 @@ __all__ = [
     "verify",
 ]
 
+if not TYPE_CHECKING:  # for type checkers a name that is not above is a mistake
+    _NAMES = {
+        "msglog.broker": (
+            "Binding Broker Cancelled Channel ChannelEvent Closed Confirmed Deliver Delivery ExchangeInfo GetOk "
+            "Message Properties QueueConsumer QueueInfo QueueSubscription Returned TypedDelivery TypedExchange "
+            "TypedMessage TypedQueue TypedQueueConsumer"
+        ),
+        "msglog.clock": "Clock SystemClock",
+        "msglog.codecs": "BYTES JSON MSGPACK TEXT Codec json_of msgpack_of",
+        "msglog.errors": (
+            "AccessRefusedError ClosedError CommandInvalidError ConsumerCancelledError CorruptionError "
+            "DecodeError DiskFullError EncodeError ExchangeNotFoundError FencedError GroupError InvalidNameError "
+            "InvalidOptionError InvalidTypeError MsglogError NotAllowedError NotSupportedError "
+            "OffsetConflictError OffsetOutOfRangeError PartitionNotFoundError PreconditionFailedError "
+            "PublishRejectedError QueueNotFoundError ReadOnlyError RebalanceError RecordTooLargeError "
+            "RequestTimeoutError ResourceLockedError SettlementError StoreFailedError StoreLockedError "
+            "TopicExistsError TopicNotFoundError TransactionError TransactionTooLargeError "
+            "UnknownDeliveryTagError UnroutableError UnsupportedFormatError"
+        ),
+        "msglog.log": (
+            "Consumer Log Producer ShareConsumer ShareRecord Subscription TypedConsumer TypedProducer TypedRecord "
+            "TypedShareConsumer TypedShareRecord TypedTopic"
+        ),
+        "msglog.retry": "Retry",
+        "msglog.salvaging": "salvage",
+        "msglog.store": "Store",
+        "msglog.store.verifying": "verify",
+        "msglog.transactions": "Transaction",
+        "msglog.types": (
+            "BackupReport CleanReport Gap GroupDescription MemberDescription PartitionDescription Problem Record "
+            "RecordMetadata RecoveryReport SalvageReport TopicDescription TopicPartition"
+        ),
+    }
+    _PLACE_OF = {name: place for place, names in _NAMES.items() for name in names.split()}
 
-def __getattr__(name: str) -> str:
-    # Looked up when asked for: reading the installed package's metadata costs more than importing msglog.
-    if name == "__version__":
-        version: str = import_module("importlib.metadata").version("msglog")
-        return version
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        """Import what a public name stands for. The version is read from the installed package's metadata."""
+        if name == "__version__":
+            return import_module("importlib.metadata").version(__name__)
+        place = _PLACE_OF.get(name)
+        if place is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(place), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -8,7 +8,6 @@ suits light and dark themes; every text in it is escaped. Imported by every laye
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
-from html import escape
 from typing import Any, Final, NamedTuple, TypeVar
 
 Self = TypeVar("Self")
@@ -23,6 +22,12 @@ _TABLE: Final = "border-collapse:collapse;border:none;margin:0.2em 0 1em 0;font-
 _FAINT: Final = "opacity:0.65"
 _UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 _STEP: Final = 1024
+
+
+def _escape(text: str) -> str:
+    from html import escape  # noqa: PLC0415 few processes show tables, and all would import it
+
+    return escape(text)
 
 
 def one_line(tell: Callable[[Self], str]) -> Callable[[Self], str]:
@@ -46,7 +51,7 @@ def as_html(tell: Callable[[Self], str]) -> Callable[[Self], str]:
         try:
             return tell(self)
         except Exception:  # noqa: BLE001 as in `one_line`
-            return f"<code>{escape(repr(self))}</code>"
+            return f"<code>{_escape(repr(self))}</code>"
 
     return safely
 
@@ -66,12 +71,12 @@ class Size(NamedTuple):
 def page(kind: str, name: str, facts: Mapping[str, object], tables: Iterable[str] = ()) -> str:
     """Return a heading, what it is and its name, with some facts beside it, and tables below."""
     told = [f"{_text(name)}", *(f"{_fact(fact)}{_text(value)}" for fact, value in facts.items() if value is not None)]
-    heading = f"<b>{escape(kind)}</b>&ensp;{' · '.join(told)}"
+    heading = f"<b>{_escape(kind)}</b>&ensp;{' · '.join(told)}"
     return f'<div><div style="margin:0.3em 0">{heading}</div>{"".join(tables)}</div>'
 
 
 def _fact(name: str) -> str:
-    return f'<span style="{_FAINT}">{escape(name)}</span> ' if name else ""
+    return f'<span style="{_FAINT}">{_escape(name)}</span> ' if name else ""
 
 
 def table(
@@ -84,7 +89,7 @@ def table(
     shown = list(rows)
     more = len(shown) - MOST_ROWS
     if not shown:
-        return f'<div style="{_FAINT};margin:0.2em 0 1em 0">{escape(empty)}</div>' if empty else ""
+        return f'<div style="{_FAINT};margin:0.2em 0 1em 0">{_escape(empty)}</div>' if empty else ""
     if more > 0:
         chosen = {id(row) for row in heapq.nlargest(MOST_ROWS, shown, key=lambda row: _rank(row, rank))}
         shown = [row for row in shown if id(row) in chosen]
@@ -92,8 +97,8 @@ def table(
     note = f" (the {MOST_ROWS} {'first' if rank is None else 'largest'} of {more + MOST_ROWS:,})" if more > 0 else ""
     return (
         f'<table style="{_TABLE}"><caption style="text-align:left;caption-side:top;padding:0.3em 0;{_FAINT}">'
-        f"{escape(caption + note)}</caption><thead><tr>"
-        + "".join(_cell("th", escape(name), right=is_right) for name, is_right in zip(columns, right, strict=True))
+        f"{_escape(caption + note)}</caption><thead><tr>"
+        + "".join(_cell("th", _escape(name), right=is_right) for name, is_right in zip(columns, right, strict=True))
         + "</tr></thead><tbody>"
         + "".join(
             "<tr>"
@@ -126,8 +131,8 @@ def _text(value: object) -> str:
         return f'<span title="{value.bytes:,} bytes">{value}</span>'
     text = _plain(value)
     if len(text) <= _MOST_TEXT:
-        return escape(text)
-    return f'<span title="{escape(text)}">{escape(text[: _MOST_TEXT - 1])}…</span>'
+        return _escape(text)
+    return f'<span title="{_escape(text)}">{_escape(text[: _MOST_TEXT - 1])}…</span>'
 
 
 def _plain(value: object) -> str:

@@ -3,7 +3,8 @@
 Used under the broker's lock. Imported by the virtual host, by requests and by channels.
 """
 
-import secrets
+import os
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ class Replies:
 
     def open(self, take: Callable[[Any], None]) -> str:
         """Return a new address; what is published to it is given to `take`, under the lock."""
-        address = REPLY_PREFIX + secrets.token_urlsafe(16)
+        address = REPLY_PREFIX + urlsafe_b64encode(os.urandom(16)).rstrip(b"=").decode()
         self._takers[address] = take
         return address
 

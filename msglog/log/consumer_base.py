@@ -143,7 +143,12 @@ class ConsumerBase:
         self._pace.looked()
 
     def _take_assignment(self) -> None:
-        """Before the first poll: begin with what is assigned at once. All callbacks are left to that poll."""
+        """Before the first poll: begin with what is assigned at once. All callbacks are left to that poll.
+
+        Where others own all there is, the group is not asked: so members that join together share one rebalance.
+        """
+        if self._member is not None and not self._member.may_receive():
+            return
         try:
             while not self._polled and (change := self._source.next_change()) is not None:
                 if change.kind != "assign":

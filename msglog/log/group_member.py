@@ -73,6 +73,10 @@ class GroupMember:
             return Change("assign", new)
         return Change("revoke", step.revoke) if step.revoke else None
 
+    def may_receive(self) -> bool:
+        """Whether there is anything for this member to be had, or said; without it the next poll is soon enough."""
+        return self.seat is None or self._coordination.may_receive(self.seat)
+
     def note_poll(self) -> bool:
         """Have this member polled up to now; return False when `next_change` must be asked.
 

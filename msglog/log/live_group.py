@@ -10,7 +10,7 @@ from threading import Thread, current_thread
 from msglog.errors import FencedError
 from msglog.log.bell import Bell
 from msglog.log.rules.coordinator import Group
-from msglog.log.rules.membership import NO_GENERATION, JoinRequest, Membership
+from msglog.log.rules.membership import MAX_TIMEOUT_MS, NO_GENERATION, JoinRequest, Membership
 from msglog.log.rules.rebalance import Sync
 from msglog.types import TopicPartition
 from msglog.waiting import Timer
@@ -55,6 +55,8 @@ class LiveGroup:
         self.seats: dict[str, Seat] = {}
         self.timer: Timer | None = None
         self._version = _NOTHING_TOLD
+        # The shortest interval of the seats, or a shorter one that has gone since `keep_alive`.
+        self._interval_ms = MAX_TIMEOUT_MS
         self.logged_generation = 0
 
     def join(self, request: JoinRequest, bell: Bell, now_ms: int) -> Seat:
@@ -63,6 +65,7 @@ class LiveGroup:
         seat = self.seats[request.member_id] = Seat(self.group.group, member, bell)
         # News even if it is no rebalance: a former holder of the instance id is fenced, due times may be earlier.
         self._version = _NOTHING_TOLD
+        self._interval_ms = min(self._interval_ms, seat.interval_ms)
         return seat
 
     def leave(self, seat: Seat, now_ms: int) -> None:
@@ -76,8 +79,7 @@ class LiveGroup:
         if step.lost:
             self.seats.pop(seat.member_id, None)
         elif step.generation != seat.generation:
-            shares = {member.member_id: member.assignment for member in self.group.members()}
-            seat.owned, seat.generation = shares[seat.member_id], step.generation
+            seat.owned, seat.generation = frozenset(seat.member.held), step.generation
         return step
 
     def revoked(self, seat: Seat, partitions: Collection[TopicPartition]) -> None:
@@ -101,6 +103,7 @@ class LiveGroup:
             except FencedError:
                 seat.bell.ring()  # it will be told when it asks
         self.group.expire(now_ms)
+        self._interval_ms = min((seat.interval_ms for seat in self.seats.values()), default=MAX_TIMEOUT_MS)
 
     @property
     def has_news(self) -> bool:
@@ -108,20 +111,25 @@ class LiveGroup:
         return self.group.version != self._version
 
     def tell(self) -> None:
-        """Ring for the members if there is something new for them since the last time."""
+        """Ring for the members if there is something new for them since the last time.
+
+        A bell that was rung and not answered yet is left alone: whoever answers it will see the latest.
+        """
         if self.has_news:
             self._version = self.group.version
-            self.ring()
+            for seat in self.seats.values():
+                if not seat.bell.rung:
+                    seat.bell.ring()
 
     def ring(self) -> None:
-        """Ring for all members."""
+        """Ring for all members, whatever became of an earlier ring."""
         for seat in self.seats.values():
             seat.bell.ring()
 
     def next_check_ms(self, now_ms: int) -> int | None:
         """Return when `keep_alive` must run next, None without members."""
-        due_ms = self.group.next_due()
-        if due_ms is None:
+        if not self.group.size:
             return None
-        heartbeat_ms = min((now_ms + seat.interval_ms for seat in self.seats.values()), default=due_ms)
+        due_ms = self.group.due_floor_ms
+        heartbeat_ms = now_ms + self._interval_ms if self.seats else due_ms
         return max(min(due_ms, heartbeat_ms), now_ms)

@@ -3,6 +3,8 @@
 The layers above use what is exported here; `engine` is the place to begin reading.
 """
 
+import logging
+
 from msglog.storage.commit import Commit
 from msglog.storage.deferring import Deferral, in_force
 from msglog.storage.engine import Engine
@@ -29,3 +31,6 @@ __all__ = [
     "encode_one",
     "in_force",
 ]
+
+# Silent until the application says otherwise. It stands here, since whatever logs imports the engine.
+logging.getLogger("msglog").addHandler(logging.NullHandler())

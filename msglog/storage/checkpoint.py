@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgpack
-from crc32c import crc32c
 
+from msglog.checksum import crc32c
 from msglog.errors import UnsupportedFormatError
 from msglog.storage.filesystem import FileSystem
 from msglog.storage.layout import CHECKPOINTS

@@ -1,20 +1,20 @@
 """Making a checkpoint: sync what is written, then write down that it is.
 
-The order is the argument. Under the store lock everything is noted as it is at one commit; outside of it the noted
-files are synced, then the names, then the state snapshot, then the checkpoint itself. Only when that is durable is
-anything reused or unlinked: journal space, dropped segments, old snapshots. Failing in between leaves the last
-checkpoint in force. One thread makes a checkpoint at a time.
+The order is the argument. Under the store lock everything is noted as it is assigned at one commit; outside of it the
+journal is synced up to there, so that the frames are in their segments, then the noted files, then the names, then the
+state snapshot, then the checkpoint itself. Only when that is durable is anything reused or unlinked: journal space,
+dropped segments, old snapshots. Failing in between leaves the last checkpoint in force. One thread makes a checkpoint
+at a time. Only the last one of a life syncs under the store lock, or one beside which segments go all the time.
 """
 
 import logging
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from crc32c import crc32c
-
+from msglog.checksum import crc32c
 from msglog.errors import DiskFullError, StoreFailedError
 from msglog.storage.cache import NO_DESCRIPTORS
 from msglog.storage.checkpoint import Checkpoint, write_checkpoint
@@ -27,18 +27,31 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("msglog.storage")
 
+# So often notes are taken anew when segments are dropped meanwhile, before the store has to keep still.
+_TRIES_BESIDE_COMMITS = 3
+
 
 @dataclass(slots=True)
 class Notes:
-    """The store as it was at one commit. Taking notes changes nothing, so that giving up leaves nothing behind."""
+    """The store as it was at one commit. Taking notes changes nothing, so that giving up leaves nothing behind.
+
+    `listed`: segments with what the checkpoint says of them, as far as that is new; `dirty`: those to be synced first.
+    """
 
     checkpoint: Checkpoint
-    dirty: list[tuple[Segment, int]]
     listed: list[tuple[Segment, int, bool]]
     garbage: list[str]
     names_version: int
     snapshot: bytes | None
     state_cost: int
+    dirty: list[tuple[Segment, int]] = field(default_factory=list)
+
+    def note_dirty(self) -> None:
+        """Note what must be synced, once all frames up to the listed positions are stored. Under the lock."""
+        segments = [segment for segment, _, _ in self.listed]
+        self.dirty = [
+            (segment, segment.stored_position) for segment in segments if segment.dirty or not segment.announced
+        ]
 
 
 class Checkpointer:
@@ -61,13 +74,7 @@ class Checkpointer:
         engine = self._engine
         with self._running:
             engine.check_place()
-            engine.writer.drain()
-            with engine.lock:
-                engine.clear_obstacle()
-                engine.writer.drain_locked()
-                if clean:
-                    engine.refuse_more()  # a commit after this checkpoint would make it a lie
-                notes = self._take_notes(clean=clean)
+            notes = (None if clean else self._noted_beside_commits()) or self._noted_at_rest(clean=clean)
             try:
                 self._make_durable(notes)
             except OSError as error:
@@ -80,7 +87,39 @@ class Checkpointer:
                 raise engine.stop_writing("a sync failed", error) from error
             with engine.lock:
                 self._conclude(notes)
+            engine.free_journal(notes.checkpoint.commit)
             self._unlink(notes.garbage)
+
+    def _noted_beside_commits(self) -> Notes | None:
+        """Take notes, then wait outside of the lock until every frame they speak of is in its segment.
+
+        Commits go on meanwhile. One that drops a segment keeps frames from it that are still on their way, although the
+        notes list them: then they are taken anew. Returns None where that goes on.
+        """
+        engine = self._engine
+        for _ in range(_TRIES_BESIDE_COMMITS):
+            with engine.lock:
+                engine.clear_obstacle()
+                notes = self._take_notes(clean=False)
+            engine.writer.drain()
+            with engine.lock:
+                if all(segment.stored_position >= position for segment, position, _ in notes.listed):
+                    notes.note_dirty()
+                    return notes
+        return None
+
+    def _noted_at_rest(self, *, clean: bool) -> Notes:
+        """Take notes of a store that makes no commit meanwhile; `clean`: and none after it."""
+        engine = self._engine
+        engine.writer.drain()
+        with engine.lock:
+            engine.clear_obstacle()
+            engine.writer.drain_locked()
+            if clean:
+                engine.refuse_more()  # a commit after this checkpoint would make it a lie
+            notes = self._take_notes(clean=clean)
+            notes.note_dirty()
+            return notes
 
     def _unlink(self, garbage: list[str]) -> None:
         with self._engine.lock:
@@ -134,7 +173,6 @@ class Checkpointer:
         )
         return Notes(
             checkpoint,
-            [(segment, segment.stored_position) for segment, _, _ in listed if segment.dirty or not segment.announced],
             listed,
             list(engine.table.garbage),
             engine.names_version,
@@ -197,10 +235,6 @@ class Checkpointer:
         engine.table.garbage = engine.table.garbage[len(notes.garbage) :]
         if notes.snapshot is not None:
             self._take_over_snapshot(notes, notes.snapshot)
-        try:
-            engine.checkpoint_concluded(notes.checkpoint)
-        except OSError as error:
-            raise engine.stop_writing("the journal could not grow", error) from error
 
     def _take_over_snapshot(self, notes: Notes, snapshot: bytes) -> None:
         engine = self._engine

@@ -2,7 +2,7 @@
 
 Files are written and synced one by one, then their names, and last of all the only checkpoint: before that the
 directory is no store, and does not open as one. Until the end it is locked, so that nobody else makes one there. Given
-up, everything that was made goes again. Imported by `msglog.store` and `msglog.salvage`.
+up, everything that was made goes again. Imported by `msglog.store` and `msglog.salvaging`.
 """
 
 import os
@@ -10,9 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from crc32c import crc32c
-
 from msglog.checks import refused
+from msglog.checksum import crc32c
 from msglog.errors import CorruptionError, StoreLockedError
 from msglog.storage.checking import SegmentCheck, SegmentView, settle
 from msglog.storage.checkpoint import Checkpoint, write_checkpoint

@@ -18,8 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from crc32c import crc32c
-
+from msglog.checksum import crc32c
 from msglog.storage.checkpoint import Checkpoint, are_listed, are_numbers, pack_file, read_file
 from msglog.storage.filesystem import FileSystem
 from msglog.storage.layout import DRAFTS

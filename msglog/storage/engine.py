@@ -23,7 +23,6 @@ from msglog.clock import Clock
 from msglog.errors import ClosedError, CorruptionError, DiskFullError, MsglogError, ReadOnlyError, StoreFailedError
 from msglog.storage import forks
 from msglog.storage.cache import SegmentCache, open_segment_limit
-from msglog.storage.checkpoint import Checkpoint
 from msglog.storage.checkpointer import Checkpointer
 from msglog.storage.commit import Commit, Plan
 from msglog.storage.compaction import Survivors, rewrite_segments
@@ -535,10 +534,16 @@ class Engine:
         if self._journal is not None:
             self._journal.switch()
 
-    def checkpoint_concluded(self, checkpoint: Checkpoint) -> None:
-        """Under the lock: a checkpoint is durable, so journal space is free again."""
-        if self._journal is not None:
-            self._journal.release(checkpoint.commit)
+    def free_journal(self, commit: int) -> None:
+        """Without the lock: a checkpoint that is durable covers `commit`, so journal space is free again."""
+        if self._journal is None:
+            return
+        try:
+            self._journal.prepare(commit)
+        except OSError as error:
+            raise self.stop_writing("the journal could not grow", error) from error
+        with self.lock:
+            self._journal.release(commit)
 
     def hold_files(self, holder: object) -> None:
         """Have no file unlinked that is in use now, until `release_files`. A crash forgets it."""

@@ -33,8 +33,8 @@ from itertools import accumulate, pairwise
 from typing import Final
 
 import msgpack
-from crc32c import crc32c
 
+from msglog.checksum import crc32c
 from msglog.errors import TransactionTooLargeError
 from msglog.storage.codecs import CODEC_IDS, codec_named, codec_numbered
 from msglog.types import Headers

@@ -12,7 +12,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
-from crc32c import crc32c
+from msglog.checksum import crc32c
 
 INDEX_INTERVAL = 32 << 10
 ENTRY = struct.Struct("<QIIq")

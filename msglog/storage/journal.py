@@ -32,17 +32,23 @@ An entry is one commit:
 Writing happens under the store lock, syncing outside of it. Entries of single records are collected and written
 together, at the latest before the sync that covers them. An area is used again only when a durable checkpoint covers
 every entry in it. Bytes of an entry that was synced are written again, if at all, only with the same contents.
+
+Areas grow in two ways, and neither syncs under the store lock. One that a checkpoint is about to free is prepared for
+its next use by the thread that made the checkpoint (`prepare`): until `release` nobody writes to it. One that has no
+room for an entry is extended where it is (`extend`): allocated, so that a full disk refuses before anything is written,
+and left to the sync that its entry waits for anyway, which covers contents and size alike. A crash before that sync
+leaves an area that has its old size or a larger one, with zeros or a part of that entry behind all entries that were
+synced; for recovery this is an entry that was never whole.
 """
 
 import os
 import struct
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from typing import NamedTuple
 
-from crc32c import crc32c
-
+from msglog.checksum import crc32c
 from msglog.errors import CorruptionError, DiskFullError, UnsupportedFormatError
+from msglog.storage.cache import NO_DESCRIPTORS
 from msglog.storage.filesystem import File, FileSystem
 from msglog.storage.frame import HEADER_SIZE
 from msglog.storage.segment import FILE_HEADER_SIZE, random_seed, seed_of
@@ -222,6 +228,8 @@ class Area:
         self.unwritten: dict[int, bytes] = {}
         self.last_commit = 0
         self.synced_commit = 0
+        # Another file is taking its name: never to be used again.
+        self.replaced = False
 
     @classmethod
     def create(cls, filesystem: FileSystem, path: str, size: int) -> "Area":
@@ -256,13 +264,19 @@ class Area:
         return cls(file, seed, file.size())
 
     def grow(self, size: int) -> None:
-        """Add zeros up to `size`, synced before they are needed."""
+        """Add zeros up to `size`, synced before they are needed. Without the store lock: nobody uses the area."""
         self.file.allocate(size)  # all of it or nothing: a full disk keeps what it has left
-        while self.size < size:
-            step = min(size - self.size, _GROWTH_STEP)
-            self.file.write(self.size, bytes(step))
-            self.size += step
+        for position in range(self.size, size, _GROWTH_STEP):
+            self.file.write(position, bytes(min(size - position, _GROWTH_STEP)))
         self.file.sync()
+        self.size = size
+
+    def extend(self, end: int) -> None:
+        """Make room for an entry up to `end`, and zeros for some more. The entry's sync covers the growth, too."""
+        size = end + _GROWTH_STEP
+        self.file.allocate(size)
+        self.file.write(end, bytes(size - end))
+        self.size = size
 
     def entries_after(self, commit: int) -> Iterator[Entry]:
         """Yield the valid entries of later commits in the order of the file, those behind damage, too.
@@ -331,7 +345,7 @@ def _entry_at(data: bytes, position: int) -> int:
 
 
 class Journal:
-    """The two areas of a store that is open for writing. All methods but `sync_files` run under the store lock."""
+    """The two areas of a store that is open for writing. All methods but `prepare` run under the store lock."""
 
     def __init__(self, filesystem: FileSystem, areas: tuple[Area, Area], largest: int) -> None:
         self._filesystem = filesystem
@@ -361,14 +375,17 @@ class Journal:
         return self.area.position * 2 > self.area.size
 
     def reserve(self, size: int) -> None:
-        """Make sure that an entry of `size` bytes fits: here, in the other area if it is free, else by growing."""
+        """Make sure that an entry of `size` bytes fits: here, in the other area if it is free, else by growing.
+
+        Nothing is synced, and where it fails nothing has changed. Raises `DiskFullError`, OSError.
+        """
         if self.area.position + size <= self.area.size:
             return
         other = self._areas[1 - self._active]
         if other.last_commit == 0 and AREA_HEADER_SIZE + size <= other.size:
             self._active = 1 - self._active
             return
-        self.area.grow(self.area.position + size + _GROWTH_STEP)
+        self.area.extend(self.area.position + size)
 
     def switch(self) -> None:
         """A checkpoint begins: let what comes after it go to the other area if that one is free."""
@@ -397,32 +414,43 @@ class Journal:
         """Return the areas that hold entries no sync covers, all of them written out."""
         return [area for area in self._areas if area.last_commit > area.synced_commit]
 
-    def release(self, commit: int) -> None:
-        """A durable checkpoint covers `commit`: areas that hold nothing later are free again, and may grow.
+    def prepare(self, commit: int) -> None:
+        """Have the area that `release` will free ready for its next use: larger, or made anew where it is too large.
 
-        One that a large commit made larger than areas get is made anew. Raises OSError when that, or the growth, fails
-        for another reason than a full disk.
+        Without the store lock, by one thread at a time: since the area is neither free nor the active one, nobody
+        writes to it, and a durable checkpoint covers all that it holds. So it may be interrupted anywhere: the area is
+        not used before another call has gone through. Without space or descriptors it stays as it is. Raises OSError
+        when it fails otherwise.
         """
-        for place, area in enumerate(self._areas):
-            if 0 < area.last_commit <= commit:
+        place = 1 - self._active
+        area = self._areas[place]
+        if 0 < area.last_commit <= commit:
+            try:
+                if area.size > self._largest:
+                    self._make_anew(place)
+                elif area.size * 2 <= self._largest:
+                    area.grow(area.size * 2)
+            except OSError as error:
+                if not isinstance(error, DiskFullError) and error.errno not in NO_DESCRIPTORS:
+                    raise
+
+    def release(self, commit: int) -> None:
+        """A durable checkpoint covers `commit`: areas that hold nothing later are free again."""
+        for area in self._areas:
+            if 0 < area.last_commit <= commit and not area.replaced:
                 area.last_commit = 0
                 area.position = AREA_HEADER_SIZE
-                if area.size > self._largest:
-                    with suppress(DiskFullError):  # a large area works, too
-                        self._areas[place] = self._made_anew(area)
-                    continue
-                if area.size * 2 <= self._largest:
-                    with suppress(DiskFullError):  # a small area works, too
-                        area.grow(area.size * 2)
 
-    def _made_anew(self, area: Area) -> Area:
+    def _make_anew(self, place: int) -> None:
+        area = self._areas[place]
         path = area.file.path
         fresh = Area.create(self._filesystem, path + _FRESH_SUFFIX, self._largest)
+        area.replaced = True  # whether what follows succeeds or not: its file may have no name from here on
         self._filesystem.rename(path + _FRESH_SUFFIX, path)
         self._filesystem.sync_directory(os.path.dirname(path))
-        # The old file is closed with its last holder: a leader may still be syncing it.
         fresh.file.path = path
-        return fresh
+        # The old file is closed with its last holder: a leader may still be syncing it.
+        self._areas[place] = fresh
 
     def close(self) -> None:
         """Close the files."""

@@ -7,8 +7,7 @@ rolled, rewritten or removed meanwhile stays readable through the map in hand.
 
 from typing import TYPE_CHECKING
 
-from crc32c import crc32c
-
+from msglog.checksum import crc32c
 from msglog.errors import CorruptionError
 from msglog.storage.filesystem import Map
 from msglog.storage.frame import (

@@ -7,8 +7,8 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 import msgpack
-from crc32c import crc32c
 
+from msglog.checksum import crc32c
 from msglog.errors import CorruptionError, MsglogError, UnsupportedFormatError
 from msglog.storage.checkpoint import Checkpoint
 from msglog.storage.layout import SEGMENTS, state_name

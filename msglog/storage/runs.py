@@ -8,8 +8,7 @@ run. Pure.
 import struct
 from collections.abc import Callable
 
-from crc32c import crc32c
-
+from msglog.checksum import crc32c
 from msglog.storage.frame import CRC, HEADER_SIZE, KIND_KEYED, KIND_PLAIN, NULL, ONE_RECORD, Frame
 
 HEADER_OF_ONE = struct.Struct("<IQIQQqqQQQ")

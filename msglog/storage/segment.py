@@ -25,8 +25,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from crc32c import crc32c
-
+from msglog.checksum import crc32c
 from msglog.errors import CorruptionError, UnsupportedFormatError
 from msglog.storage.filesystem import File, FileSystem, Map
 from msglog.storage.frame import HEADER, HEADER_SIZE, MAGIC_AND_VERSION

@@ -9,8 +9,7 @@ Base of both writers in `writers`.
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from crc32c import crc32c
-
+from msglog.checksum import crc32c
 from msglog.storage.frame import CRC, HEADER_SIZE, REST, Body
 from msglog.storage.segment import Segment
 from msglog.storage.stream import Stream

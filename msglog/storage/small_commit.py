@@ -11,8 +11,7 @@ import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from crc32c import crc32c
-
+from msglog.checksum import crc32c
 from msglog.storage.commit import Commit
 from msglog.storage.frame import (
     CRC,

@@ -7,8 +7,7 @@ are stored and shown after the sync. Part of `writers.JournalWriter`. All method
 
 from collections import deque
 
-from crc32c import crc32c
-
+from msglog.checksum import crc32c
 from msglog.storage import frame as frames
 from msglog.storage.commit import Commit, Plan, Single
 from msglog.storage.frame import (

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from crc32c import crc32c
-
+from msglog.checksum import crc32c
 from msglog.errors import CorruptionError
 from msglog.storage.checkpoint import Checkpoint
 from msglog.storage.draft import Draft, read_draft, stretch_matches

@@ -13,9 +13,8 @@ from os.path import basename
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from crc32c import crc32c
-
-from msglog.errors import MsglogError
+from msglog.checksum import crc32c
+from msglog.errors import MsglogError, StoreFailedError
 from msglog.storage import frame as frames
 from msglog.storage.commit import Commit, Plan, Single
 from msglog.storage.deferring import put_off
@@ -222,8 +221,9 @@ class JournalWriter(SmallEntries):
         except BaseException as error:
             self.abandon(plan)
             if isinstance(error, OSError) and not isinstance(error, MsglogError):
-                # The area is synced when it grows: entries that wait for their sync may be gone with it.
-                raise engine.stop_writing("the journal could not grow", error) from error
+                raise StoreFailedError(
+                    f"could not make room in the journal: {error}", path=engine.directory, outcome="not_applied"
+                ) from error
             raise
         plan.entry_position = self._journal.area.position
         # From here on only forward.

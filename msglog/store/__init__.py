@@ -19,7 +19,6 @@ from msglog.store.registration import (
     register_tables,
 )
 from msglog.store.store import Closeable, Store
-from msglog.store.verifying import verify
 
 __all__ = [
     "Check",
@@ -37,5 +36,4 @@ __all__ = [
     "register_model",
     "register_service",
     "register_tables",
-    "verify",
 ]

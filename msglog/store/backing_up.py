@@ -9,7 +9,6 @@ backup of, and the active segment still grows. Imported by `store`.
 
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -20,10 +19,9 @@ from msglog.storage.copying import NewStore, NotedStore, note_store
 from msglog.storage.filesystem import FileSystem
 from msglog.store.core import StoreCore, filesystem
 from msglog.store.looking import reading
-from msglog.store.options import MEMORY
+from msglog.store.options import MEMORY, Progress
 from msglog.types import BackupReport
 
-Progress = Callable[[int, int], object]
 _MOST_ROUNDS: Final = 100
 
 

@@ -20,6 +20,9 @@ MEMORY: Final = ":memory:"
 
 _MAX_INT32: Final = (1 << 31) - 1
 _HOUR_MS: Final = 3_600_000
+Progress = Callable[[int, int], object]
+"""Hears of bytes done and bytes in all."""
+
 P = ParamSpec("P")
 S = TypeVar("S")
 

@@ -5,12 +5,15 @@ attribute of `Store` (`store.log`). A *call* is what a method of `Store` does th
 work that goes with an open directory, whatever the number of handles: it starts after the models are loaded and is
 closed before the engine. A *check* knows what must hold in a model, and which streams and cursors belong to it. A
 *measure* tells a model's part of `Store.metrics`, and *tables* what a notebook shows of it.
-Invariant: registration happens at import, before the first store is opened. Imported by `store` and the models.
+Invariant: registration happens at import, before the first store is opened: whoever opens one has all `PARTS` imported,
+whatever the application has imported so far, and in whichever order it did, they come in the order of `PARTS`. Imported
+by `store` and the models.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
 from msglog.storage import Engine, Model
 from msglog.types import Problem
@@ -76,6 +79,11 @@ CheckFactory = Callable[[Engine, "Mapping[str, Service]"], Check]
 Tables = Callable[["StoreCore"], list[str]]
 Measure = Callable[["StoreCore"], dict[str, Any]]
 
+PARTS: Final = ("msglog.cursors", "msglog.broker", "msglog.log", "msglog.transactions")
+"""The packages that announce something. Names only: what they are about is theirs to know."""
+
+_Announced = TypeVar("_Announced", bound=Callable[..., Any])
+
 _models: list[ModelFactory] = []
 _calls: "dict[str, Callable[..., Any]]" = {}
 _faces: dict[str, "Callable[[Store], Face]"] = {}
@@ -85,9 +93,22 @@ _tables: list[Tables] = []
 _services: "dict[str, Callable[[StoreCore], Service]]" = {}
 
 
+def _rank(announced: Callable[..., Any]) -> int:
+    """Return the place of the part that announced something; what is of no part comes last."""
+    package = ".".join(announced.__module__.split(".")[:2])
+    return PARTS.index(package) if package in PARTS else len(PARTS)
+
+
+def _add(announced: list[_Announced], new: _Announced) -> None:
+    """Add what a part announced, once: an import that was interrupted announces it again."""
+    if new not in announced:
+        announced.append(new)
+        announced.sort(key=_rank)
+
+
 def register_model(factory: ModelFactory) -> None:
-    """Have every store opened from now on load this model, after those that were registered before it."""
-    _models.append(factory)
+    """Have every store opened from now on load this model."""
+    _add(_models, factory)
 
 
 def register_face(name: str, face: "Callable[[Store], Face]") -> None:
@@ -110,7 +131,7 @@ def register_check(factory: CheckFactory) -> None:
 
     `services` are those of an open directory, none for an engine that only the check uses.
     """
-    _checks.append(factory)
+    _add(_checks, factory)
 
 
 def register_measure(measure: Measure) -> None:
@@ -118,12 +139,12 @@ def register_measure(measure: Measure) -> None:
 
     It must take no lock for long, and not raise while the engine is open.
     """
-    _measures.append(measure)
+    _add(_measures, measure)
 
 
 def register_tables(tables: Tables) -> None:
     """Have the tables that `tables(core)` returns, in HTML, be part of what a notebook shows of a store."""
-    _tables.append(tables)
+    _add(_tables, tables)
 
 
 def make_tables(core: "StoreCore") -> list[str]:
@@ -142,7 +163,9 @@ def make_checks(engine: Engine, services: "Mapping[str, Service]") -> list[Check
 
 
 def model_factories() -> Sequence[ModelFactory]:
-    """Return the registered models in order."""
+    """Return the models of all parts, in order."""
+    for part in PARTS:
+        import_module(part)
     return tuple(_models)
 
 
@@ -158,4 +181,5 @@ def call(name: str, store: "Store", *arguments: Any, **options: Any) -> Any:
 
 def start_services(core: "StoreCore") -> dict[str, Service]:
     """Return the services of a directory that was just opened."""
-    return {name: factory(core) for name, factory in _services.items()}
+    ordered = sorted(_services.items(), key=lambda item: _rank(item[1]))
+    return {name: factory(core) for name, factory in ordered}

@@ -19,11 +19,9 @@ from msglog.errors import ClosedError
 from msglog.retry import Retry
 from msglog.showing import Size, as_html, one_line, page
 from msglog.store import core as cores
-from msglog.store.backing_up import backup
 from msglog.store.core import StoreCore
-from msglog.store.options import check_clock, check_options, check_path, noting_given
+from msglog.store.options import Progress, check_clock, check_options, check_path, noting_given
 from msglog.store.registration import Face, call, make_face, make_tables, take_measures
-from msglog.store.verifying import Progress, verify_core
 from msglog.types import BackupReport, Problem, Record, RecoveryReport
 
 if TYPE_CHECKING:  # only names for type checkers: at run time the log registers itself
@@ -283,6 +281,8 @@ class Store:
         store are held for moments only.
         """
         check_callable("progress", progress)
+        from msglog.store.verifying import verify_core  # noqa: PLC0415 most stores are never verified
+
         return self._checked(verify_core(self.core, progress))
 
     def _checked(self, problems: Iterator[Problem]) -> Iterator[Problem]:
@@ -308,6 +308,8 @@ class Store:
         left; a killed process may leave a directory that does not open. This store is not changed by any of it.
         """
         check_callable("progress", progress)
+        from msglog.store.backing_up import backup  # noqa: PLC0415 most processes make no backup
+
         return backup(self.core, directory, progress)
 
     def metrics(self) -> dict[str, Any]:

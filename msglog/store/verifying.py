@@ -33,12 +33,11 @@ from msglog.storage.state import STATE_STREAM
 from msglog.store import core as cores
 from msglog.store.core import StoreCore
 from msglog.store.looking import LOOKS, PAUSE_SECONDS, open_overlay, open_reader
-from msglog.store.options import MEMORY, check_path
+from msglog.store.options import MEMORY, Progress, check_path
 from msglog.store.registration import Check, Claim, make_checks
 from msglog.types import Problem
 from msglog.waiting import Waiter
 
-Progress = Callable[[int, int], object]
 Ward = tuple[str, int]
 
 

@@ -8,7 +8,6 @@ so that a thousand tasks that write in one turn of the loop wait for one sync. I
 import os
 import sys
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakKeyDictionary, ref
@@ -17,6 +16,7 @@ from msglog.storage import Engine
 
 if TYPE_CHECKING:
     import asyncio
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 R = TypeVar("R")
 
@@ -52,6 +52,8 @@ def in_thread(call: Callable[[], R]) -> "Future[R]":
     try:
         return _pool().submit(call)
     except RuntimeError:
+        from concurrent.futures import Future  # noqa: PLC0415 see `_pool`
+
         done: Future[R] = Future()
         try:
             done.set_result(call())
@@ -60,15 +62,17 @@ def in_thread(call: Callable[[], R]) -> "Future[R]":
         return done
 
 
-def _pool() -> ThreadPoolExecutor:
+def _pool() -> "ThreadPoolExecutor":
     """Return the threads. They are not the loops' own: those may be full of work that waits for messages."""
     global _threads  # noqa: PLW0603 - the child of a fork has none of its parent's threads
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 stores without event loops need none
+
     if _threads is None or _threads[0] != os.getpid():
         _threads = os.getpid(), ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="msglog-aio")
     return _threads[1]
 
 
-_threads: tuple[int, ThreadPoolExecutor] | None = None
+_threads: "tuple[int, ThreadPoolExecutor] | None" = None
 
 
 class _Syncs:

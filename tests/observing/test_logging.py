@@ -352,8 +352,8 @@ def test_what_is_told_of_groups_and_dead_letters_is_told_without_locks(heard, st
 
 QUIET = """
 import logging, msglog
-assert [type(one) for one in logging.getLogger("msglog").handlers] == [logging.NullHandler]
 store = msglog.Store(":memory:")
+assert [type(one) for one in logging.getLogger("msglog").handlers] == [logging.NullHandler]
 store.core.engine.stop_writing("a sync failed", OSError("test"))
 """
 

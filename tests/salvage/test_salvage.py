@@ -9,7 +9,7 @@ import pytest
 
 import msglog
 from msglog import DiskFullError, InvalidOptionError, StoreLockedError
-from msglog.salvage.salvage import salvage_to
+from msglog.salvaging.salvage import salvage_to
 from msglog.storage import Stream
 from msglog.storage.checking import FrameScan, Scanned
 from msglog.storage.filesystem.posix import OSFile

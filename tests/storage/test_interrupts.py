@@ -4,35 +4,29 @@ Whatever is interrupted, the engine goes on working, and each interrupted call w
 all.
 """
 
-import os
 import random
 import signal
 import sys
 import time
-from _thread import LockType
 from collections.abc import Callable
 from typing import Self
 
 import pytest
 
-import msglog.storage
 from msglog.clock import ManualClock
-from msglog.errors import MsglogError
 from msglog.storage import Engine, Options, encode_body
 from msglog.storage.filesystem import MemoryFileSystem, OSFileSystem
-from support.crash_images import crash_images
-from support.history import read_entries, read_state
+from support.history import read_entries
 from support.ledger import ledger_factory
-from support.opcodes import Striker, Struck
-from support.recovery import MODES, recover
+from support.recovery import MODES
 from support.scale import scaled
 from support.session import Script, small_limits
+from support.striking import places_in, strike
 from support.telling import tell
 
 SIGNALS_SECONDS = 0.6
 LOST_ALARM_SECONDS = 0.01
 STRIKES = 90
-STORAGE_FOLDER = os.path.join(os.path.dirname(msglog.storage.__file__), "")
 
 
 class _Alarm:
@@ -136,14 +130,6 @@ def _check_order(found: list[bytes], begun: list[bytes], returned: set[bytes]) -
     assert returned <= set(found), "a call returned without having appended"
 
 
-def _places_in(work: Callable[[Script], None], sync) -> int:
-    counting = Striker(STORAGE_FOLDER)
-    script = _prepared(sync)
-    with counting.striking():
-        work(script)
-    return counting.seen
-
-
 def _prepared(sync) -> Script:
     script = Script(sync, segment_bytes=1500)
     script.open()
@@ -185,60 +171,15 @@ def _rewrite(script: Script) -> None:
     script.rewrite("a")
 
 
-def _leaked_locks(engine: Engine) -> list[str]:
-    """Return which of the engine's locks are held, although nobody is at work."""
-    holders = (engine, engine.writer, engine._checkpointer)
-    return [
-        f"{type(holder).__name__}.{name}"
-        for holder in holders
-        for name in dir(holder)
-        if isinstance(value := getattr(holder, name, None), LockType) and value.locked()
-    ]
-
-
-def _strike(work: Callable[[Script], None], sync, at: int) -> None:
-    """Strike once, at one place, and see that nothing came of it but the one call's end."""
-    script = _prepared(sync)
-    striker = Striker(STORAGE_FOLDER, at)
-    try:
-        with striker.striking():
-            work(script)
-    except Struck:
-        pass
-    except MsglogError as error:
-        raise AssertionError(f"{striker.place}: turned into {error!r}") from error
-    engine = script.engine
-    assert not _leaked_locks(engine), f"{striker.place}: {_leaked_locks(engine)} leaked"
-    try:
-        # The next commit settles what became of the interrupted one; it must not need any help.
-        with engine.lock:
-            engine.clear_obstacle()
-        engine.flush()
-        script.history.resolve_interrupted(read_state(engine))
-        script.commit(("append", "a", 20), ("event",))
-        script.append("a", 20)
-        script.check()
-        script.flush()
-        moment, disk = script.moment, script.filesystem.disk
-        for image in crash_images(disk.start, disk.operations, seed=at, first=moment, each=1, chances=0):
-            if image.label == "nothing":
-                script.history.check(recover(image.build(), sync), moment)
-        script.close()
-        script.open()
-        script.check()
-    except Exception as error:
-        raise AssertionError(f"{striker.place}: {type(error).__name__}: {error}") from error
-
-
 @pytest.mark.skipif(sys.implementation.name != "cpython", reason="opcodes are CPython's")
 @pytest.mark.parametrize("sync", MODES)
 @pytest.mark.parametrize("work", [_append, _append_and_roll, _commit, _commit_and_change, _checkpoint, _roll, _rewrite])
 def test_an_exception_wherever_a_signal_may_strike(work, sync, record_property):
     with small_limits():
-        places = _places_in(work, sync)
+        places = places_in(work, lambda: _prepared(sync))
         step = max(1, round(places / scaled(STRIKES)))
         tried = range(random.Random(places).randrange(step), places, step)
         for at in tried:
-            _strike(work, sync, at)
+            strike(work, lambda: _prepared(sync), at)
     assert tried
     tell(record_property, strikes=len(tried), places=places)

@@ -15,10 +15,13 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.forkserver import ensure_running
 from typing import IO, Any
 
+from msglog.store.registration import PARTS
+
 HAS_FORK_SERVER = "forkserver" in multiprocessing.get_all_start_methods()
 # All at once: a server that runs already is not told of more.
 _IMPORTED_BY_SERVER = [
-    f"support.{name}" for name in ("appender", "broker_worker", "crowd", "filler", "power_worker", "transactor")
+    *PARTS,
+    *(f"support.{name}" for name in ("appender", "broker_worker", "crowd", "filler", "power_worker", "transactor")),
 ]
 
 

@@ -203,6 +203,9 @@ class Delaying(Publishing):
 
     def _release_due(self) -> None:
         try:
+            if self.journaled:
+                # What is released is read first, so it must be synced: here, before anybody has to wait for the locks.
+                self.engine.wait(self.engine.commit_number)
             with self.lock:
                 self._delay_timer = None
                 if not self.closed:

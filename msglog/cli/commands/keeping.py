@@ -13,8 +13,8 @@ from msglog.cli.output import terminal
 from msglog.cli.output.progress import progress_bar
 from msglog.cli.output.table import Column, show_item
 from msglog.cli.output.text import safe
-from msglog.salvage import salvage as salvage_store
-from msglog.store import verify as verify_store
+from msglog.salvaging import salvage as salvage_store
+from msglog.store.verifying import verify as verify_store
 
 PANEL: Final = "Looking after"
 _Into = Annotated[str, typer.Argument(metavar="DIRECTORY", help="A new or empty directory.", show_default=False)]

@@ -29,8 +29,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Final, NamedTuple
 
-from crc32c import crc32c
-
+from msglog.checksum import crc32c
 from msglog.log.rules.key_rows import ROW_BYTES, RunSpan, offsets_in, split_rows
 
 BLOCK_ROWS: Final = 512

@@ -27,6 +27,7 @@ from msglog.log.rules.rebalance import LOST, Rebalancer, Sync
 from msglog.types import MemberDescription, TopicPartition
 
 _REMEMBERED_FENCED: Final = 1024
+_NEVER: Final = 1 << 62
 
 
 class GroupState(enum.Enum):
@@ -53,6 +54,7 @@ class Group:
         self._static: dict[str, str] = {}
         self._fenced: dict[str, str] = {}
         self._dead = False
+        self._due_floor_ms = _NEVER
         # Who was evicted or fenced, for whoever takes it from here to tell of it.
         self.ejected: deque[tuple[str, str]] = deque(maxlen=_REMEMBERED_FENCED)
 
@@ -119,6 +121,7 @@ class Group:
             self._replace(self._members[former_id], member)
         if request.instance_id is not None:
             self._static[request.instance_id] = request.member_id
+        self._due_floor_ms = min(self._due_floor_ms, member.due_ms)
         return member
 
     def leave(self, member_id: str, now_ms: int) -> None:
@@ -173,11 +176,23 @@ class Group:
         """Return when `expire` has something to do unless members are heard of; None without members."""
         return min((member.due_ms for member in self._members.values()), default=None)
 
+    @property
+    def due_floor_ms(self) -> int:
+        """A time before which nobody is due: `next_due`, or earlier where members were heard of meanwhile."""
+        return self._due_floor_ms
+
     def expire(self, now_ms: int) -> tuple[str, ...]:
-        """Evict, in one rebalance, who exceeded its session timeout or poll interval; return their ids."""
+        """Evict, in one rebalance, who exceeded its session timeout or poll interval; return their ids.
+
+        Cost is constant before `due_floor_ms`.
+        """
+        if now_ms < self._due_floor_ms:
+            return ()
         lapsed = [member for member in self._members.values() if member.due_ms <= now_ms]
         if lapsed:
             self._evict(lapsed)
+        # It stays a floor until the next look: due times of members only rise.
+        self._due_floor_ms = min((member.due_ms for member in self._members.values()), default=_NEVER)
         return tuple(member.member_id for member in lapsed)
 
     # Rebalancing
@@ -196,6 +211,11 @@ class Group:
             return LOST
         member.heartbeat_ms = member.poll_ms = now_ms
         return self._shares.sync(member)
+
+    def may_receive(self, member_id: str) -> bool:
+        """Whether a sync may bring a member anything: whether any partition of its topics is free."""
+        member = self._members.get(member_id)
+        return member is not None and self._shares.may_receive(member)
 
     def revoked(self, member_id: str, partitions: Collection[TopicPartition]) -> None:
         """Confirm that a member has stopped working on `partitions`, which are then free for others.
@@ -241,7 +261,7 @@ class Group:
                 f"its generation is {member.generation}"
             )
         missing = {partition for partition in partitions if partition not in member.held}
-        if missing and missing <= member.target:
+        if missing and missing <= self._shares.target(member):
             raise RebalanceError(
                 f"group {self.group!r} is rebalancing: poll until member {member_id!r} has its new assignment"
             )

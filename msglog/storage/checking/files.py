@@ -9,8 +9,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from crc32c import crc32c
-
+from msglog.checksum import crc32c
 from msglog.errors import CorruptionError, UnsupportedFormatError
 from msglog.storage.checkpoint import MAGIC, Checkpoint, read_checkpoints, unpack_file
 from msglog.storage.filesystem import FileSystem

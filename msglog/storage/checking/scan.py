@@ -9,8 +9,7 @@ import errno
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from crc32c import crc32c
-
+from msglog.checksum import crc32c
 from msglog.storage.filesystem import File
 from msglog.storage.frame import CRC, HEADER, HEADER_SIZE, KIND_KEYED, KIND_PLAIN, MAGIC_AND_VERSION, ONE_RECORD
 from msglog.storage.runs import HEADER_OF_ONE

@@ -3,7 +3,7 @@
 An overlay shows the tree of another file system. Whoever opens a store on it may write: what is changed is copied into
 memory first, and the tree below never notices. So a store that must not be touched is opened by the same code as any
 other. Nothing outlives the object. Not safe for several threads at once; memory follows what is changed. Imported by
-those who look at stores without opening them (`msglog.store`, `msglog.salvage`).
+those who look at stores without opening them (`msglog.store`, `msglog.salvaging`).
 """
 
 import mmap

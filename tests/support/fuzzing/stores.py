@@ -14,7 +14,7 @@ import msgpack
 
 import msglog
 from msglog.errors import DiskFullError, MsglogError
-from msglog.salvage.salvage import salvage_to
+from msglog.salvaging.salvage import salvage_to
 from msglog.store import core as cores
 from msglog.store.verifying import is_store, verify_directory
 from support.disk import Disk, Image

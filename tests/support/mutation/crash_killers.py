@@ -3,6 +3,7 @@
 Small stores, all crash points, few images of each: whatever is drawn is drawn alike in every run.
 """
 
+import errno
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -290,7 +291,7 @@ def _check_from(script: Script, first: int) -> None:
 
 
 def commits_before_a_checkpoint() -> None:
-    """A commit comes between the sync without the lock and the notes of a checkpoint: the checkpoint covers it."""
+    """A commit comes between the sync without the lock and the notes of the last checkpoint, which covers it."""
     with small_limits():
         script = Script("commit")
         script.open()
@@ -304,10 +305,38 @@ def commits_before_a_checkpoint() -> None:
             script.commit(("append", "a", 20), ("event",), wait=False)
 
         engine.writer.drain = drain_and_commit  # type: ignore[method-assign]
-        engine.checkpoint()
-        engine.writer.drain = drain  # type: ignore[method-assign]
+        engine.close()
         _check_order(script.filesystem.disk)
+        script.kill()
+        script.open()
         _check_from(script, script.moment)
+
+
+def segments_dropped_beside_a_checkpoint() -> None:
+    """A segment goes after it was noted, in a commit that the power takes: it has what the checkpoint says."""
+    with small_limits():
+        script = Script("commit")
+        script.open()
+        script.commit(("create", "a"))
+        script.append("a", 600)
+        script.commit(("append", "a", 300), wait=False)
+        engine = script.engine
+        sync_areas = engine.writer._sync_areas
+
+        def sync_and_drop(areas: Any, target: int) -> None:
+            sync_areas(areas, target)
+            engine.writer._sync_areas = sync_areas
+            script.commit(("append", "a", 900), wait=False)
+            script.commit(("trim", "a", 2), wait=False)
+
+        engine.writer._sync_areas = sync_and_drop  # type: ignore[union-attr]
+        begun = script.moment
+        engine.checkpoint()
+        script.commit(("event",), wait=False)
+        disk = script.filesystem.disk
+        CrashCheck(script.history).check_all(
+            crash_images(disk.start, disk.operations, seed=1, first=begun, each=2, chances=2)
+        )
 
 
 def commits_during_a_checkpoint() -> None:
@@ -332,6 +361,32 @@ def commits_during_a_checkpoint() -> None:
             engine.checkpoint()
         script.append("a", 20)
         _check_from(script, 0)
+
+
+def areas_half_made_anew() -> None:
+    """An area gets a new file, but no descriptor is left to sync the name: nothing is written to the old file then."""
+    with small_limits():
+        script = Script("commit")
+        script.open()
+        script.commit(("create", "a"))
+        script.engine.checkpoint()
+        filesystem = script.filesystem
+        sync_directory = filesystem.sync_directory
+
+        def fails(path: str) -> None:
+            if path == DIRECTORY:
+                raise OSError(errno.EMFILE, "no descriptors")
+            sync_directory(path)
+
+        filesystem.sync_directory = fails  # type: ignore[method-assign]
+        script.append("a", 9000)
+        filesystem.sync_directory = sync_directory  # type: ignore[method-assign]
+        begun = script.moment
+        for _ in range(3):
+            script.append("a", 20)
+            script.engine.checkpoint()
+        script.append("a", 20)
+        _check_from(script, begun)
 
 
 # Workloads for one piece of code each
@@ -488,6 +543,8 @@ def _all() -> Iterator[tuple[str, Callable[[], None]]]:
         frames_follow_their_entries,
         commits_before_a_checkpoint,
         commits_during_a_checkpoint,
+        segments_dropped_beside_a_checkpoint,
+        areas_half_made_anew,
     ):
         yield check.__name__.replace("_", " "), check
 

@@ -26,9 +26,8 @@ ORDER: tuple[Mutation, ...] = (
     ),
     swap(
         "storage/checkpointer.py",
-        "                notes = self._take_notes(clean=clean)\n            try:",
-        "                notes = self._take_notes(clean=clean)\n"
-        "            self._unlink(notes.garbage)\n            try:",
+        "or self._noted_at_rest(clean=clean)\n            try:",
+        "or self._noted_at_rest(clean=clean)\n            self._unlink(notes.garbage)\n            try:",
         "power cuts, trimmed, commit",
         "files are unlinked before the checkpoint is durable",
     ),
@@ -54,23 +53,45 @@ ORDER: tuple[Mutation, ...] = (
         "storage/checkpointer.py",
         "        engine.checkpoint_begins()\n",
         "        engine.checkpoint_begins()\n        if engine._journal:\n"
+        "            engine._journal.prepare(engine.commit_number)\n"
         "            engine._journal.release(engine.commit_number)\n",
         "commits during a checkpoint",
         "journal space is free before the checkpoint is durable",
     ),
     swap(
         "storage/journal.py",
-        "if 0 < area.last_commit <= commit:",
-        "if 0 < area.last_commit:",
+        "if 0 < area.last_commit <= commit and",
+        "if 0 < area.last_commit and",
         "commits during a checkpoint",
         "journal space with later commits is free",
     ),
     swap(
         "storage/checkpointer.py",
-        "                engine.writer.drain_locked()\n",
-        "",
+        "            engine.writer.drain_locked()\n            if clean:",
+        "            if clean:",
         "commits before a checkpoint",
         "a checkpoint covers what is not synced in the journal",
+    ),
+    swap(
+        "storage/checkpointer.py",
+        "if all(segment.stored_position >= position for segment, position, _ in notes.listed):",
+        "if True:",
+        "segments dropped beside a checkpoint",
+        "a checkpoint lists frames that went nowhere",
+    ),
+    swap(
+        "storage/checkpointer.py",
+        "                    notes.note_dirty()\n                    return notes",
+        "                    return notes",
+        "power cuts, appends, commit",
+        "a checkpoint forgets which segments to sync",
+    ),
+    swap(
+        "storage/journal.py",
+        "if 0 < area.last_commit <= commit and not area.replaced:",
+        "if 0 < area.last_commit <= commit:",
+        "areas half made anew",
+        "an area is free that may have no name any more",
     ),
     swap(
         "storage/checkpointer.py",

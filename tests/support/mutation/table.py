@@ -21,6 +21,9 @@ HARMLESS: dict[tuple[str, str], str] = {
         "growth of an area: the sync that an entry waits for covers the file's size and zeros, too; this one only "
         "spares it a change of metadata"
     ),
+    ("broker/vhost/delaying.py", "self.engine.wait(self.engine.commit_number)"): (
+        "what is read under the locks is synced there if it must be; this one only spares others to wait for that"
+    ),
     ("broker/consumer.py", "self.vhost.engine.wait(unseen)"): _TO_SEE,
     ("broker/handle.py", "self._engine.wait(self._engine.commit_number)"): _TO_SEE,
     ("broker/channel/consuming.py", "vhost.engine.wait(vhost.engine.commit_number)"): _TO_SEE,

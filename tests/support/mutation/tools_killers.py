@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msglog
 from msglog.errors import CorruptionError
-from msglog.salvage.salvage import salvage_to
+from msglog.salvaging.salvage import salvage_to
 from msglog.store.backing_up import backup_to
 from msglog.store.looking import open_overlay
 from msglog.store.verifying import verify_directory

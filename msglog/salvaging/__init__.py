@@ -5,6 +5,6 @@ segments without what is damaged, `salvage` puts them together. A layer above bo
 their streams mean. Exported by `msglog`.
 """
 
-from msglog.salvage.salvage import salvage
+from msglog.salvaging.salvage import salvage
 
 __all__ = ["salvage"]

@@ -15,8 +15,8 @@ from msglog.log.groups import GroupsModel
 from msglog.log.model import LogModel
 from msglog.log.rules.topic_config import TopicConfig
 from msglog.log.share.model import ShareModel
-from msglog.salvage.copying import CopiedStream, Range
-from msglog.salvage.loading import Loaded
+from msglog.salvaging.copying import CopiedStream, Range
+from msglog.salvaging.loading import Loaded
 from msglog.storage import CURSORS, Engine, Stream
 from msglog.storage.state import STATE_STREAM
 from msglog.store.registration import Claim, make_checks

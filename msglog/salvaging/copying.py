@@ -9,10 +9,9 @@ import errno
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from crc32c import crc32c
-
+from msglog.checksum import crc32c
 from msglog.errors import CorruptionError, UnsupportedFormatError
-from msglog.salvage.loading import Loaded
+from msglog.salvaging.loading import Loaded
 from msglog.storage.checking import Damage, FrameScan, Scanned, SegmentView
 from msglog.storage.copying import NewStore, Report
 from msglog.storage.frame import CRC, FrameError, decode

@@ -8,10 +8,10 @@ import os
 
 from msglog.checks import refused
 from msglog.errors import MsglogError, StoreFailedError
-from msglog.salvage.copying import StreamCopy
-from msglog.salvage.loading import load
-from msglog.salvage.mending import Mending
-from msglog.salvage.readable import ReadableFileSystem
+from msglog.salvaging.copying import StreamCopy
+from msglog.salvaging.loading import load
+from msglog.salvaging.mending import Mending
+from msglog.salvaging.readable import ReadableFileSystem
 from msglog.storage.checkpoint import Checkpoint
 from msglog.storage.copying import NewStore
 from msglog.storage.filesystem import FileSystem

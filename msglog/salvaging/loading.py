@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgpack
-from crc32c import crc32c
 
+from msglog.checksum import crc32c
 from msglog.clock import SystemClock
 from msglog.errors import CorruptionError, UnsupportedFormatError
-from msglog.salvage.parts import PartsFinder
+from msglog.salvaging.parts import PartsFinder
 from msglog.storage import Engine, Options, Stream
 from msglog.storage.checking import Damage, FrameScan, newest_checkpoint
 from msglog.storage.checkpoint import Checkpoint
