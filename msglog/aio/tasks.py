@@ -12,12 +12,12 @@ from msglog.checks import check_handler, check_integer, check_timeout, wrong_typ
 MOST_TASKS: Final = 10_000
 
 
-def check_callback(given: Any, takes: str) -> None:
-    """Make sure that a callback gives something to await, and takes one argument. Raises `InvalidTypeError`."""
+def check_callback(option: str, given: Any, *takes: str) -> None:
+    """Make sure that a callback gives something to await, and takes these arguments. Raises `InvalidTypeError`."""
     functions = (given, type(given).__call__)
     if not any(inspect.iscoroutinefunction(function) for function in functions):
-        raise wrong_type("callback", given, f"a coroutine function that takes {takes}")
-    check_handler("callback", given, takes, awaited=True)
+        raise wrong_type(option, given, f"a coroutine function that takes {' and '.join(takes)}")
+    check_handler(option, given, *takes, awaited=True)
 
 
 def check_concurrency(concurrency: int) -> None:

@@ -210,7 +210,7 @@ async def test_an_iteration_over_what_is_there_lets_others_have_their_turn(own):
 
 PLAIN = {"ack", "nack", "reject", "release", "commit", "seek", "pause", "resume", "position", "assignment", "stop"}
 AWAITED = {
-    aio.Store: {"open", "close", "flush", "backup"},
+    aio.Store: {"open", "close", "flush", "backup", "process"},
     aio.Log: {"open", "close", "append", "append_many", "create_topic", "delete_topic", "add_partitions"},
     aio.Broker: {
         "open", "close", "publish", "publish_many", "send", "get", "request", "declare_exchange", "declare_queue",
@@ -234,7 +234,7 @@ def test_what_may_wait_is_awaited_and_the_rest_is_plain(kind):
 
 
 SAME = [
-    (aio.Store, msglog.Store, {"process"}),
+    (aio.Store, msglog.Store, set()),
     (aio.Log, msglog.Log, {"topic"}),  # typed views are for threads
     (aio.Broker, msglog.Broker, {"exchange", "queue"}),
     (aio.Consumer, msglog.Consumer, set()),

@@ -4,7 +4,18 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import assert_type
 
-from msglog import JSON, QueueInfo, Record, RecordMetadata, Store, TopicPartition, aio
+from msglog import (
+    JSON,
+    QueueInfo,
+    Record,
+    RecordMetadata,
+    Retry,
+    ShareRecord,
+    Store,
+    TopicPartition,
+    Transaction,
+    aio,
+)
 from msglog.testing import Faults, Recorder, drain, evict, rebalance, record
 
 
@@ -17,6 +28,7 @@ async def everything(opened: Store) -> None:
         await with_log(store.log)
         await with_broker(store.broker)
         await with_kit(store)
+        await with_process(store)
     async with aio.Store(":memory:", sync="none", segment_bytes=1 << 20) as other:
         assert_type(other, aio.Store)
     async with aio.Log(":memory:", sync="interval", sync_interval_ms=10) as log:
@@ -59,3 +71,27 @@ async def with_kit(store: aio.Store) -> None:
         await consumer.poll(timeout=0)
         rebalance(store.log, "h")
         evict(consumer)
+
+
+async def copy_record(tx: Transaction, record: Record) -> None:
+    tx.append("copies", record.value, key=record.key)
+
+
+async def copy_share_record(tx: Transaction, record: ShareRecord) -> None:
+    tx.append("copies", record.value)
+    tx.ack(record)
+
+
+async def copy_delivery(tx: Transaction, delivery: aio.Delivery) -> int:
+    tx.append("copies", delivery.body)
+    return len(delivery.body)
+
+
+async def with_process(store: aio.Store) -> None:
+    await store.log.create_topic("copies")
+    async with store.log.consumer("t", group="p") as consumer:
+        assert_type(await store.process(consumer, copy_record, timeout=0, retry=Retry(limit=1)), int)
+    async with store.log.share_consumer("t", group="s") as sharing:
+        assert_type(await store.process(sharing, copy_share_record, timeout=0, dead_letter="bad"), int)
+    async with store.broker.consume("q") as deliveries:
+        assert_type(await store.process(deliveries, copy_delivery, timeout=0), int)

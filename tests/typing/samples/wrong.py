@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from msglog import JSON, TEXT, Codec, Log, Message, Record, Store, TypedRecord, aio, json_of
+from msglog import JSON, TEXT, Codec, Log, Message, Record, Store, Transaction, TypedRecord, aio, json_of
 
 
 @dataclass
@@ -84,3 +84,16 @@ async def misuse_aio(log: aio.Log) -> None:
     await log.append_many("t", [b"v"], kees=[b"k"])  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await log.producer("p").append("t", "text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     log.consumer("t", assignor="rage")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def handle_plainly(_tx: Transaction, _record: Record) -> None: ...
+
+
+async def handle_delivery(_tx: Transaction, _delivery: aio.Delivery) -> None: ...
+
+
+async def misuse_process(store: aio.Store) -> None:
+    async with store.log.consumer("t", group="g") as consumer:
+        await store.process(consumer, handle_plainly)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
+        await store.process(consumer, handle_delivery)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
+        await store.process("t", handle_delivery)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
