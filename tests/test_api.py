@@ -418,6 +418,7 @@ def test_properties_are_amqps():
         ("OffsetOutOfRangeError", LookupError),
         ("OffsetConflictError", ValueError),
         ("GroupError", RuntimeError),
+        ("NoEventLoopError", RuntimeError),
         ("FencedError", msglog.GroupError),
         ("RebalanceError", msglog.GroupError),
         ("EncodeError", TypeError),

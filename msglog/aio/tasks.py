@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 from weakref import WeakSet
 
 from msglog.checks import check_handler, check_integer, check_timeout, wrong_type
+from msglog.transactions.looping import running_loop
 
 MOST_TASKS: Final = 10_000
 
@@ -81,7 +82,7 @@ class Subscribed:
     """What both subscriptions are: tasks with `stop`, `close`, `join` and a context manager."""
 
     def __init__(self) -> None:
-        asyncio.get_running_loop()  # raises without one, before there is anything to leave behind
+        running_loop()  # raises without one, before there is anything to leave behind
         self._tasks = Tasks()
 
     def stop(self) -> None:
