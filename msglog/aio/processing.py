@@ -7,6 +7,7 @@ from msglog.aio.consumer import Consumer, ShareConsumer
 from msglog.aio.queue_consumer import QueueConsumer
 from msglog.aio.sources import ConsumerSource, Handler, QueueSource, ShareSource, Source
 from msglog.aio.tasks import check_callback
+from msglog.aio.typed import TypedConsumer, TypedQueueConsumer, TypedShareConsumer
 from msglog.checks import check_timeout, refused, wrong_type
 from msglog.retry import Retry
 
@@ -26,7 +27,22 @@ async def process(
     if not isinstance(retry, Retry):
         raise wrong_type("retry", retry, "a Retry")
     seconds = check_timeout(timeout)
+    if isinstance(source, TypedConsumer | TypedQueueConsumer | TypedShareConsumer):
+        source, handler = source.raw, _of_typed(source, handler)
     return await _source_of(store, source, handler, retry, dead_letter).run(seconds)
+
+
+def _of_typed(
+    source: TypedConsumer[Any, Any] | TypedQueueConsumer[Any] | TypedShareConsumer[Any, Any], handler: Handler
+) -> Handler:
+    """Return a handler of what a source takes, for one of objects. What does not decode is as if the handler failed."""
+
+    async def decode_and_handle(tx: msglog.Transaction, message: Any) -> None:
+        typed = await source.typed(message)
+        if typed is not None:
+            await handler(tx, typed)
+
+    return decode_and_handle
 
 
 def _source_of(store: msglog.Store, source: Any, handler: Handler, retry: Retry, dead_letter: str | None) -> Source:

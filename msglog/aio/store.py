@@ -3,7 +3,7 @@
 import os
 from collections.abc import Awaitable, Callable
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack, overload
 
 import msglog
 from msglog.aio.calls import run
@@ -14,6 +14,7 @@ from msglog.aio.forwarding import in_thread, plain
 from msglog.aio.opened import Opened
 from msglog.aio.processing import process
 from msglog.aio.queue_consumer import QueueConsumer
+from msglog.aio.typed import TypedConsumer, TypedDelivery, TypedQueueConsumer, TypedShareConsumer
 from msglog.checks import refused
 from msglog.showing import one_line
 from msglog.storage import Engine
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from msglog.aio.broker import Broker
     from msglog.aio.log import Log
     from msglog.aio.producer import Producer
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 _DEFAULT_RETRY: Final = msglog.Retry()
 
@@ -149,6 +153,36 @@ class Store(Opened):
         timeout: float | None = None,
         dead_letter: str | None = None,
     ) -> int: ...
+    @overload
+    async def process(
+        self,
+        source: TypedConsumer[K, V],
+        handler: Callable[[msglog.Transaction, msglog.TypedRecord[K, V]], Awaitable[object]],
+        *,
+        retry: msglog.Retry | None = _DEFAULT_RETRY,
+        timeout: float | None = None,
+        dead_letter: str | None = None,
+    ) -> int: ...
+    @overload
+    async def process(
+        self,
+        source: TypedQueueConsumer[V],
+        handler: Callable[[msglog.Transaction, TypedDelivery[V]], Awaitable[object]],
+        *,
+        retry: msglog.Retry | None = _DEFAULT_RETRY,
+        timeout: float | None = None,
+        dead_letter: str | None = None,
+    ) -> int: ...
+    @overload
+    async def process(
+        self,
+        source: TypedShareConsumer[K, V],
+        handler: Callable[[msglog.Transaction, msglog.TypedShareRecord[K, V]], Awaitable[object]],
+        *,
+        retry: msglog.Retry | None = _DEFAULT_RETRY,
+        timeout: float | None = None,
+        dead_letter: str | None = None,
+    ) -> int: ...
     async def process(
         self,
         source: Any,
@@ -161,9 +195,9 @@ class Store(Opened):
         """Process each message of a source exactly once, in the task that calls; return how many are done with.
 
         `source`: a `Consumer` with a group and without `auto_commit`, a `QueueConsumer` or a `ShareConsumer` of
-        `msglog.aio`. `handler`: a coroutine function, awaited as `handler(tx, message)`; what it does by `tx`, and that
-        the message is done with, becomes one commit when it returns. All else is as for `msglog.Store.process`:
-        `retry`, `timeout`, `dead_letter`, what is raised.
+        `msglog.aio`, or one of these of a view. `handler`: a coroutine function, awaited as `handler(tx, message)`;
+        what it does by `tx`, and that the message is done with, becomes one commit when it returns. All else is as for
+        `msglog.Store.process`: `retry`, `timeout`, `dead_letter`, what is raised.
 
         One message at a time; several tasks may process one consumer of a queue, each other consumer is for one task,
         and the members of a group share its work. When it is cancelled, the transaction of the message in hand is there
