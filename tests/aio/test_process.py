@@ -324,7 +324,7 @@ async def test_a_consumer_of_topics_is_for_one_task(own, store):
         await soon(entered.wait())
         for call in (own.process(source, copy), source.poll(0)):
             with pytest.raises(RuntimeError, match="one task at a time"):
-                await call
+                await soon(call)
         go_on.set()
         assert await soon(task) == 1
         assert await source.poll(0) == []

@@ -369,7 +369,7 @@ class TestRecordsThatDoNotDecode:
     @pytest.mark.parametrize("kind", ["consumer", "share"])
     async def test_polls_that_leave_out_wait_on_and_let_others_have_their_turn(self, own, store, kind):
         seen = []
-        view = own.log.topic("t", value=JSON, on_decode_error=lambda error: seen.append(error))
+        view = own.log.topic("t", value=JSON, on_decode_error=seen.append)
         store.log.append_many("t", [BAD] * 50)
         async with view.consumer(group="g") if kind == "consumer" else view.share_consumer(group="s") as consumer:
             task = asyncio.create_task(consumer.poll(10, 1))
