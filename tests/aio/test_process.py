@@ -1,7 +1,9 @@
 """Consume, transform, produce, by tasks: `aio.Store.process` with each kind of source."""
 
 import asyncio
+import random
 import threading
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 
@@ -10,6 +12,7 @@ from msglog import InvalidOptionError, InvalidTypeError, Retry, TopicPartition, 
 from msglog.storage import Engine
 from msglog.transactions.dead_letters import DeadLetters
 from support.brokers import ready, take
+from support.dumps import check_counts
 from support.tasks import cancel_at, run, soon, turns, until
 from support.telling import tell
 
@@ -97,7 +100,7 @@ def open_source(own, kind):
     if kind == "queue":
         return own.broker.consume("work")
     if kind == "share":
-        return own.log.share_consumer("in", group="s")
+        return own.log.share_consumer("in", group="s", delivery_limit=1000)  # cancellations count
     return own.log.consumer("in", group="g")
 
 
@@ -105,8 +108,9 @@ def left(store, kind):
     """Return how many messages are not done with and not in hand."""
     if kind == "queue":
         return ready(store.broker, "work")
-    lag = store.log.describe_group("s" if kind == "share" else "g").lag["in", 0]
-    return store.log.end_offset("in") if lag is None else lag  # None: nothing was committed yet
+    lags = store.log.describe_group("s" if kind == "share" else "g").lag
+    ends = {tp: store.log.end_offset(*tp) for tp in lags}
+    return sum(ends[tp] if lag is None else lag for tp, lag in lags.items())  # None: nothing was committed yet
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -527,3 +531,42 @@ def test_cancelling_the_wait_for_the_sync_says_nothing_of_a_message_that_is_lost
         store.flush()
         assert out(store) == [b"1", b"2"]
     assert [record.message for record in caplog.records if record.levelname != "DEBUG"] == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_workers_that_are_cancelled_again_and_again_process_each_message_once(tmp_path, kind):
+    chance = random.Random(kind)
+    bodies = [b"%d" % number for number in range(60)]
+    fails = Fails(**{"7": 2, "30": 1})
+
+    async def handler(tx, message):
+        for _ in range(chance.randrange(3)):
+            await asyncio.sleep(0)
+        await fails(tx, message)
+
+    async def work(own, source):
+        while copied(own.sync) < len(bodies):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(chance.uniform(0, 0.02)):
+                    await own.process(source, handler, retry=AT_ONCE)
+
+    async def main(store):
+        own = aio.Store(store)
+        async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+            shared = open_source(own, kind)  # by all tasks, where that may be
+            await stack.enter_async_context(shared)
+            for number in range(3):
+                source = shared
+                if kind != "queue" and number:
+                    source = await stack.enter_async_context(open_source(own, kind))
+                tasks.create_task(work(own, source))
+
+    with msglog.Store(tmp_path / "store") as store:
+        prepare(store)
+        store.log.add_partitions("in", 3)
+        fill(store, kind, *bodies)
+        run(main(store))
+        store.flush()
+        assert sorted(out(store), key=int) == bodies
+        assert left(store, kind) == 0
+        check_counts(store)
