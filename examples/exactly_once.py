@@ -3,10 +3,12 @@
 The worker reads purchases from a topic. For each it appends a booking to the ledger and sends a receipt to a queue;
 these and the offset of the purchase are one commit, made by `store.process`. So wherever the process is killed, a
 purchase was booked with its receipt, or it is read again by the next worker. No message ids, no search for duplicates.
+Every second worker is a program of asyncio: its handler may await, and the promise is the same.
 
     python examples/exactly_once.py
 """
 
+import asyncio
 import random
 import subprocess
 import sys
@@ -15,10 +17,11 @@ from collections import Counter
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from msglog import Record, Store, Transaction
+from msglog import Record, Store, Transaction, aio
 
 PURCHASES = 400
 KILLS = 5
+KINDS = ("thread", "task")
 
 
 class Results(NamedTuple):
@@ -44,7 +47,7 @@ def main(purchases: int = PURCHASES, kills: int = KILLS, seed: int = 1) -> Resul
                 keys=[b"purchase-%d" % number for number in range(purchases)],
             )
         done = 0
-        while run_worker(directory, kill_after=chance.uniform(0, 0.05) if done < kills else None):
+        while run_worker(directory, KINDS[done % 2], kill_after=chance.uniform(0, 0.05) if done < kills else None):
             done += 1
         with Store(directory) as store:
             ledger = list(store.log.read("ledger"))
@@ -57,9 +60,10 @@ def prices(purchases: int) -> list[int]:
     return [100 + 7 * number for number in range(purchases)]
 
 
-def run_worker(directory: str, kill_after: float | None) -> bool:
+def run_worker(directory: str, kind: str, kill_after: float | None) -> bool:
     """Run a worker in a process of its own; return whether it was killed."""
-    with subprocess.Popen([sys.executable, __file__, directory], stdout=subprocess.PIPE) as worker:  # noqa: S603 itself
+    command = [sys.executable, __file__, directory, kind]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as worker:  # noqa: S603 itself
         assert worker.stdout is not None
         worker.stdout.readline()  # it begins to book
         if kill_after is not None:
@@ -83,8 +87,23 @@ def book(tx: Transaction, purchase: Record) -> None:
     tx.send("receipts", purchase.key or b"")
 
 
+async def work_as_task(directory: str) -> None:
+    """The same for asyncio."""
+    async with aio.Store(directory) as store, store.log.consumer("purchases", group="till") as consumer:
+        print("booking", flush=True)
+        await store.process(consumer, book_as_task, timeout=0)
+
+
+async def book_as_task(tx: Transaction, purchase: Record) -> None:
+    """Book one purchase, perhaps after having asked somebody about it."""
+    await asyncio.sleep(0)
+    book(tx, purchase)
+
+
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
+    if sys.argv[2:] == ["task"]:
+        asyncio.run(work_as_task(sys.argv[1]))
+    elif len(sys.argv) > 1:
         work(sys.argv[1])
     else:
         found = main()

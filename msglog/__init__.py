@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         InvalidOptionError,
         InvalidTypeError,
         MsglogError,
+        NoEventLoopError,
         NotAllowedError,
         NotSupportedError,
         OffsetConflictError,
@@ -152,6 +153,7 @@ __all__ = [
     "MemberDescription",
     "Message",
     "MsglogError",
+    "NoEventLoopError",
     "NotAllowedError",
     "NotSupportedError",
     "OffsetConflictError",
@@ -226,7 +228,7 @@ if not TYPE_CHECKING:  # for type checkers a name that is not above is a mistake
         "msglog.errors": (
             "AccessRefusedError ClosedError CommandInvalidError ConsumerCancelledError CorruptionError "
             "DecodeError DiskFullError EncodeError ExchangeNotFoundError FencedError GroupError InvalidNameError "
-            "InvalidOptionError InvalidTypeError MsglogError NotAllowedError NotSupportedError "
+            "InvalidOptionError InvalidTypeError MsglogError NoEventLoopError NotAllowedError NotSupportedError "
             "OffsetConflictError OffsetOutOfRangeError PartitionNotFoundError PreconditionFailedError "
             "PublishRejectedError QueueNotFoundError ReadOnlyError RebalanceError RecordTooLargeError "
             "RequestTimeoutError ResourceLockedError SettlementError StoreFailedError StoreLockedError "
@@ -247,12 +249,16 @@ if not TYPE_CHECKING:  # for type checkers a name that is not above is a mistake
             "RecordMetadata RecoveryReport SalvageReport TopicDescription TopicPartition"
         ),
     }
+    # Modules that need no import of their own: the public ones, and those whose names stand above.
+    _MODULES = {"aio", "clock", "codecs", "errors", "prometheus", "retry", "testing", "types"}
     _PLACE_OF = {name: place for place, names in _NAMES.items() for name in names.split()}
 
     def __getattr__(name: str) -> object:
         """Import what a public name stands for. The version is read from the installed package's metadata."""
         if name == "__version__":
             return import_module("importlib.metadata").version(__name__)
+        if name in _MODULES:
+            return import_module(f"{__name__}.{name}")
         place = _PLACE_OF.get(name)
         if place is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -178,6 +178,13 @@ class TransactionError(MsglogError, RuntimeError):
     """A transaction was used inside another one, before or after its block, or by another thread or task."""
 
 
+class NoEventLoopError(MsglogError, RuntimeError):
+    """A call of `msglog.aio` found no event loop of asyncio running in its thread: only under one can it wait.
+
+    `outcome` is "unknown" where something was written before: it stays, and its sync follows.
+    """
+
+
 # The log
 
 

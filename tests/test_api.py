@@ -9,7 +9,7 @@ import typing
 import pytest
 
 import msglog
-from msglog import BYTES, Retry
+from msglog import BYTES, Retry, aio
 from msglog.log.rules.assignors import ASSIGNORS
 from msglog.log.rules.membership import AssignorName
 from msglog.log.rules.topic_config import (
@@ -209,6 +209,8 @@ PROMISED[msglog.TypedTopic] |= {name: PROMISED[msglog.Log][name].replace("*topic
 
 CALLS = [(owner, name, text) for owner, table in PROMISED.items() for name, text in table.items()]
 
+READING = tuple(name for name in PROMISED[msglog.TypedConsumer] if name != "__iter__")
+
 # What a view's call hands on, and what of its parameters is the view's own.
 HANDED_ON = {
     (msglog.TypedTopic, msglog.Log): ("topic topics", TOPIC_CALLS),
@@ -217,6 +219,20 @@ HANDED_ON = {
     (msglog.TypedExchange, msglog.Broker): ("exchange", ("publish", "publish_many")),
     (msglog.TypedConsumer, msglog.Consumer): ("", tuple(PROMISED[msglog.TypedConsumer])),
     (msglog.TypedDelivery, msglog.Delivery): ("", ("ack", "nack", "reject")),
+    # Those for tasks: as those for threads, but for what both call differently (`subscribe`).
+    (aio.TypedTopic, msglog.TypedTopic): ("", (*TOPIC_CALLS[:-1], "producer", "decode")),
+    (aio.TypedTopic, aio.Log): ("topic topics", ("append", "append_many", "consumer", "share_consumer", "subscribe")),
+    (aio.TypedProducer, msglog.TypedProducer): ("", ("append", "append_many")),
+    (aio.TypedQueue, msglog.TypedQueue): ("", (*QUEUE_CALLS[:4], "history", "send_many", "request", "decode")),
+    (aio.TypedQueue, aio.Broker): ("queue", ("consume", "subscribe", "get")),
+    (aio.TypedExchange, msglog.TypedExchange): ("", ("publish", "publish_many", "request")),
+    (aio.TypedConsumer, msglog.TypedConsumer): ("", READING),
+    (aio.TypedShareConsumer, msglog.TypedShareConsumer): ("", ("poll", "iter", "stop", "close")),
+    (aio.TypedQueueConsumer, msglog.TypedQueueConsumer): ("", ("get", "iter", "stop", "close")),
+    (aio.TypedDelivery, msglog.TypedDelivery): ("", ("ack", "nack", "reject", "reply")),
+    (aio.Log, msglog.Log): ("", ("topic",)),
+    (aio.Broker, msglog.Broker): ("", ("queue", "exchange")),
+    (aio.Store, msglog.Store): ("", ("process", "transaction")),
 }
 
 CONTEXTS = [
@@ -418,6 +434,7 @@ def test_properties_are_amqps():
         ("OffsetOutOfRangeError", LookupError),
         ("OffsetConflictError", ValueError),
         ("GroupError", RuntimeError),
+        ("NoEventLoopError", RuntimeError),
         ("FencedError", msglog.GroupError),
         ("RebalanceError", msglog.GroupError),
         ("EncodeError", TypeError),

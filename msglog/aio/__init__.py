@@ -4,7 +4,9 @@
     waiting     what a task sleeps on; iterating: loops that let the event loop breathe
     forwarding, publishing      methods made from those of the threaded classes
     opened, store, face, log, broker    the public classes; producer, consumer (polling), queue_consumer, delivery
-    log_subscription, queue_subscription (tasks)        coroutines that are called for messages
+    log_subscription, queue_subscription (tasks, record_loop)       coroutines that are called for messages
+    typed       views of topics, queues and exchanges with objects
+    processing, sources         consume, transform, produce: coroutines with a transaction for each message
 
 A write to memory is made in the loop's own thread, behind locks that are held for moments. Syncs, opening, closing and
 definitions run in other threads. Tasks that wait at the same time share syncs. No consumer that waits has a thread, and
@@ -23,6 +25,16 @@ from msglog.aio.producer import Producer
 from msglog.aio.queue_consumer import QueueConsumer
 from msglog.aio.queue_subscription import QueueSubscription
 from msglog.aio.store import Store
+from msglog.aio.typed import (
+    TypedConsumer,
+    TypedDelivery,
+    TypedExchange,
+    TypedProducer,
+    TypedQueue,
+    TypedQueueConsumer,
+    TypedShareConsumer,
+    TypedTopic,
+)
 
 __all__ = [
     "Broker",
@@ -35,5 +47,13 @@ __all__ = [
     "ShareConsumer",
     "Store",
     "Subscription",
+    "TypedConsumer",
+    "TypedDelivery",
+    "TypedExchange",
+    "TypedProducer",
+    "TypedQueue",
+    "TypedQueueConsumer",
+    "TypedShareConsumer",
+    "TypedTopic",
     "Written",
 ]

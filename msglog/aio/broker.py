@@ -1,7 +1,7 @@
 """The broker for tasks. Exported by `msglog.aio`."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import msglog
 from msglog.aio.calls import now, run
@@ -12,14 +12,19 @@ from msglog.aio.forwarding import in_thread, iterated, plain
 from msglog.aio.publishing import publish, published
 from msglog.aio.queue_consumer import QueueConsumer, take
 from msglog.aio.queue_subscription import QueueSubscription
+from msglog.aio.typed import TypedExchange, TypedQueue
 from msglog.aio.waiting import TaskWaiter, left_until
 from msglog.broker.consumer import Taking
 from msglog.broker.delivery import OnError
 from msglog.broker.message import combined
+from msglog.broker.typed import MessageCodec, OnBadBody
 from msglog.broker.vhost import VirtualHost
 from msglog.checks import check_flag, check_timeout
+from msglog.codecs import BYTES, Codec
 from msglog.errors import RequestTimeoutError
 from msglog.waiting import deadline_after
+
+T = TypeVar("T")
 
 _DEFAULT_RETRY = msglog.Retry()
 
@@ -65,6 +70,29 @@ class Broker(Face[msglog.Broker]):
     queues = plain(msglog.Broker.queues)
     bindings = plain(msglog.Broker.bindings)
     history = iterated(msglog.Broker.history)
+
+    @overload
+    def queue(self, name: str, *, on_decode_error: OnBadBody = "raise") -> TypedQueue[bytes]: ...
+    @overload
+    def queue(self, name: str, *, body: Codec[T], on_decode_error: OnBadBody = "raise") -> TypedQueue[T]: ...
+    def queue(self, name: str, *, body: Codec[Any] = BYTES, on_decode_error: OnBadBody = "raise") -> TypedQueue[Any]:
+        """Return a view of a queue with objects as bodies. The queue need not exist yet.
+
+        Arguments and errors as for `msglog.Broker.queue`. A callable as `on_decode_error` may be a coroutine function:
+        what it returns is awaited inside `with error.delivery:`.
+        """
+        return TypedQueue(self, self.sync.queue_view(name, MessageCodec(body, on_decode_error, awaited=True)))
+
+    @overload
+    def exchange(self, name: str) -> TypedExchange[bytes]: ...
+    @overload
+    def exchange(self, name: str, *, body: Codec[T]) -> TypedExchange[T]: ...
+    def exchange(self, name: str, *, body: Codec[Any] = BYTES) -> TypedExchange[Any]:
+        """Return a view of an exchange with objects as bodies, to publish them. The exchange need not exist yet.
+
+        Arguments and errors as for `msglog.Broker.exchange`.
+        """
+        return TypedExchange(self, self.sync.exchange(name, body=body))
 
     async def get(self, queue: str, *, timeout: float | None = 0, no_ack: bool = False) -> Delivery | None:
         """Take the next message of a queue; None when none comes within `timeout` seconds of real time.

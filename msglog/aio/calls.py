@@ -14,7 +14,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 from msglog.errors import MsglogError
 from msglog.showing import one_line
 from msglog.storage import Deferral, Engine, in_force
-from msglog.transactions.looping import durable, in_thread, wait_off_the_loop
+from msglog.transactions.looping import durable, in_thread, running_loop, wait_off_the_loop
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -65,7 +65,8 @@ def begin(engine: Engine, call: Callable[P, R], *args: P.args, **kwargs: P.kwarg
 
 async def run(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Make a call in another thread."""
-    job = asyncio.wrap_future(in_thread(partial(call, *args, **kwargs)))
+    loop = running_loop()  # raises before anything is begun
+    job = asyncio.wrap_future(in_thread(partial(call, *args, **kwargs)), loop=loop)
     try:
         return await asyncio.shield(job)
     except asyncio.CancelledError:

@@ -1,6 +1,5 @@
 """The consumers of topics, for tasks: alone or in a group, and in a share group. Exported by `msglog.aio`."""
 
-from asyncio import get_running_loop
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
@@ -13,6 +12,7 @@ from msglog.log.consumer_arguments import check_callback
 from msglog.log.consumer_base import READONLY_STEP_SECONDS
 from msglog.showing import one_line
 from msglog.storage import in_force
+from msglog.transactions.looping import running_loop
 from msglog.types import Record, TopicPartition
 
 
@@ -25,7 +25,7 @@ class Consumer(Polling[Record]):
     """
 
     def __init__(self, log: msglog.Log, *topics: Any, **options: Any) -> None:
-        get_running_loop()  # raises without one, before there is a member to leave behind
+        running_loop()  # raises without one, before there is a member to leave behind
         for name in ("on_assign", "on_revoke", "on_lost"):
             if callable(options.get(name)):
                 options[name] = self._with_self(check_callback(name, options[name]))
@@ -125,7 +125,7 @@ class ShareConsumer(Polling[msglog.ShareRecord]):
     """
 
     def __init__(self, log: msglog.Log, *topics: Any, **options: Any) -> None:
-        get_running_loop()  # as above
+        running_loop()  # as above
         self._written = begin(log.store.core.engine, log.share_consumer, *topics, **options)
         self._sync = self._written.result
         super().__init__(self._sync.engine, "this share consumer")

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, overload
 
 import msglog
 from msglog.aio.calls import run, write
@@ -12,12 +12,18 @@ from msglog.aio.face import Face
 from msglog.aio.forwarding import in_thread, iterated, plain
 from msglog.aio.log_subscription import Subscription
 from msglog.aio.producer import Producer
+from msglog.aio.typed import TypedTopic
+from msglog.codecs import BYTES, Codec
 from msglog.log.appending import HeadersArgument
 from msglog.log.rules.membership import AssignorName
 from msglog.log.share.consumer import DEFAULT_DELIVERY_LIMIT, DEFAULT_LOCK_MS
+from msglog.log.typed import OnDecodeError, RecordCodec
 from msglog.storage import Deferral, in_force
 from msglog.transactions.looping import durable, wait_off_the_loop
 from msglog.types import Record, RecordMetadata, TopicPartition
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 RebalanceCallback = Callable[[Consumer, frozenset[TopicPartition]], None]
 
@@ -201,6 +207,34 @@ class Log(Face[msglog.Log]):
         See `msglog.Log.producer`.
         """
         return Producer(self.sync, name)
+
+    @overload
+    def topic(self, name: str, *, on_decode_error: OnDecodeError = "raise") -> TypedTopic[bytes, bytes]: ...
+    @overload
+    def topic(self, name: str, *, key: Codec[K], on_decode_error: OnDecodeError = "raise") -> TypedTopic[K, bytes]: ...
+    @overload
+    def topic(
+        self, name: str, *, value: Codec[V], on_decode_error: OnDecodeError = "raise"
+    ) -> TypedTopic[bytes, V]: ...
+    @overload
+    def topic(
+        self, name: str, *, key: Codec[K], value: Codec[V], on_decode_error: OnDecodeError = "raise"
+    ) -> TypedTopic[K, V]: ...
+    def topic(
+        self,
+        name: str,
+        *,
+        key: Codec[Any] = BYTES,
+        value: Codec[Any] = BYTES,
+        on_decode_error: OnDecodeError = "raise",
+    ) -> TypedTopic[Any, Any]:
+        """Return a view of a topic with objects as keys and values. The topic need not exist yet.
+
+        Arguments and errors as for `msglog.Log.topic`. A callable as `on_decode_error` may be a coroutine function:
+        what it returns is awaited.
+        """
+        codec = RecordCodec(key, value, on_decode_error, awaited=True)
+        return TypedTopic(self, self.sync.view(name, codec))
 
     def subscribe(
         self,

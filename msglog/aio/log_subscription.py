@@ -1,18 +1,19 @@
 """Coroutines that are called for the records of topics. `Subscription` is exported by `msglog.aio`.
 
-The loop of a task is that of a thread (`msglog.log.record_loop`) with other waits: a record whose callback fails holds
-up its partition until the back-off is over, while the task goes on with its other partitions.
+A record whose callback fails holds up its partition until the back-off is over, while the task goes on with its other
+partitions (`record_loop`).
 """
 
 import logging
 import re
 from asyncio import CancelledError
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from typing import cast
 
 import msglog
 from msglog.aio.calls import now
 from msglog.aio.consumer import Consumer
+from msglog.aio.record_loop import TaskLoop
 from msglog.aio.tasks import Subscribed, cancels_itself, check_callback, check_concurrency
 from msglog.aio.waiting import TaskWaiter, left_until
 from msglog.checks import check_timeout, wrong_type
@@ -20,11 +21,9 @@ from msglog.errors import ClosedError
 from msglog.log.assignment import TopicSelection
 from msglog.log.model import LogModel
 from msglog.log.progress import Progress
-from msglog.log.record_loop import RecordLoop
 from msglog.log.records import fields_of
 from msglog.retry import Retry
 from msglog.showing import one_line
-from msglog.store import StoreCore
 from msglog.types import Record
 from msglog.waiting import deadline_after
 
@@ -53,7 +52,7 @@ class Subscription(Subscribed):
         on_error: Retry,
     ) -> None:
         super().__init__()
-        check_callback(callback, "a record")
+        check_callback("callback", callback, "a record")
         check_concurrency(concurrency)
         if not isinstance(group, str):
             raise wrong_type("group", group, "the name of a group")
@@ -73,12 +72,13 @@ class Subscription(Subscribed):
             for consumer in self._consumers:
                 now(consumer.sync.close)
             raise
-        self._tasks.start(self._run(_TaskLoop(self._core, one, callback, on_error)) for one in self._consumers)
+        work = _Work(callback, group)
+        self._tasks.start(self._run(one, TaskLoop(self._core, one, work, on_error)) for one in self._consumers)
 
-    async def _run(self, loop: "_TaskLoop") -> None:
+    async def _run(self, consumer: Consumer, loop: TaskLoop) -> None:
         try:
-            async with loop.consumer:
-                await loop.work()
+            async with consumer:
+                await loop.run()
         except ClosedError:
             logger.debug(
                 "the store was closed: a task of a subscription ends",
@@ -130,21 +130,23 @@ class Subscription(Subscribed):
         return f"<msglog.aio.Subscription group={self._group!r} {self._tasks.alive()} tasks alive>"
 
 
-class _GiveUp:
-    """What becomes of records of a group that failed too often: the next commit covers them."""
+class _Work:
+    """What a task does with a record, and what becomes of those that failed too often: the next commit covers them."""
 
-    def __init__(self, group: str | None) -> None:
+    def __init__(self, callback: RecordCallback, group: str) -> None:
+        self._callback = callback
         self._group = group
 
-    def do(self, record: Record) -> bool:
-        """Do nothing: a task awaits its work."""
-        raise NotImplementedError
+    async def do(self, record: Record) -> bool:
+        """Await the callback."""
+        await self._callback(record)
+        return True
 
     def is_final(self, error: Exception) -> bool:  # noqa: ARG002 as the loop asks
         """Whatever it is, the back-off is the answer to it."""
         return False
 
-    def give_up(self, record: Record, attempts: int, error: Exception) -> None:
+    async def give_up(self, record: Record, attempts: int, error: Exception) -> None:
         """Go on with the next record."""
         logger.error(
             "giving up on %r after %d attempts",
@@ -153,43 +155,3 @@ class _GiveUp:
             exc_info=error,
             extra={"event": "given_up", **fields_of(record), "group": self._group, "attempt": attempts},
         )
-
-
-class _TaskLoop(RecordLoop):
-    """The loop of one task."""
-
-    def __init__(self, core: StoreCore, consumer: Consumer, callback: RecordCallback, retry: Retry) -> None:
-        super().__init__(core, consumer.sync, _GiveUp(consumer.group), retry)
-        self.consumer = consumer
-        self._callback = callback
-
-    async def work(self) -> None:
-        """Work until the consumer is stopped."""
-        records: Iterator[Record] = iter(())
-        try:
-            while not self.consumer.sync.stopped:
-                self._resume_due()
-                record = now(next, records, None)
-                if record is None:
-                    records = self.consumer.steps_now()
-                    record = now(next, records, None)
-                if record is None:
-                    await self.consumer.wait_for_more(None)
-                elif not await self._await_callback(record):
-                    records = self.consumer.steps_now()
-        finally:
-            self._end_back_offs()
-
-    async def _await_callback(self, record: Record) -> bool:
-        """Return whether the record is done with."""
-        try:
-            await self._callback(record)
-        except Exception as error:  # noqa: BLE001 - it is logged, and tried again
-            self._put_off(record, error)
-            return False
-        self._succeeded(record)
-        return True
-
-    def _end_back_off(self) -> None:
-        """Have the task look at what is due; from any thread."""
-        self.consumer.sync.interrupt_wait()

@@ -19,24 +19,28 @@ R = TypeVar("R")
 
 
 class OneTask:
-    """`with guard:` around what waits: a second task inside raises `RuntimeError`."""
+    """`with guard:` around what waits: a second task inside raises `RuntimeError`. The same task may enter again."""
 
     def __init__(self, what: str) -> None:
         self._what = what
         self._task: asyncio.Task[object] | None = None
+        self._depth = 0
         self._last: ref[asyncio.Task[object]] | None = None
 
     def __enter__(self) -> None:
         task, inside = asyncio.current_task(), self._task
         if inside is not None and inside is not task and not inside.done():  # one that was interrupted is not inside
             raise RuntimeError(f"{self._what} is used by task {inside.get_name()!r}; it is for one task at a time")
+        self._depth = self._depth + 1 if inside is task else 1
         self._task = task
         self._last = None if self._task is None else ref(self._task)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._task = None
+        self._depth -= 1
+        if self._depth <= 0:
+            self._task = None
 
     def was_here_last(self) -> bool:
         """Whether the running task was inside last."""

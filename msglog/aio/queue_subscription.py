@@ -34,7 +34,7 @@ class QueueSubscription(Subscribed):
         self, consumer: QueueConsumer, callback: Callable[[Delivery], Awaitable[object]], concurrency: int
     ) -> None:
         super().__init__()
-        check_callback(callback, "a delivery")
+        check_callback("callback", callback, "a delivery")
         check_concurrency(concurrency)
         self._consumer = consumer
         self._callback = callback

@@ -1,14 +1,20 @@
 """A store for tasks. Exported by `msglog.aio`."""
 
 import os
+from collections.abc import Awaitable, Callable
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack, overload
 
 import msglog
 from msglog.aio.calls import run
+from msglog.aio.consumer import Consumer, ShareConsumer
+from msglog.aio.delivery import Delivery
 from msglog.aio.ending import Children, Closing
 from msglog.aio.forwarding import in_thread, plain
 from msglog.aio.opened import Opened
+from msglog.aio.processing import process
+from msglog.aio.queue_consumer import QueueConsumer
+from msglog.aio.typed import TypedConsumer, TypedDelivery, TypedQueueConsumer, TypedShareConsumer
 from msglog.checks import refused
 from msglog.showing import one_line
 from msglog.storage import Engine
@@ -18,6 +24,11 @@ if TYPE_CHECKING:
     from msglog.aio.broker import Broker
     from msglog.aio.log import Log
     from msglog.aio.producer import Producer
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_DEFAULT_RETRY: Final = msglog.Retry()
 
 
 class Store(Opened):
@@ -111,6 +122,88 @@ class Store(Opened):
         from msglog.aio.producer import Producer  # noqa: PLC0415 - it is made from a log, which is made from a store
 
         return self.sync.transaction(producer=producer.sync if isinstance(producer, Producer) else producer)
+
+    @overload
+    async def process(
+        self,
+        source: Consumer,
+        handler: Callable[[msglog.Transaction, msglog.Record], Awaitable[object]],
+        *,
+        retry: msglog.Retry | None = _DEFAULT_RETRY,
+        timeout: float | None = None,
+        dead_letter: str | None = None,
+    ) -> int: ...
+    @overload
+    async def process(
+        self,
+        source: QueueConsumer,
+        handler: Callable[[msglog.Transaction, Delivery], Awaitable[object]],
+        *,
+        retry: msglog.Retry | None = _DEFAULT_RETRY,
+        timeout: float | None = None,
+        dead_letter: str | None = None,
+    ) -> int: ...
+    @overload
+    async def process(
+        self,
+        source: ShareConsumer,
+        handler: Callable[[msglog.Transaction, msglog.ShareRecord], Awaitable[object]],
+        *,
+        retry: msglog.Retry | None = _DEFAULT_RETRY,
+        timeout: float | None = None,
+        dead_letter: str | None = None,
+    ) -> int: ...
+    @overload
+    async def process(
+        self,
+        source: TypedConsumer[K, V],
+        handler: Callable[[msglog.Transaction, msglog.TypedRecord[K, V]], Awaitable[object]],
+        *,
+        retry: msglog.Retry | None = _DEFAULT_RETRY,
+        timeout: float | None = None,
+        dead_letter: str | None = None,
+    ) -> int: ...
+    @overload
+    async def process(
+        self,
+        source: TypedQueueConsumer[V],
+        handler: Callable[[msglog.Transaction, TypedDelivery[V]], Awaitable[object]],
+        *,
+        retry: msglog.Retry | None = _DEFAULT_RETRY,
+        timeout: float | None = None,
+        dead_letter: str | None = None,
+    ) -> int: ...
+    @overload
+    async def process(
+        self,
+        source: TypedShareConsumer[K, V],
+        handler: Callable[[msglog.Transaction, msglog.TypedShareRecord[K, V]], Awaitable[object]],
+        *,
+        retry: msglog.Retry | None = _DEFAULT_RETRY,
+        timeout: float | None = None,
+        dead_letter: str | None = None,
+    ) -> int: ...
+    async def process(
+        self,
+        source: Any,
+        handler: Callable[[msglog.Transaction, Any], Awaitable[object]],
+        *,
+        retry: msglog.Retry | None = _DEFAULT_RETRY,
+        timeout: float | None = None,
+        dead_letter: str | None = None,
+    ) -> int:
+        """Process each message of a source exactly once, in the task that calls; return how many are done with.
+
+        `source`: a `Consumer` with a group and without `auto_commit`, a `QueueConsumer` or a `ShareConsumer` of
+        `msglog.aio`, or one of these of a view. `handler`: a coroutine function, awaited as `handler(tx, message)`;
+        what it does by `tx`, and that the message is done with, becomes one commit when it returns. All else is as for
+        `msglog.Store.process`: `retry`, `timeout`, `dead_letter`, what is raised.
+
+        One message at a time; several tasks may process one consumer of a queue, each other consumer is for one task,
+        and the members of a group share its work. When it is cancelled, the transaction of the message in hand is there
+        as a whole, or nothing of it: then the message is the next one, or back in its queue.
+        """
+        return await process(self.sync, source, handler, retry=retry, timeout=timeout, dead_letter=dead_letter)
 
     async def open(self) -> Self:
         """Open the store and return this; one that is open stays as it is. Raises as `msglog.Store` does.

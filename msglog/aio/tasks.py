@@ -8,16 +8,17 @@ from typing import Any, Final, Self
 from weakref import WeakSet
 
 from msglog.checks import check_handler, check_integer, check_timeout, wrong_type
+from msglog.transactions.looping import running_loop
 
 MOST_TASKS: Final = 10_000
 
 
-def check_callback(given: Any, takes: str) -> None:
-    """Make sure that a callback gives something to await, and takes one argument. Raises `InvalidTypeError`."""
+def check_callback(option: str, given: Any, *takes: str) -> None:
+    """Make sure that a callback gives something to await, and takes these arguments. Raises `InvalidTypeError`."""
     functions = (given, type(given).__call__)
     if not any(inspect.iscoroutinefunction(function) for function in functions):
-        raise wrong_type("callback", given, f"a coroutine function that takes {takes}")
-    check_handler("callback", given, takes, awaited=True)
+        raise wrong_type(option, given, f"a coroutine function that takes {' and '.join(takes)}")
+    check_handler(option, given, *takes, awaited=True)
 
 
 def check_concurrency(concurrency: int) -> None:
@@ -81,7 +82,7 @@ class Subscribed:
     """What both subscriptions are: tasks with `stop`, `close`, `join` and a context manager."""
 
     def __init__(self) -> None:
-        asyncio.get_running_loop()  # raises without one, before there is anything to leave behind
+        running_loop()  # raises without one, before there is anything to leave behind
         self._tasks = Tasks()
 
     def stop(self) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 from time import monotonic
 
+from msglog.transactions.looping import running_loop
+
 __all__ = ["TaskWaiter", "left_until"]
 
 
@@ -16,7 +18,7 @@ class TaskWaiter:
     __slots__ = ("__weakref__", "_asked", "_future", "_loop", "_woken")
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._loop = running_loop()
         self._future: asyncio.Future[None] | None = None
         # From the first `wake` on; and from when the loop has heard of it.
         self._asked = self._woken = False

@@ -47,10 +47,14 @@ class Broker(Opening, Publishing, Consuming, Exporting):
 
         Raises `InvalidTypeError`, `ClosedError`. Cheap: every part of a program may make its own.
         """
+        return self.queue_view(name, MessageCodec(body, on_decode_error))
+
+    def queue_view(self, name: str, codec: MessageCodec[T]) -> TypedQueue[T]:
+        """Return a view of a queue through a codec that was checked; not public. Raises as `queue` does."""
         self._check_open()
         if not isinstance(name, str):
             raise wrong_type("name", name, "the name of a queue")
-        return TypedQueue(self, name, MessageCodec(body, on_decode_error), self._publish_short)
+        return TypedQueue(self, name, codec, self._publish_short)
 
     @overload
     def exchange(self, name: str) -> TypedExchange[bytes]: ...

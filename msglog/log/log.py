@@ -72,7 +72,11 @@ class Log(Appending, Exporting, Cleaning, Grouping):
 
         Raises `InvalidTypeError`, `ClosedError`. Cheap: every part of a program may make its own.
         """
+        return self.view(name, RecordCodec(key, value, on_decode_error))
+
+    def view(self, name: str, codec: RecordCodec[K, V]) -> TypedTopic[K, V]:
+        """Return a view of a topic through codecs that were checked; not public. Raises as `topic` does."""
         self._check_open()
         if not isinstance(name, str):
             raise wrong_type("name", name, "the name of a topic")
-        return TypedTopic(self, name, RecordCodec(key, value, on_decode_error))
+        return TypedTopic(self, name, codec)

@@ -8,7 +8,7 @@ transactions.
 
 from collections.abc import Iterable, Mapping
 from threading import Lock
-from typing import Any, NamedTuple, Protocol, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 from msglog.checks import check_flag, check_integer, refused
 from msglog.cursors import CursorModel
@@ -27,14 +27,6 @@ from msglog.log.share.sharing import Sharing
 from msglog.storage import Commit
 from msglog.store import StoreCore
 from msglog.types import Record, RecordMetadata, TopicPartition
-
-
-class StandIn(Protocol):
-    """What stands for a consumer, as the consumers for tasks do."""
-
-    @property
-    def sync(self) -> Consumer:
-        """The consumer."""
 
 
 class _Append(NamedTuple):
@@ -130,15 +122,10 @@ class LogStage:
 
     def commit_offsets(
         self,
-        consumer_or_group: Consumer | StandIn | str,
+        consumer_or_group: Consumer | str,
         upto: Record | Mapping[TopicPartition, int] | None,
     ) -> None:
-        """Take offsets in, as they are now. Raises as `Consumer.commit` does, but for what the commit finds.
-
-        A consumer may be given by what stands for it.
-        """
-        if not isinstance(consumer_or_group, Consumer | str) and hasattr(consumer_or_group, "sync"):
-            consumer_or_group = consumer_or_group.sync
+        """Take offsets in, as they are now. Raises as `Consumer.commit` does, but for what the commit finds."""
         if isinstance(consumer_or_group, Consumer):
             if consumer_or_group.engine is not self._engine:
                 raise refused("consumer_or_group", consumer_or_group, "a consumer of the same store")

@@ -7,12 +7,11 @@ everything works without. `MSGLOG_PURE_PYTHON=1` in the environment leaves it un
 
 import mmap
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from crc32c import crc32c
 
+from msglog.checksum import crc32c
 from msglog.storage.frame import CRC, LIFE_OF_ONE, PACKED_KEYED, PACKED_ONE_RECORD, PACKED_PLAIN, REST_OF_ONE, STAMPS
 from msglog.storage.segment import Segment
 from msglog.storage.state import SHORT_EVENT_COST, SHORT_EVENT_MARK, STATE_STREAM
@@ -26,7 +25,7 @@ try:
 except ImportError:
     _compiled = None  # type: ignore[assignment]
 
-SOURCE = Path(__file__).with_name("_compiled.c")
+SOURCE = os.path.join(os.path.dirname(__file__), "_compiled.c")
 
 
 def is_compiled() -> bool:
@@ -34,7 +33,8 @@ def is_compiled() -> bool:
     if _compiled is None:
         return False
     try:
-        return crc32(SOURCE.read_bytes()) == _compiled.SOURCE_CRC
+        with open(SOURCE, "rb") as source:
+            return crc32(source.read()) == _compiled.SOURCE_CRC
     except FileNotFoundError:  # as where it is installed
         return True
 

@@ -29,7 +29,7 @@ def redeliver(delivery: Delivery | TypedDelivery[Any]) -> None:
     found.lose()
 
 
-def evict(consumer: "Consumer | TypedConsumer[Any, Any] | aio.Consumer") -> None:
+def evict(consumer: "Consumer | TypedConsumer[Any, Any] | aio.Consumer | aio.TypedConsumer[Any, Any]") -> None:
     """Have its group give up a consumer, as when it exceeds its session timeout or its poll interval.
 
     Its commits raise `FencedError`; its next poll calls `on_lost` and joins anew. Other members get its partitions.

@@ -5,6 +5,7 @@
     scope           whose transaction it is: one thread or task, none inside another
     processing      consume, transform, produce: the loop
     sources         what it takes messages from; dead_letters: where records go that were given up
+    outcomes        what becomes of a message after an exception, for threads and for tasks
 
 Importing it makes it known to the store (`store.transaction()`, `store.process()`). A layer above log and broker, which
 do not know each other: each has a stage (`log/staging.py`, `broker/staging.py`) that makes its part of a commit.

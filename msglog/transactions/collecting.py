@@ -6,7 +6,7 @@ Views of topics, queues and exchanges become names and bytes here: the stages kn
 
 from collections.abc import Iterable, Mapping
 from enum import Enum
-from typing import Any, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
 from msglog.broker import Delivery, Message, Properties
 from msglog.broker.publications import check_delay
@@ -16,7 +16,7 @@ from msglog.checks import check_flag, refused, wrong_type
 from msglog.errors import TransactionError, TransactionTooLargeError
 from msglog.log import Consumer, Producer, ShareRecord
 from msglog.log.appending import HeadersArgument
-from msglog.log.staging import LogStage, StandIn
+from msglog.log.staging import LogStage
 from msglog.log.typed import RecordCodec, TypedConsumer, TypedRecord, TypedShareRecord, TypedTopic
 from msglog.storage.options import MAX_COMMIT_BYTES
 from msglog.store import StoreCore
@@ -26,6 +26,16 @@ from msglog.types import Record, TopicPartition
 K = TypeVar("K")
 V = TypeVar("V")
 T = TypeVar("T")
+S_co = TypeVar("S_co", covariant=True)
+
+
+class StandIn(Protocol[S_co]):
+    """What stands for an object of threads, as those for tasks do."""
+
+    @property
+    def sync(self) -> S_co:
+        """The object."""
+
 
 InHand = Delivery | ShareRecord | TypedDelivery[Any] | TypedShareRecord[Any, Any]
 """What a transaction can settle."""
@@ -73,7 +83,7 @@ class Collecting:
     @overload
     def append(
         self,
-        topic: TypedTopic[K, V],
+        topic: TypedTopic[K, V] | StandIn[TypedTopic[K, V]],
         value: V | None,
         *,
         key: K | None = None,
@@ -86,7 +96,7 @@ class Collecting:
     ) -> None: ...
     def append(
         self,
-        topic: str | TypedTopic[Any, Any],
+        topic: str | TypedTopic[Any, Any] | StandIn[TypedTopic[Any, Any]],
         value: Any,
         *,
         key: Any = None,
@@ -104,7 +114,7 @@ class Collecting:
         the key before the transaction.
         """
         self._check_open()
-        if isinstance(topic, TypedTopic):
+        if not isinstance(topic, str) and isinstance(topic := _of_threads(topic), TypedTopic):
             codec = self._codec_of(topic)
             topic, value, key = topic.name, codec.encode_value(value), codec.encode_key(key)
         size = self._log.append(
@@ -138,7 +148,7 @@ class Collecting:
     @overload
     def append_many(
         self,
-        topic: TypedTopic[K, V],
+        topic: TypedTopic[K, V] | StandIn[TypedTopic[K, V]],
         values: Iterable[V | None],
         *,
         key: K | None = None,
@@ -152,7 +162,7 @@ class Collecting:
     ) -> None: ...
     def append_many(
         self,
-        topic: str | TypedTopic[Any, Any],
+        topic: str | TypedTopic[Any, Any] | StandIn[TypedTopic[Any, Any]],
         values: Iterable[Any],
         *,
         key: Any = None,
@@ -166,7 +176,7 @@ class Collecting:
     ) -> None:
         """Append many records. Arguments as for `Log.append_many` and `Producer.append_many`; see `append`."""
         self._check_open()
-        if isinstance(topic, TypedTopic):
+        if not isinstance(topic, str) and isinstance(topic := _of_threads(topic), TypedTopic):
             codec = self._codec_of(topic)
             topic, values = topic.name, codec.encode_values(values)
             key, keys = codec.encode_key(key), codec.encode_keys(keys)
@@ -186,7 +196,11 @@ class Collecting:
 
     def commit_offsets(
         self,
-        consumer_or_group: Consumer | TypedConsumer[Any, Any] | StandIn | str,
+        consumer_or_group: Consumer
+        | TypedConsumer[Any, Any]
+        | StandIn[Consumer]
+        | StandIn[TypedConsumer[Any, Any]]
+        | str,
         upto: Record | TypedRecord[Any, Any] | Mapping[TopicPartition, int] | None = None,
     ) -> None:
         """Commit a group's offsets, for one of its consumers, or for a group without members by its name.
@@ -195,7 +209,8 @@ class Collecting:
         `FencedError` or `RebalanceError` when the partitions are no longer the consumer's.
         """
         self._check_open()
-        plain = consumer_or_group.raw if isinstance(consumer_or_group, TypedConsumer) else consumer_or_group
+        given = consumer_or_group if isinstance(consumer_or_group, str) else _of_threads(consumer_or_group)
+        plain = given.raw if isinstance(given, TypedConsumer) else given
         self._log.commit_offsets(plain, upto.raw if isinstance(upto, TypedRecord) else upto)
 
     # The broker
@@ -218,7 +233,7 @@ class Collecting:
     @overload
     def publish(
         self,
-        exchange: TypedExchange[T],
+        exchange: TypedExchange[T] | StandIn[TypedExchange[T]],
         routing_key: str,
         body: T,
         *,
@@ -232,7 +247,7 @@ class Collecting:
     ) -> None: ...
     def publish(
         self,
-        exchange: str | TypedExchange[Any],
+        exchange: str | TypedExchange[Any] | StandIn[TypedExchange[Any]],
         routing_key: str,
         body: Any,
         *,
@@ -249,7 +264,7 @@ class Collecting:
         `exchange`: its name, or a view (`Broker.exchange`), whose codec encodes `body`; that raises `EncodeError`.
         """
         self._check_open()
-        if isinstance(exchange, TypedExchange):
+        if not isinstance(exchange, str) and isinstance(exchange := _of_threads(exchange), TypedExchange):
             codec = self._codec_of(exchange)
             exchange, body, properties = exchange.name, codec.encode(body), codec.properties(properties)
         size = self._stage().publish(
@@ -282,7 +297,7 @@ class Collecting:
     @overload
     def send(
         self,
-        queue: TypedQueue[T],
+        queue: TypedQueue[T] | StandIn[TypedQueue[T]],
         body: T,
         *,
         headers: Mapping[str, Any] | None = None,
@@ -294,7 +309,7 @@ class Collecting:
     ) -> None: ...
     def send(
         self,
-        queue: str | TypedQueue[Any],
+        queue: str | TypedQueue[Any] | StandIn[TypedQueue[Any]],
         body: Any,
         *,
         headers: Mapping[str, Any] | None = None,
@@ -309,7 +324,7 @@ class Collecting:
         `QueueNotFoundError` is raised now, or at the commit when the queue was deleted meanwhile.
         """
         self._check_open()
-        if isinstance(queue, TypedQueue):
+        if not isinstance(queue, str) and isinstance(queue := _of_threads(queue), TypedQueue):
             codec = self._codec_of(queue)
             queue, body, properties = queue.name, codec.encode(body), codec.properties(properties)
         size = self._stage().publish(
@@ -339,7 +354,7 @@ class Collecting:
     @overload
     def publish_many(
         self,
-        exchange: TypedExchange[T],
+        exchange: TypedExchange[T] | StandIn[TypedExchange[T]],
         messages: Iterable[tuple[str, T]],
         *,
         persistent: bool = True,
@@ -347,7 +362,7 @@ class Collecting:
     ) -> None: ...
     def publish_many(
         self,
-        exchange: str | TypedExchange[Any],
+        exchange: str | TypedExchange[Any] | StandIn[TypedExchange[Any]],
         messages: Iterable[Any],
         *,
         persistent: bool = True,
@@ -355,7 +370,7 @@ class Collecting:
     ) -> None:
         """Publish many messages. Arguments as for `Broker.publish_many`; `exchange` as for `publish`."""
         self._check_open()
-        if isinstance(exchange, TypedExchange):
+        if not isinstance(exchange, str) and isinstance(exchange := _of_threads(exchange), TypedExchange):
             codec = self._codec_of(exchange)
             exchange, messages = exchange.name, codec.messages(messages)
         self._grow(self._stage().publish_many(exchange, messages, persistent=persistent, mandatory=mandatory))
@@ -445,6 +460,11 @@ class Collecting:
                 size=self._size,
                 limit=MAX_COMMIT_BYTES,
             )
+
+
+def _of_threads(given: Any) -> Any:
+    """Return what something stands for, else the thing itself."""
+    return getattr(given, "sync", given)
 
 
 def _raw(delivery: object) -> Delivery | ShareRecord:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakKeyDictionary, ref
 
+from msglog.errors import NoEventLoopError
 from msglog.storage import Engine
 
 if TYPE_CHECKING:
@@ -21,6 +22,19 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 _MOST_THREADS: Final = 32
+
+
+def running_loop() -> "asyncio.AbstractEventLoop":
+    """Return the event loop that runs in this thread. Raises `NoEventLoopError`."""
+    module = sys.modules.get("asyncio")  # a plain import is slow, and whoever runs a loop has made it
+    found = None if module is None else module._get_running_loop()  # noqa: SLF001 it raises nothing
+    if found is None:
+        raise NoEventLoopError(
+            "no running event loop of asyncio in this thread: what is awaited works under asyncio, and under anyio on "
+            "its asyncio backend; elsewhere use the classes for threads"
+        )
+    loop: asyncio.AbstractEventLoop = found
+    return loop
 
 
 async def wait_off_the_loop(engine: Engine, commit: int) -> None:
@@ -36,11 +50,15 @@ async def wait_off_the_loop(engine: Engine, commit: int) -> None:
 def durable(engine: Engine, commit: int) -> "asyncio.Future[None] | None":
     """Return what is done when a commit is as durable as `sync` promises, None when it is already.
 
-    In the thread of the running loop, whose tasks it is for.
+    In the thread of the running loop, whose tasks it is for. Raises `NoEventLoopError`.
     """
     if engine.published >= commit and not engine.checkpoint_requested:
         return None
-    loop = sys.modules["asyncio"].get_running_loop()  # whoever awaits has imported it; a plain import is slow
+    try:
+        loop = running_loop()
+    except NoEventLoopError as error:
+        error.outcome = "unknown"  # it is written, and will be synced
+        raise
     return _syncs_of(loop, engine).wait(loop, engine, commit)
 
 

@@ -290,7 +290,7 @@ WITHOUT_A_LOOP = {
 
 @pytest.mark.parametrize("kind", WITHOUT_A_LOOP)
 def test_without_a_loop_nothing_is_made(own, store, kind):
-    with pytest.raises(RuntimeError, match="no running event loop"):
+    with pytest.raises(msglog.NoEventLoopError, match="no running event loop"):
         WITHOUT_A_LOOP[kind](own)
     gc.collect()
     assert store.log.groups() == []

@@ -5,7 +5,7 @@ import re
 import pytest
 
 import msglog
-from msglog import aio
+from msglog import TEXT, aio
 
 SECRET = b"secret"
 
@@ -22,6 +22,7 @@ class Stage:
         await self.log.append("clicks", SECRET, key=SECRET)
         await self.broker.declare_queue("mails")
         await self.broker.send("mails", SECRET)
+        await self.broker.send("mails", SECRET)
 
     def closing(self, made):
         self.ends.append(made)
@@ -30,6 +31,14 @@ class Stage:
 
 async def handle(_message):
     """Be done with it."""
+
+
+def topic(stage):
+    return stage.log.topic("clicks", value=TEXT)
+
+
+def queue(stage):
+    return stage.broker.queue("mails", body=TEXT)
 
 
 EXAMPLES = {
@@ -46,6 +55,14 @@ EXAMPLES = {
         lambda stage: stage.closing(stage.log.subscribe("clicks", group="h", callback=handle)),
         "group='h' 1 tasks alive",
     ),
+    "TypedConsumer": (lambda stage: stage.closing(topic(stage).consumer(group="t")), "group='t'"),
+    "TypedDelivery": (lambda stage: stage.typed_delivery, "queue='mails'"),
+    "TypedExchange": (lambda stage: stage.broker.exchange("amq.topic", body=TEXT), "'amq.topic' body=TEXT"),
+    "TypedProducer": (lambda stage: topic(stage).producer("till"), "topic='clicks'"),
+    "TypedQueue": (queue, "'mails' body=TEXT"),
+    "TypedQueueConsumer": (lambda stage: stage.closing(queue(stage).consume()), "queue='mails'"),
+    "TypedShareConsumer": (lambda stage: stage.closing(topic(stage).share_consumer(group="u")), "group='u'"),
+    "TypedTopic": (topic, "'clicks' key=BYTES value=TEXT"),
     "Written": (lambda stage: stage.closing(stage.log.consumer("clicks", group="w")).commit(), "Written commit="),
 }
 
@@ -61,8 +78,10 @@ async def test_it_says_what_a_person_wants_to_know_open_and_closed(name):
         stage = Stage(store)
         await stage.prepare()
         stage.delivery = await stage.broker.get("mails")
+        stage.typed_delivery = await queue(stage).get()
         if name == "QueueSubscription":
             stage.delivery.ack()
+            stage.typed_delivery.ack()
         made = make(stage)
         shown = [repr(made)]
         assert expected in shown[0]

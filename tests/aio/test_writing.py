@@ -210,7 +210,7 @@ async def test_an_iteration_over_what_is_there_lets_others_have_their_turn(own):
 
 PLAIN = {"ack", "nack", "reject", "release", "commit", "seek", "pause", "resume", "position", "assignment", "stop"}
 AWAITED = {
-    aio.Store: {"open", "close", "flush", "backup"},
+    aio.Store: {"open", "close", "flush", "backup", "process"},
     aio.Log: {"open", "close", "append", "append_many", "create_topic", "delete_topic", "add_partitions"},
     aio.Broker: {
         "open", "close", "publish", "publish_many", "send", "get", "request", "declare_exchange", "declare_queue",
@@ -222,6 +222,13 @@ AWAITED = {
     aio.Producer: {"append", "append_many", "close"},
     aio.Subscription: {"join", "wait_idle", "close"},
     aio.QueueSubscription: {"join", "wait_idle", "close"},
+    aio.TypedTopic: {"append", "append_many", "last_record"},
+    aio.TypedConsumer: {"poll", "close"},
+    aio.TypedShareConsumer: {"poll", "close"},
+    aio.TypedProducer: {"open", "append", "append_many", "close"},
+    aio.TypedQueue: {"send", "send_many", "request", "get", "peek"},
+    aio.TypedExchange: {"publish", "publish_many", "request"},
+    aio.TypedQueueConsumer: {"get", "close"},
 }  # fmt: skip
 
 
@@ -234,15 +241,23 @@ def test_what_may_wait_is_awaited_and_the_rest_is_plain(kind):
 
 
 SAME = [
-    (aio.Store, msglog.Store, {"process"}),
-    (aio.Log, msglog.Log, {"topic"}),  # typed views are for threads
-    (aio.Broker, msglog.Broker, {"exchange", "queue"}),
+    (aio.Store, msglog.Store, set()),
+    (aio.Log, msglog.Log, set()),
+    (aio.Broker, msglog.Broker, set()),
     (aio.Consumer, msglog.Consumer, set()),
     (aio.ShareConsumer, msglog.ShareConsumer, set()),
     (aio.QueueConsumer, msglog.QueueConsumer, set()),
     (aio.Producer, msglog.Producer, set()),
     (aio.Subscription, msglog.Subscription, set()),
     (aio.QueueSubscription, msglog.QueueSubscription, set()),
+    (aio.TypedTopic, msglog.TypedTopic, set()),
+    (aio.TypedConsumer, msglog.TypedConsumer, set()),
+    (aio.TypedShareConsumer, msglog.TypedShareConsumer, set()),
+    (aio.TypedProducer, msglog.TypedProducer, set()),
+    (aio.TypedQueue, msglog.TypedQueue, set()),
+    (aio.TypedExchange, msglog.TypedExchange, set()),
+    (aio.TypedQueueConsumer, msglog.TypedQueueConsumer, set()),
+    (aio.TypedDelivery, msglog.TypedDelivery, set()),
 ]
 
 

@@ -337,7 +337,7 @@ def expected(tmp_path_factory):
 
 @pytest.mark.parametrize(("old", "new"), MUTATIONS, ids=[old for old, _ in MUTATIONS])
 def test_each_step_of_the_source_is_missed_when_it_is_wrong(old, new, expected, tmp_path, monkeypatch, record_property):
-    source = compiled.SOURCE.read_text()
+    source = Path(compiled.SOURCE).read_text()
     assert old in source
     mutant = tmp_path / "_compiled.c"
     mutant.write_text(source.replace(old, new))
@@ -348,7 +348,7 @@ def test_each_step_of_the_source_is_missed_when_it_is_wrong(old, new, expected, 
 
 def test_the_source_as_it_is_passes_the_same_check(expected, tmp_path, monkeypatch):
     same = tmp_path / "_compiled.c"
-    same.write_bytes(compiled.SOURCE.read_bytes())
+    same.write_bytes(Path(compiled.SOURCE).read_bytes())
     monkeypatch.setattr(compiled, "_compiled", _loaded(compile_beside(same)))
     assert _live(tmp_path / "s", 7, "none", pure=False, steps=FEW_STEPS) == expected
 

@@ -229,3 +229,37 @@ def test_it_happens_to_objects_of_tasks(log, broker):
 
     asyncio.run(run())
     assert log.end_offset("t") == 1
+
+
+def test_it_happens_to_objects_of_views_for_tasks(log, broker):
+    async def run():
+        async with aio.Store(broker.store) as tasks:
+            queue = tasks.broker.queue("q", body=msglog.JSON)
+            topic = tasks.log.topic("t", value=msglog.JSON)
+            with record(tasks) as recorder, Faults(tasks) as faults:
+                await queue.send({"n": 1})
+                redeliver(await queue.get())
+                again = await queue.get()
+                assert again.redelivered
+                again.ack()
+                recorder.assert_published("", "q", count=1)
+                recorder.assert_acked("q", count=1)
+                faults.fail("append")
+                with pytest.raises(msglog.DiskFullError):
+                    await topic.append(1)
+                faults.fail("publish")
+                with pytest.raises(msglog.DiskFullError):
+                    await queue.send(1)
+                await topic.append(2)
+            async with topic.consumer(group="g") as consumer:
+                await consumer.poll(timeout=0)
+                evict(consumer)
+                with pytest.raises(msglog.FencedError):
+                    consumer.commit()
+            async with topic.share_consumer(group="s") as sharer:
+                (first,) = await sharer.poll(0)
+                expire_lock(first)
+                assert [one.delivery_count for one in await sharer.poll(0)] == [2]
+
+    asyncio.run(run())
+    assert log.end_offset("t") == 1

@@ -425,6 +425,17 @@ class TestBadBytes:
         with pytest.raises(msglog.InvalidTypeError, match="on_decode_error must be 'raise', 'reject' or a callable"):
             broker.queue("q", on_decode_error=wrong)
 
+    def test_a_callable_whose_call_does_nothing_is_refused(self, broker):
+        async def coroutine(error): ...
+
+        def of_two(error, _more): ...
+
+        for wrong in (coroutine, of_two):
+            with pytest.raises(
+                msglog.InvalidTypeError, match="on_decode_error must be a callable that takes a DecodeError"
+            ):
+                broker.queue("q", on_decode_error=wrong)
+
 
 class TestSubscribing:
     def test_the_callback_gets_objects(self, q):

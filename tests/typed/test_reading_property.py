@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 import msglog
 from msglog import JSON, DecodeError
+from msglog.log.typed import consumer as typed_consumer
 
 BAD = b"{bad"
 TOPICS = st.lists(st.tuples(st.integers(0, 2), st.booleans()), max_size=20)  # partition, and whether it decodes
@@ -110,6 +111,6 @@ def test_a_reader_that_loses_a_record_is_found():
             log.append("t", value)
         reader = Reader(log.topic("t", value=JSON))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(reader.consumer, "_go_back_to", lambda _records: None)
+            patch.setattr(typed_consumer, "go_back_to", lambda _consumer, _records: None)
             reader.turn("poll", 6)
         assert reader.finish() == [(0, 0, 0)]

@@ -314,14 +314,25 @@ class TestLeavingOut:
         view = log.topic("t", value=JSON, on_decode_error="skip")
         log.append("t", BAD)
         with view.consumer(group="g") as consumer:
-            left_out = view.codec.handle
-            monkeypatch.setattr(view.codec, "handle", lambda error: [left_out(error), log.append("t", b"1")])
+            tell = view.codec.tell
+            monkeypatch.setattr(view.codec, "tell", lambda error: [tell(error), log.append("t", b"1")])
             assert values(consumer.poll(60)) == [1]
 
     @pytest.mark.parametrize("wrong", [None, "reject", 5])
     def test_other_answers_are_refused(self, log, wrong):
         with pytest.raises(msglog.InvalidTypeError, match="on_decode_error must be 'raise', 'skip' or a callable"):
             log.topic("t", on_decode_error=wrong)
+
+    def test_a_callable_whose_call_does_nothing_is_refused(self, log):
+        async def coroutine(error): ...
+
+        def of_two(error, _more): ...
+
+        for wrong in (coroutine, of_two):
+            with pytest.raises(
+                msglog.InvalidTypeError, match="on_decode_error must be a callable that takes a DecodeError"
+            ):
+                log.topic("t", on_decode_error=wrong)
 
 
 class TestShareGroups:

@@ -160,12 +160,15 @@ class TypedDelivery(TypedMessage[T]):
 class MessageCodec(Generic[T]):
     """The codec of a queue's or exchange's bodies, and what is done with messages that it does not decode.
 
-    Raises `InvalidTypeError` for what is no codec, `InvalidOptionError` for an `on_decode_error` that is not known.
+    `awaited`: whoever takes awaits what a callable returns, if it can be awaited. Raises `InvalidTypeError` for what
+    is no codec and for an `on_decode_error` that is not known.
     """
 
-    def __init__(self, body: Codec[T], on_decode_error: OnBadBody = "raise") -> None:
+    def __init__(self, body: Codec[T], on_decode_error: OnBadBody = "raise", *, awaited: bool = False) -> None:
         self._body = SafeCodec("body", body)
-        if not callable(on_decode_error) and on_decode_error not in ("raise", "reject"):
+        if callable(on_decode_error):
+            check_handler("on_decode_error", on_decode_error, "a DecodeError", awaited=awaited)
+        elif on_decode_error not in ("raise", "reject"):
             raise wrong_type("on_decode_error", on_decode_error, _ON_BAD_BODY)
         self._on_decode_error = on_decode_error
 
@@ -229,10 +232,7 @@ class MessageCodec(Generic[T]):
         try:
             return self.decode(message)
         except DecodeError as error:
-            if self._on_decode_error == "raise":
-                raise
-            if callable(self._on_decode_error):
-                self._on_decode_error(error)
+            self.tell(error)
             return None
 
     def delivered_or_handled(self, delivery: Delivery) -> TypedDelivery[T] | None:
@@ -243,21 +243,39 @@ class MessageCodec(Generic[T]):
         try:
             return self.delivered(delivery)
         except DecodeError as error:
-            if self._on_decode_error == "raise":
-                raise
-            if callable(self._on_decode_error):
+            if not callable(self._on_decode_error):
+                self.reject_or_raise(delivery, error)
+            else:
                 with delivery:
                     self._on_decode_error(error)
-            else:
-                logger.warning(
-                    "rejected: %s",
-                    error,
-                    exc_info=error,
-                    extra={"event": "not_decoded", "queue": delivery.queue},
-                )
-                with suppress(SettlementError):  # it was settled as it was taken, or has gone back meanwhile
-                    delivery.reject()
             return None
+
+    @property
+    def asks(self) -> bool:
+        """Whether a callable of the user's says what becomes of a message (`tell`), inside `with delivery:`."""
+        return callable(self._on_decode_error)
+
+    def tell(self, error: DecodeError) -> object:
+        """Tell of a message that does not decode; return what the user's callable does, if there is one.
+
+        Raises the error itself, or what that raises; else the message is to be left out.
+        """
+        if self._on_decode_error == "raise":
+            raise error
+        return self._on_decode_error(error) if callable(self._on_decode_error) else None
+
+    def reject_or_raise(self, delivery: Delivery, error: DecodeError) -> None:
+        """Reject a message that does not decode, or raise the error with the message in hand."""
+        if self._on_decode_error == "raise":
+            raise error
+        logger.warning(
+            "rejected: %s",
+            error,
+            exc_info=error,
+            extra={"event": "not_decoded", "queue": delivery.queue},
+        )
+        with suppress(SettlementError):  # it was settled as it was taken, or has gone back meanwhile
+            delivery.reject()
 
     def callback(self, function: Callable[[TypedDelivery[T]], object]) -> Callable[[Delivery], object]:
         """Return a callback for deliveries that calls one for deliveries with objects."""

@@ -55,6 +55,11 @@ class TypedQueue(Generic[T]):
         return self._broker.store
 
     @property
+    def default_exchange(self) -> TypedExchange[T]:
+        """The view of the exchange that leads to the queue by its name; not public."""
+        return self._default_exchange
+
+    @property
     def codec(self) -> MessageCodec[T]:
         """The step between messages and objects; not public."""
         return self._codec

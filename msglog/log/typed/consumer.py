@@ -71,24 +71,16 @@ class TypedConsumer(Generic[K, V]):
             try:
                 decoded = self._codec.decode_or_handle(record)
             except Exception:
-                self._go_back_to(polled[place:] if records else polled[place + 1 :])
+                go_back_to(self.raw, polled[place:] if records else polled[place + 1 :])
                 if records:
                     return records  # the error comes with the next call
                 raise
             except BaseException:  # an interrupt: nobody gets any of them
-                self._go_back_to(polled)
+                go_back_to(self.raw, polled)
                 raise
             if decoded is not None:
                 records.append(decoded)
         return records
-
-    def _go_back_to(self, records: list[Record]) -> None:
-        firsts = {TopicPartition(record.topic, record.partition): record.offset for record in reversed(records)}
-        for partition, offset in firsts.items():
-            try:
-                self.raw.seek(partition, offset)
-            except OffsetOutOfRangeError as error:  # retention has removed it meanwhile
-                self.raw.seek(partition, error.start_offset)
 
     def iter(self, timeout: float | None = None) -> Iterator[TypedRecord[K, V]]:
         """Return an iterator over the records from the position on, as `Consumer.iter` does.
@@ -176,3 +168,13 @@ class TypedConsumer(Generic[K, V]):
 
     def __repr__(self) -> str:
         return f"<msglog.TypedConsumer {self.raw!r}>"
+
+
+def go_back_to(consumer: Consumer, records: list[Record]) -> None:
+    """Have a consumer hand out records again that it has handed out."""
+    firsts = {TopicPartition(record.topic, record.partition): record.offset for record in reversed(records)}
+    for partition, offset in firsts.items():
+        try:
+            consumer.seek(partition, offset)
+        except OffsetOutOfRangeError as error:  # retention has removed it meanwhile
+            consumer.seek(partition, error.start_offset)

@@ -76,13 +76,18 @@ class TypedRecord(NamedTuple, Generic[K, V]):
 class RecordCodec(Generic[K, V]):
     """The codecs of a topic's keys and values, and what is done with records that they do not decode.
 
-    Raises `InvalidTypeError` for what is no codec, `InvalidOptionError` for an `on_decode_error` that is not known.
+    `awaited`: whoever reads awaits what a callable returns, if it can be awaited. Raises `InvalidTypeError` for what
+    is no codec and for an `on_decode_error` that is not known.
     """
 
-    def __init__(self, key: Codec[K], value: Codec[V], on_decode_error: OnDecodeError) -> None:
+    def __init__(
+        self, key: Codec[K], value: Codec[V], on_decode_error: OnDecodeError, *, awaited: bool = False
+    ) -> None:
         self._key = SafeCodec("key", key)
         self._value = SafeCodec("value", value)
-        if not callable(on_decode_error) and on_decode_error not in ("raise", "skip"):
+        if callable(on_decode_error):
+            check_handler("on_decode_error", on_decode_error, "a DecodeError", awaited=awaited)
+        elif on_decode_error not in ("raise", "skip"):
             raise wrong_type("on_decode_error", on_decode_error, _ON_DECODE_ERROR)
         self.on_decode_error: OnDecodeError = on_decode_error
 
@@ -129,32 +134,38 @@ class RecordCodec(Generic[K, V]):
             raise part.refusal(data or b"", error, where, raw=record, record=record) from error
         return tuple.__new__(TypedRecord, (key, value, record))
 
-    def handle(self, error: DecodeError) -> None:
-        """Do what is to be done with a record that does not decode; return when it is to be left out.
+    def tell(self, error: DecodeError) -> object:
+        """Tell of a record that does not decode; return what the user's callable does, if there is one.
 
-        Raises the error itself, or what the user's callable raises. A share record that is left out is rejected.
+        Raises the error itself, or what that raises; else the record is to be left out (`leave_out`).
         """
         if self.on_decode_error == "raise":
             raise error
-        record = error.record
         if callable(self.on_decode_error):
-            self.on_decode_error(error)
-        else:
-            logger.warning(
-                "left out: %s",
-                error,
-                exc_info=error,
-                extra={"event": "not_decoded", **({} if record is None else fields_of(record))},
-            )
+            return self.on_decode_error(error)
+        record = error.record
+        logger.warning(
+            "left out: %s",
+            error,
+            exc_info=error,
+            extra={"event": "not_decoded", **({} if record is None else fields_of(record))},
+        )
+        return None
+
+    @staticmethod
+    def leave_out(error: DecodeError) -> None:
+        """Be done with a record that was told of: one of a share group is rejected."""
+        record = error.record
         if isinstance(record, ShareRecord) and record.pending:
             record.reject()
 
     def decode_or_handle(self, record: Record) -> TypedRecord[K, V] | None:
-        """Return a record with objects, None for one that is left out. Raises as `handle` does."""
+        """Return a record with objects, None for one that is left out. Raises as `tell` does."""
         try:
             return self.decode(record)
         except DecodeError as error:
-            self.handle(error)
+            self.tell(error)
+            self.leave_out(error)
             return None
 
     def iterate(self, records: Iterator[Record]) -> Iterator[TypedRecord[K, V]]:

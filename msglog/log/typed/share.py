@@ -117,12 +117,13 @@ class TypedShareConsumer(Generic[K, V]):
         deadline = deadline_after(seconds)
         while True:
             left = seconds if deadline is None or not seconds else max(0.0, deadline - monotonic())
-            taken = self._take_held(max_records) or self.raw.poll(left, max_records)
+            taken = self.take_held(max_records) or self.raw.poll(left, max_records)
             records = self._decode_all(taken)
             if records or not taken:
                 return records
 
-    def _take_held(self, limit: int) -> list[ShareRecord]:
+    def take_held(self, limit: int) -> list[ShareRecord]:
+        """Return records that an earlier call kept (`hold`), up to a limit; not public."""
         taken: list[ShareRecord] = []
         while self._held and len(taken) < limit and not self.raw.stopped:
             try:
@@ -133,18 +134,22 @@ class TypedShareConsumer(Generic[K, V]):
                 taken.append(record)
         return taken
 
+    def hold(self, records: list[ShareRecord]) -> None:
+        """Keep records in hand for a later call; not public."""
+        self._held.extend(records)
+
     def _decode_all(self, taken: list[ShareRecord]) -> list[TypedShareRecord[K, V]]:
         records: list[TypedShareRecord[K, V]] = []
         for place, record in enumerate(taken):
             try:
                 typed = self.typed(record)
             except Exception:
-                self._held.extend(taken[place:] if records else taken[place + 1 :])
+                self.hold(taken[place:] if records else taken[place + 1 :])
                 if records:
                     return records  # the error comes with a later call
                 raise
             except BaseException:  # an interrupt: nobody gets any of them
-                self._held.extend(taken)
+                self.hold(taken)
                 raise
             if typed is not None:
                 records.append(typed)

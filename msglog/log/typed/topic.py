@@ -112,7 +112,7 @@ class TypedTopic(Generic[K, V]):
 
     def partition_for(self, key: K) -> int:
         """Return the partition of records with this key. Raises as `Log.partition_for` does, and `EncodeError`."""
-        return self._log.partition_for(self._name, self._key_bytes(key))
+        return self._log.partition_for(self._name, self.key_bytes(key))
 
     def read(
         self,
@@ -136,7 +136,7 @@ class TypedTopic(Generic[K, V]):
     ) -> Iterator[TypedRecord[K, V]]:
         """Return the records of one key up to the partition's end now, as `Log.read_key` and `read` do."""
         return self._codec.iterate(
-            self._log.read_key(self._name, self._key_bytes(key), partition=partition, start=start)
+            self._log.read_key(self._name, self.key_bytes(key), partition=partition, start=start)
         )
 
     def last_record(self, key: K, *, partition: int | None = None) -> TypedRecord[K, V] | None:
@@ -144,7 +144,7 @@ class TypedTopic(Generic[K, V]):
 
         Raises as `Log.last_record` does, and `DecodeError`, `EncodeError`.
         """
-        record = self._log.last_record(self._name, self._key_bytes(key), partition=partition)
+        record = self._log.last_record(self._name, self.key_bytes(key), partition=partition)
         return None if record is None else self._codec.decode_or_handle(record)
 
     def start_offset(self, partition: int | None = None) -> int:
@@ -238,7 +238,8 @@ class TypedTopic(Generic[K, V]):
         """
         return self._codec.decode(record)
 
-    def _key_bytes(self, key: K) -> bytes:
+    def key_bytes(self, key: K) -> bytes:
+        """Return the bytes of a key that must be one; not public. Raises `EncodeError`, `InvalidTypeError`."""
         encoded = self._codec.encode_key(key)
         if encoded is None:
             raise wrong_type("key", None, ENCODES)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from msglog import JSON, TEXT, Codec, Log, Message, Record, Store, TypedRecord, aio, json_of
+from msglog import JSON, TEXT, Codec, Log, Message, Record, Store, Transaction, TypedRecord, aio, json_of
 
 
 @dataclass
@@ -84,3 +84,37 @@ async def misuse_aio(log: aio.Log) -> None:
     await log.append_many("t", [b"v"], kees=[b"k"])  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await log.producer("p").append("t", "text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     log.consumer("t", assignor="rage")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def handle_plainly(_tx: Transaction, _record: Record) -> None: ...
+
+
+async def handle_delivery(_tx: Transaction, _delivery: aio.Delivery) -> None: ...
+
+
+async def misuse_process(store: aio.Store) -> None:
+    async with store.log.consumer("t", group="g") as consumer:
+        await store.process(consumer, handle_plainly)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
+        await store.process(consumer, handle_delivery)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
+        await store.process("t", handle_delivery)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def see_text(_record: TypedRecord[str, str]) -> None: ...
+
+
+async def misuse_views_of_tasks(store: aio.Store) -> None:
+    store.log.topic("t", value=NoCodec())  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    store.log.topic("t", on_decode_error="reject")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    orders = store.log.topic("t", key=TEXT, value=json_of(Order))
+    await orders.append("text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await orders.append(Order(1), key=b"key")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    async for record in orders.read():
+        record.value.id  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]  # noqa: B018
+    orders.subscribe(group="g", callback=see_text)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    async with store.transaction() as tx:
+        tx.append(orders, "text")  # type: ignore[misc]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    mails = store.broker.queue("q", body=TEXT)
+    await mails.send(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await store.broker.exchange("e", body=JSON).publish(b"key", 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    async with mails.consume() as consumer:
+        await store.process(consumer, handle_delivery)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
