@@ -321,6 +321,19 @@ def test_without_auto_commit_nothing_is_committed(log):
 # Partitions assigned by hand
 
 
+def test_auto_commit_covers_what_was_handed_out_of_partitions_that_are_not_assigned_any_more(log):
+    log.append_many("two", [b"x"] * 3, partition=0)
+    with log.consumer(group="g", auto_commit=True) as consumer:
+        consumer.assign([ONE, TWO_0])
+        assert len(consumer.poll(0, max_records=100)) == 13
+        with pytest.raises(PartitionNotFoundError):
+            consumer.assign([TopicPartition("two", 2)])
+        assert log.groups() == []
+        consumer.assign([TWO_0, TWO_1])
+        assert log.describe_group("g").offsets == {ONE: 10}
+    assert log.describe_group("g").offsets == {ONE: 10, TWO_0: 3}
+
+
 def test_a_standalone_group_commits(log):
     with log.consumer(group="g", auto_commit=True) as consumer:
         consumer.assign([ONE])
