@@ -135,11 +135,11 @@ class _Compaction:
     def _section(self, segments: Sequence[StoredFacts]) -> tuple[int, int | None]:
         """Return the offsets that are dirty; the end is None when there is nothing to do."""
         config = self._topic.config
-        dirty = [segment for segment in segments if segment.end_offset > self._cleaning.end]
+        dirty = [segment for segment in segments if segment.sealed and segment.end_offset > self._cleaning.end]
         plan = plan_compaction(
             _with_active(segments),
             first_dirty_offset=self._cleaning.end,
-            first_dirty_timestamp_ms=dirty[0].first_timestamp_ms if dirty else None,
+            oldest_dirty_timestamp_ms=min((segment.first_timestamp_ms for segment in dirty), default=None),
             now_ms=self._now_ms,
             min_cleanable_dirty_ratio=config.min_cleanable_dirty_ratio,
             min_compaction_lag_ms=config.min_compaction_lag_ms,

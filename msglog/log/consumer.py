@@ -42,9 +42,10 @@ class Consumer(Positioning):
         start: where to begin without a committed offset, or when it is out of range: "earliest", "latest"
             (the end as of the assignment), or "error" (`OffsetOutOfRangeError`).
         auto_commit: commit what is finished: what was handed out before, whenever more is asked for;
-            everything handed out on closing and when partitions are revoked. When a `with` block ends by an
-            exception, or the store is closed by another thread, the batch in hand is not finished. Such
-            commits do not wait for the disk.
+            everything handed out on closing and when partitions are revoked; with `start="latest"` also where
+            reading began, so that whoever comes next skips nothing. When a `with` block ends by an exception,
+            or the store is closed by another thread, the batch in hand is not finished. Such commits do not
+            wait for the disk.
         assignor: "range", "roundrobin", "sticky" or "cooperative-sticky"; all members of a group use the
             same.
         instance_id: makes a static member: one that returns within its session timeout gets its partitions

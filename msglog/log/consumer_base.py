@@ -134,11 +134,14 @@ class ConsumerBase:
         change = self._source.next_change()
         if change is not None and change.kind == "lost":
             self._unannounced.clear()
+        news = change is not None or bool(self._unannounced)
         while self._unannounced:
             self._announce(self._unannounced.pop(0))
         while change is not None:
             self._apply(change)
             change = self._source.next_change()
+        if news:  # where reading begins may have to be committed, and the wait that follows may be a long one
+            self._offsets.commit_finished(self._seat, self._positions.known())
         self._note_polling(polls=True)
         self._pace.looked()
 
@@ -196,7 +199,7 @@ class ConsumerBase:
         for partition in sorted(partitions):
             if self._positions.exists(partition):  # else it was deleted a moment ago, and goes with the next look
                 cursor = self._positions.add(partition, self._offsets.committed(partition))
-                self._offsets.begin(partition, cursor.position)
+                self._offsets.begin(partition, cursor.position, self._start)
         self._fetcher.set_cursors(self._positions.cursors.values())
 
     def _drop(self, partitions: Iterable[TopicPartition]) -> None:

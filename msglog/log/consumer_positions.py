@@ -29,9 +29,10 @@ class Positioning(ConsumerBase):
     def assign(self, tps: Iterable[TopicPartition]) -> None:
         """Read exactly these partitions, for a consumer made without topics; no callbacks run.
 
-        Partitions that were assigned before keep their positions. Raises `GroupError` for a consumer with
-        topics (subscribing and assigning exclude each other, as in Kafka), `TopicNotFoundError`,
-        `PartitionNotFoundError`, `InvalidTypeError`.
+        Partitions that were assigned before keep their positions; with `auto_commit` what was handed out of those that
+        go is committed. Raises `GroupError` for a consumer with topics (subscribing and assigning exclude each other,
+        as in Kafka), `TopicNotFoundError`, `PartitionNotFoundError`, `InvalidTypeError`; with auto-commit what writing
+        raises.
         """
         with self._owner:
             self._check_usable()
@@ -40,6 +41,8 @@ class Positioning(ConsumerBase):
             partitions = check_partitions("tps", tps)
             for partition in partitions:
                 self._positions.stream_of(partition)
+            going = {tp: position for tp, position in self._positions.known().items() if tp not in partitions}
+            self._offsets.commit_finished(self._seat, going)
             self._source.assign(frozenset(partitions))
             while (change := self._source.next_change()) is not None:
                 self._apply(change)

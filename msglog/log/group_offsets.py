@@ -9,6 +9,7 @@ from typing import NamedTuple
 from msglog.errors import GroupError, PartitionNotFoundError, TopicNotFoundError
 from msglog.log.coordination import Coordination
 from msglog.log.live_group import Seat
+from msglog.log.positions import Start
 from msglog.storage import Commit
 from msglog.types import TopicPartition
 
@@ -33,10 +34,15 @@ class GroupOffsets:
         """Return the group's committed offset, None without a commit or without a group."""
         return None if self.name is None else self._coordination.committed(self.name, partition)
 
-    def begin(self, partition: TopicPartition, position: int | None) -> None:
-        """Note where the consumer begins with a partition: this alone is nothing to commit."""
-        if position is not None:
-            self._written[partition] = position
+    def begin(self, partition: TopicPartition, position: int | None, start: Start) -> None:
+        """Note where the consumer begins with a partition.
+
+        This alone is nothing to commit where the next one would begin at the same record. With "latest" it would not:
+        what came in between would be skipped.
+        """
+        known = self.committed(partition) if start == "latest" else position
+        if known is not None:
+            self._written[partition] = known
 
     def end(self, partition: TopicPartition) -> None:
         """Forget a partition."""

@@ -183,7 +183,7 @@ class Writer(ByHand):
             return True
         if position == FILE_HEADER_SIZE:
             return False
-        if stream.segment_ms is not None and segment.first_timestamp_ms + stream.segment_ms <= body.max_timestamp_ms:
+        if stream.segment_ms is not None and segment.first_timestamp_ms + stream.segment_ms < body.max_timestamp_ms:
             return True
         return end > stream.segment_bytes
 

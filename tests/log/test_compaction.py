@@ -175,6 +175,29 @@ def test_the_background_waits_for_half_to_be_dirty(log, clock):
     assert found[-1] == (29, b"k", b"29" * 400)
 
 
+def test_with_a_dirty_ratio_of_one_the_background_leaves_all_to_the_lag(log, clock):
+    log.create_topic("t", cleanup_policy="compact", segment_bytes=1024, min_cleanable_dirty_ratio=1.0)
+    for _ in range(4):
+        log.append("t", bytes(1000), key=b"k")
+    clock.advance(ms=CHECK_INTERVAL_MS)
+    assert [offset for offset, _, _ in contents(log)] == [0, 1, 2, 3]
+    log.alter_topic("t", max_compaction_lag_ms=CHECK_INTERVAL_MS)
+    clock.advance(ms=CHECK_INTERVAL_MS)
+    assert [offset for offset, _, _ in contents(log)] == [2, 3]
+
+
+@pytest.mark.parametrize("old", range(4))
+def test_any_dirty_segment_that_is_too_old_has_the_background_compact_them_all(log, clock, old):
+    hour_ms = 60 * 60 * 1000
+    limits = {"min_cleanable_dirty_ratio": 1.0, "max_compaction_lag_ms": hour_ms}
+    log.create_topic("t", cleanup_policy="compact", segment_bytes=1024, **limits)
+    for place in range(4):
+        log.append("t", bytes(1000), key=b"k", timestamp_ms=clock.now_ms() - 2 * hour_ms * (place == old))
+    clock.advance(ms=CHECK_INTERVAL_MS)
+    active = old == 3
+    assert [offset for offset, _, _ in contents(log)] == ([0, 1, 2, 3] if active else [2, 3])
+
+
 def test_the_background_never_touches_the_active_segment(log, clock):
     log.create_topic("t", cleanup_policy="compact")
     put(log, (b"a", b"1"), (b"a", b"2"))

@@ -112,6 +112,16 @@ def test_segment_bytes_rolls(log):
     assert len(list(log.read("t"))) == 40
 
 
+def test_a_segment_rolls_for_a_record_that_is_more_than_segment_ms_later(log, clock):
+    log.create_topic("t", segment_ms=1000)
+    start_ms = clock.now_ms()
+    segments = []
+    for later_ms in (0, 500, 1000, 0, 1001, 2001, 2002):
+        log.append("t", b"x", timestamp_ms=start_ms + later_ms)
+        segments.append(log.describe_topic("t").partitions[0].segments)
+    assert segments == [1, 1, 1, 1, 2, 2, 3]
+
+
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "a/b", "../x", "a b", "a\n", "ä", "x" * 250, None, 1, b"t", ["t"], "a\0"]
 )

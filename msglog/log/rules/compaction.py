@@ -28,7 +28,7 @@ def plan_compaction(
     segments: Sequence[SegmentFacts],
     *,
     first_dirty_offset: int,
-    first_dirty_timestamp_ms: int | None,
+    oldest_dirty_timestamp_ms: int | None,
     now_ms: int,
     min_cleanable_dirty_ratio: float,
     min_compaction_lag_ms: int,
@@ -38,9 +38,9 @@ def plan_compaction(
 
     `segments` are the partition's, in order, at least one, the last of them active: it is never cleaned.
     Segments that end at or below `first_dirty_offset` were cleaned before. Dirty segments from the first with
-    a timestamp within `min_compaction_lag_ms` are left alone. Eligible is a dirty ratio of
-    `min_cleanable_dirty_ratio` or more, or a first dirty record, of `first_dirty_timestamp_ms`, older than
-    `max_compaction_lag_ms`; never a section without bytes.
+    a timestamp within `min_compaction_lag_ms` are left alone. Eligible is a dirty ratio above
+    `min_cleanable_dirty_ratio`, so that 1.0 leaves all to the lag, or a dirty segment that begins, at
+    `oldest_dirty_timestamp_ms`, more than `max_compaction_lag_ms` ago; never a section without bytes.
     """
     start_offset = segments[0].base_offset
     dirty_start = max(first_dirty_offset, start_offset)
@@ -57,10 +57,10 @@ def plan_compaction(
     ratio = dirty_bytes / (clean_bytes + dirty_bytes) if dirty_bytes else 0.0
     overdue = (
         max_compaction_lag_ms is not None
-        and first_dirty_timestamp_ms is not None
-        and now_ms - first_dirty_timestamp_ms > max_compaction_lag_ms
+        and oldest_dirty_timestamp_ms is not None
+        and now_ms - oldest_dirty_timestamp_ms > max_compaction_lag_ms
     )
-    eligible = dirty_bytes > 0 and (overdue or ratio >= min_cleanable_dirty_ratio)
+    eligible = dirty_bytes > 0 and (overdue or ratio > min_cleanable_dirty_ratio)
     return CompactionPlan(eligible, dirty_start, dirty_end, ratio)
 
 

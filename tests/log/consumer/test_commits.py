@@ -218,6 +218,52 @@ def test_auto_commit_does_without_reading_nothing(log):
     assert log.groups() == []
 
 
+@pytest.mark.parametrize("polls", [0, 1])
+def test_auto_commit_covers_where_reading_began_at_the_end_so_that_the_next_one_skips_nothing(log, polls):
+    with log.consumer("one", group="g", start="latest", auto_commit=True) as consumer:
+        assert [consumer.poll(0) for _ in range(polls)] == [[]] * polls
+    log.append("one", b"in between")
+    with log.consumer("one", group="g", start="latest", auto_commit=True) as consumer:
+        assert [record.value for record in consumer.poll(0)] == [b"in between"]
+
+
+def test_auto_commit_at_the_end_is_made_by_the_poll_that_brings_the_partitions(log):
+    log.append_many("two", [b"x"] * 3, partition=1)
+    first = log.consumer("two", group="g", start="latest")
+    with first, log.consumer("two", group="g", start="latest", auto_commit=True) as second:
+        first.poll(0)
+        assert log.groups() == ["g"]
+        assert log.describe_group("g").offsets == {}
+        second.poll(0)
+        assert log.describe_group("g").offsets == {TWO_1: 3}
+
+
+def test_auto_commit_at_the_end_covers_where_a_callback_sought(log):
+    def seek(consumer, _partitions):
+        consumer.seek(ONE, 4)
+
+    with log.consumer("one", group="g", start="latest", auto_commit=True, on_assign=seek) as consumer:
+        consumer.poll(0, max_records=1)
+        assert consumer.committed(ONE) == 4
+
+
+def test_auto_commit_at_the_end_replaces_a_commit_that_is_out_of_range(log):
+    log.reset_offsets("g", "one", to={0: 2})
+    log.delete_records("one", 0, 5)
+    with log.consumer("one", group="g", start="latest", auto_commit=True) as consumer:
+        assert consumer.poll(0) == []
+        assert consumer.committed(ONE) == 10
+
+
+def test_auto_commit_at_the_end_happens_once(log):
+    with log.consumer("one", group="g", start="latest", auto_commit=True) as consumer:
+        consumer.poll(0)
+        before = log.store.metrics()["commits"]
+        for _ in range(3):
+            consumer.poll(0)
+        assert log.store.metrics()["commits"] == before
+
+
 def test_auto_commit_runs_at_close(log):
     with log.consumer("one", group="g", auto_commit=True) as consumer:
         consumer.poll(0, max_records=3)
@@ -273,6 +319,19 @@ def test_without_auto_commit_nothing_is_committed(log):
 
 
 # Partitions assigned by hand
+
+
+def test_auto_commit_covers_what_was_handed_out_of_partitions_that_are_not_assigned_any_more(log):
+    log.append_many("two", [b"x"] * 3, partition=0)
+    with log.consumer(group="g", auto_commit=True) as consumer:
+        consumer.assign([ONE, TWO_0])
+        assert len(consumer.poll(0, max_records=100)) == 13
+        with pytest.raises(PartitionNotFoundError):
+            consumer.assign([TopicPartition("two", 2)])
+        assert log.groups() == []
+        consumer.assign([TWO_0, TWO_1])
+        assert log.describe_group("g").offsets == {ONE: 10}
+    assert log.describe_group("g").offsets == {ONE: 10, TWO_0: 3}
 
 
 def test_a_standalone_group_commits(log):

@@ -68,6 +68,17 @@ def test_sticky_moves_only_what_balance_needs_and_from_all_topics():
     assert assigned("sticky", members, {"a": 2, "b": 2}) == {"m1": "a0 b0", "m2": "a1 b1"}
 
 
+def test_sticky_relieves_the_member_nearest_to_one_with_room_so_that_others_keep_what_they_have():
+    members = [
+        member("m1", "bc", owned="b0 b1 b2 b3"),
+        member("m2", "c", owned="c0"),
+        member("m3", "a"),
+        member("m4", "ab", owned="a0 a1 a2 a3 a4 a5"),
+    ]
+    shares = assigned("sticky", members, {"a": 6, "b": 4, "c": 1})
+    assert shares == {"m1": "b0 b1 b2 b3", "m2": "c0", "m3": "a3 a4 a5", "m4": "a0 a1 a2"}
+
+
 def test_sticky_keeps_what_was_promised_but_ownership_counts_more():
     members = [member("m1", "a", awaited="a0 a1"), member("m2", "a", owned="a1", awaited="a2")]
     assert assigned("sticky", members, {"a": 4}) == {"m1": "a0 a3", "m2": "a1 a2"}

@@ -13,7 +13,7 @@ NOW_MS = 100_000
 def plan(segments, **changes):
     options = {
         "first_dirty_offset": 0,
-        "first_dirty_timestamp_ms": 0,
+        "oldest_dirty_timestamp_ms": 0,
         "now_ms": NOW_MS,
         "min_cleanable_dirty_ratio": 0.5,
         "min_compaction_lag_ms": 0,
@@ -34,7 +34,9 @@ ACTIVE = SegmentFacts(30, 40, 1_000_000, 0)
         ([ACTIVE], {}, (False, 30, 30, 0.0)),
         ([CLEAN, DIRTY, YOUNG, ACTIVE], {}, (True, 0, 30, 1.0)),
         ([CLEAN, DIRTY, YOUNG, ACTIVE], {"first_dirty_offset": 20}, (False, 20, 30, pytest.approx(1 / 3))),
-        ([CLEAN, DIRTY, ACTIVE], {"first_dirty_offset": 10}, (True, 10, 20, 0.5)),
+        ([CLEAN, DIRTY, ACTIVE], {"first_dirty_offset": 10}, (False, 10, 20, 0.5)),
+        ([CLEAN, DIRTY, ACTIVE], {"first_dirty_offset": 10, "min_cleanable_dirty_ratio": 0.49}, (True, 10, 20, 0.5)),
+        ([CLEAN, DIRTY, ACTIVE], {"min_cleanable_dirty_ratio": 1.0}, (False, 0, 20, 1.0)),
         ([CLEAN, DIRTY, ACTIVE], {"first_dirty_offset": 20}, (False, 20, 20, 0.0)),
         (
             [CLEAN, DIRTY, ACTIVE],
@@ -45,15 +47,15 @@ ACTIVE = SegmentFacts(30, 40, 1_000_000, 0)
         ([CLEAN, DIRTY, YOUNG, ACTIVE], {"min_compaction_lag_ms": 99_001}, (False, 0, 0, 0.0)),
         (
             [CLEAN, DIRTY, YOUNG, ACTIVE],
-            {"first_dirty_offset": 20, "first_dirty_timestamp_ms": 95_000, "max_compaction_lag_ms": 4_999},
+            {"first_dirty_offset": 20, "oldest_dirty_timestamp_ms": 95_000, "max_compaction_lag_ms": 4_999},
             (True, 20, 30, pytest.approx(1 / 3)),
         ),
         (
             [CLEAN, DIRTY, YOUNG, ACTIVE],
-            {"first_dirty_offset": 20, "first_dirty_timestamp_ms": 95_000, "max_compaction_lag_ms": 5_000},
+            {"first_dirty_offset": 20, "oldest_dirty_timestamp_ms": 95_000, "max_compaction_lag_ms": 5_000},
             (False, 20, 30, pytest.approx(1 / 3)),
         ),
-        ([ACTIVE], {"max_compaction_lag_ms": 1, "first_dirty_timestamp_ms": None}, (False, 30, 30, 0.0)),
+        ([ACTIVE], {"max_compaction_lag_ms": 1, "oldest_dirty_timestamp_ms": None}, (False, 30, 30, 0.0)),
         ([DIRTY, ACTIVE], {"first_dirty_offset": 3}, (True, 10, 20, 1.0)),
     ],
 )

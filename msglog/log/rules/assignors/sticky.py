@@ -96,14 +96,21 @@ class _Draft:
         self.loads[member_id] += 1
 
     def _improvement(self) -> list[Move]:
-        """Return a chain of moves from the most loaded member that can be relieved, or nothing."""
-        lowest = min(self.loads.values(), default=0)
+        """Return a chain of moves from a most loaded one of the members that can be relieved, or nothing.
+
+        The shortest there is: what a longer one moves beside, from another member as loaded, could have stayed.
+        """
+        least = min(self.loads.values(), default=0) + 2
+        best: list[Move] = []
         for donor in sorted(self.loads, key=lambda m: (-self.loads[m], self.rank[m])):
-            if self.loads[donor] < lowest + 2:
+            if self.loads[donor] < least:
                 break
-            if moves := self._chain_from(donor):
-                return moves
-        return []
+            moves = self._chain_from(donor)
+            if moves and (not best or len(moves) < len(best)):
+                best, least = moves, self.loads[donor]
+            if len(best) == 1:
+                break
+        return best
 
     def _chain_from(self, donor: str) -> list[Move]:
         """Return a shortest chain of moves from `donor` to one with two partitions fewer, or nothing."""
