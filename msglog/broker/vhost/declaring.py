@@ -167,10 +167,13 @@ class Declaring(Housekeeping):
                 return
             self._remove_queues([queue])
 
-    def check_may_consume(self, queue: Queue, *, exclusive: bool = False, getting: bool = False) -> None:
-        """Raise `AccessRefusedError` when an exclusive consumer, or the wish for one, is in the way. Under the lock."""
+    def check_may_consume(self, queue: Queue, *, exclusive: bool) -> None:
+        """Raise `AccessRefusedError` when an exclusive consumer, or the wish for one, is in the way. Under the lock.
+
+        For consumers: as in RabbitMQ, an exclusive one does not keep others from `get`.
+        """
         in_the_way = queue.exclusive_consumer is not None
-        if exclusive and not getting:
+        if exclusive:
             in_the_way = in_the_way or bool(queue.consumers) or queue.options.single_active_consumer
         if in_the_way:
             raise AccessRefusedError(f"{described('queue', queue.name)} in exclusive use")
