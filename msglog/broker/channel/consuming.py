@@ -294,7 +294,7 @@ def _priority(queue: Queue, arguments: Mapping[str, Any] | None) -> int:
     if isinstance(priority, bool) or not isinstance(priority, int):
         kind = field_type(priority)
         raise PreconditionFailedError(
-            f"invalid arg '{_PRIORITY}' for {described('queue', queue.name)}: {{unacceptable_type,{kind}}}"
+            f"invalid arg '{_PRIORITY}' for {described('queue', queue.name)}: \"expected integer, got {kind}\""
         )
     return priority
 

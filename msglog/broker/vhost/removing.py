@@ -13,7 +13,6 @@ from msglog.broker.batch import Batch
 from msglog.broker.lane import Lane, Stored
 from msglog.broker.queue import Queue
 from msglog.broker.rules.dead_letters import Reason, dead_letter, is_cycle
-from msglog.broker.rules.expiration import expiration_ms
 from msglog.broker.rules.message_codec import pack_meta
 from msglog.broker.vhost.state import VhostState
 from msglog.errors import TransactionTooLargeError
@@ -226,10 +225,8 @@ class Removing(VhostState):
         ttl_ms = queue.effective.message_ttl_ms
         if expiration is None:
             return ttl_ms
-        own_ms = expiration_ms(expiration)
-        if ttl_ms is None or own_ms is None:
-            return own_ms if ttl_ms is None else ttl_ms
-        return min(ttl_ms, own_ms)
+        own_ms = int(expiration)  # it was checked when it was published
+        return own_ms if ttl_ms is None else min(ttl_ms, own_ms)
 
     def expiry_of(self, queue: Queue, stored: Stored) -> int | None:
         """Return when a message expires on the wall clock, None for never."""

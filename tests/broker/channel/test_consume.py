@@ -87,8 +87,8 @@ def test_who_has_a_higher_priority_is_filled_first(ch, other, q):
 
 @pytest.mark.parametrize(("priority", "kind"), [("1", "longstr"), (True, "bool"), (None, "void")])
 def test_a_priority_must_be_a_number(ch, q, priority, kind):
-    text = f"PRECONDITION_FAILED - invalid arg 'x-priority' for queue 'q' in vhost '/': {{unacceptable_type,{kind}}}"
-    with closing(ch, 406, text):
+    text = f"invalid arg 'x-priority' for queue 'q' in vhost '/': \"expected integer, got {kind}\""
+    with closing(ch, 406, f"PRECONDITION_FAILED - {text}"):
         ch.basic_consume(q, arguments={"x-priority": priority})
 
 
