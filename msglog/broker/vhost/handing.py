@@ -226,13 +226,16 @@ class Handing(Removing):
                 queue.tell_watchers()
 
     def _look_after(self, queue: Queue) -> None:
+        removes = queue.may_expire or not queue.plain
         # What is published is for whoever waits first, what came back is expired or too much first, as in RabbitMQ.
         if queue.returned:
             queue.returned = False
-            self._remove_from_head(queue)
+            if removes:
+                self._remove_from_head(queue)
         if queue.line:
             self.dispatch(queue)
-        self._remove_from_head(queue)
+        if removes:
+            self._remove_from_head(queue)
         if self.journaled and (queue.line or not queue.plain) and queue.has_unseen():
             if queue.pushed_to and queue.line.front is not None:
                 queue.line.front.subscriber.note_unseen()
