@@ -85,7 +85,6 @@ class Consuming(BrokerHandle):
         vhost = self._vhost_to_write()
         with vhost.lock:
             queue = vhost.queue(name, self._connection)
-            vhost.check_may_consume(queue, getting=True)
             vhost.touch(queue)
             getter = self._getter(queue)
         if no_ack:
@@ -140,7 +139,7 @@ class Consuming(BrokerHandle):
             queue: its name.
             prefetch_count: the most deliveries it may have unsettled, 0 to 65535; 0 is no limit.
             no_ack: messages count as settled when they are handed out.
-            exclusive: nobody else may consume from the queue meanwhile.
+            exclusive: there may be no other consumer of the queue meanwhile; `get` takes from it all the same.
             priority: of several consumers that wait, the highest is served first.
             on_error: what `with delivery:` does after an `Exception`: try again after a back-off (`Retry`), "requeue",
                 or "reject".

@@ -121,6 +121,7 @@ class Declaring(BrokerHandle):
             auto_delete: it goes when its last consumer does.
             passive: only make sure that it exists; everything else is ignored.
             message_ttl_ms: a message that waited so long expires, at the head of the queue; 0: unless somebody waits.
+                At the most ten years, as for `expires_ms`.
             expires_ms: it goes when nobody consumed from it, got from it or declared it for so long; at least 1.
             max_length: how many messages may wait.
             max_length_bytes: how many bytes the bodies of those that wait may have.

@@ -4,7 +4,7 @@
 
 `timestamp_ms` is when the message was enqueued, to be looked at. `properties` has those that are set; how field values
 stand in its headers is told in `rules.field_lines`, how bytes in `msglog.store.lines`. `"dead_lettered":true` is there
-where the broker wrote the header x-death.
+where the broker wrote the header x-death, `"blind_copies":["key"]` where the publisher sent a header BCC.
 """
 
 import os
@@ -26,7 +26,9 @@ from msglog.errors import DecodeError, PublishRejectedError
 from msglog.storage import Stream
 from msglog.store.lines import at_line, export_lines, field, import_lines, pack_bytes, refuse_others, unpack_bytes
 
-_FIELDS: Final = frozenset({"exchange", "routing_key", "timestamp_ms", "properties", "body", "dead_lettered"})
+_FIELDS: Final = frozenset(
+    {"exchange", "routing_key", "timestamp_ms", "properties", "body", "dead_lettered", "blind_copies"}
+)
 _PROPERTIES: Final = frozenset(Properties._fields)
 
 
@@ -121,7 +123,11 @@ def message_line(stored: Stored) -> dict[str, Any]:
         "properties": properties,
         "body": pack_bytes(stored.body),
     }
-    return line | {"dead_lettered": True} if meta.dead_lettered else line
+    if meta.dead_lettered:
+        line["dead_lettered"] = True
+    if meta.blind_copies:
+        line["blind_copies"] = list(meta.blind_copies)
+    return line
 
 
 def _unpack(line: dict[str, Any]) -> tuple[bytes, bytes, Properties]:
@@ -134,10 +140,12 @@ def _unpack(line: dict[str, Any]) -> tuple[bytes, bytes, Properties]:
     properties = Properties(**given)
     expiration_ms(properties.expiration)
     exchange = check_routing_key(field(line, "exchange", str, ""))
-    meta = Meta(exchange, check_routing_key(field(line, "routing_key", str, "")), properties)
     flag = field(line, "dead_lettered", bool, default=False)
+    copies = tuple(check_routing_key(key) for key in field(line, "blind_copies", list, []))
+    meta = Meta(exchange, check_routing_key(field(line, "routing_key", str, "")), properties, flag, copies)
     if body is None:
         raise DecodeError("body must not be null")
     if flag and not are_deaths((properties.headers or {}).get(DEATHS)):
         raise DecodeError("dead_lettered is for messages with a header x-death as the broker writes it")
-    return pack_meta(meta.exchange, meta.routing_key, properties, dead_lettered=flag), check_body(body), properties
+    packed = pack_meta(meta.exchange, meta.routing_key, properties, dead_lettered=flag, blind_copies=copies)
+    return packed, check_body(body), properties

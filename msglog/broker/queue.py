@@ -43,6 +43,7 @@ class Queue:
         "plain",
         "policy",
         "pushed_to",
+        "returned",
         "simple",
         "watchers",
     )
@@ -77,6 +78,8 @@ class Queue:
         self.history_timer: Timer | None = None
         self.last_used_ms = 0
         self.plain = False
+        # Messages came back since it was last looked after.
+        self.returned = False
         # The only lane, if taking a message from it needs no thought.
         self.simple: Lane | None = None
         self.apply_policy(None)
@@ -107,7 +110,6 @@ class Queue:
             and options.delivery_limit is None
             and options.max_length_bytes is None
             and options.expires_ms is None
-            and self.exclusive_consumer is None
             and not self.may_expire
             and not self.deleted
         ):

@@ -2,12 +2,14 @@
 
 import pytest
 
+import msglog
 from msglog import (
     ExchangeNotFoundError,
     InvalidNameError,
     InvalidTypeError,
     PreconditionFailedError,
     QueueNotFoundError,
+    ResourceLockedError,
 )
 from support.brokers import binding_set, take
 
@@ -78,6 +80,23 @@ def test_both_ends_of_a_binding_must_be_there(broker, q):
     assert (queue.value.queue, queue.value.reply_code) == ("missing", 404)
     assert str(queue.value) == "no queue 'missing' in vhost '/'"
     assert broker.bindings() == []
+
+
+def test_of_two_ends_that_are_missing_the_exchange_is_told(broker):
+    with pytest.raises(ExchangeNotFoundError, match="no exchange 'source'"):
+        broker.bind("missing", "source")
+    with pytest.raises(ExchangeNotFoundError, match="no exchange 'source'"):
+        broker.bind_exchange("missing", "source")
+
+
+def test_only_its_connection_unbinds_an_exclusive_queue(store):
+    with msglog.Broker(store) as mine, msglog.Broker(store) as other:
+        mine.declare_queue("q", exclusive=True)
+        mine.bind("q", "amq.direct", "k")
+        other.unbind("q", "amq.direct", "no such binding")
+        with pytest.raises(ResourceLockedError):
+            other.unbind("q", "amq.direct", "k")
+        assert binding_set(mine) == {("amq.direct", "q", "queue", "k")}
 
 
 def test_a_queue_and_an_exchange_of_one_name_are_bound_apart(broker):

@@ -146,7 +146,7 @@ def test_a_dead_letter_never_expires_by_its_own_time_again(broker, clock):
 # Where it goes
 
 
-def test_without_a_key_of_its_own_a_dead_letter_keeps_key_and_cc(broker):
+def test_without_a_key_of_its_own_a_dead_letter_keeps_key_cc_and_bcc(broker):
     broker.declare_exchange("dead")
     for key in ("k", "cc", "bcc", "q"):
         broker.declare_queue(f"on {key}")
@@ -155,12 +155,29 @@ def test_without_a_key_of_its_own_a_dead_letter_keeps_key_and_cc(broker):
     broker.bind("q", "amq.direct", "k")
     broker.publish("amq.direct", "k", b"x", headers={"CC": ["cc"], "BCC": ["bcc"]})
     reject_next(broker, "q")
-    assert [ready(broker, f"on {key}") for key in ("k", "cc", "bcc", "q")] == [1, 1, 0, 0]
+    assert [ready(broker, f"on {key}") for key in ("k", "cc", "bcc", "q")] == [1, 1, 1, 0]
     letter = take_one(broker, "on cc")
     assert (letter.exchange, letter.routing_key, letter.headers["CC"]) == ("dead", "k", ["cc"])
     assert "BCC" not in letter.headers
     death = death_of(letter)
     assert (death["exchange"], death["routing-keys"], death["queue"]) == ("amq.direct", ["k", "cc"], "q")
+
+
+def test_the_keys_of_bcc_are_kept_from_queue_to_queue_and_over_a_restart(disk, clock, again):
+    disk.broker.declare_exchange("dead")
+    for name, key in (("seen", "k"), ("unseen", "bcc")):
+        disk.broker.declare_queue(name)
+        disk.broker.bind(name, "dead", key)
+    disk.broker.declare_queue("second", dead_letter_exchange="dead")
+    disk.broker.declare_queue("first", dead_letter_exchange="amq.fanout")
+    disk.broker.bind("second", "amq.fanout")
+    disk.broker.bind("first", "amq.direct", "k")
+    disk.broker.publish("amq.direct", "k", b"x", headers={"BCC": ["bcc"]}, delay_ms=10)
+    clock.advance(ms=10)
+    reject_next(disk.broker, "first")
+    broker = again()
+    reject_next(broker, "second")
+    assert (take(broker, "seen"), take(broker, "unseen")) == ([b"x"], [b"x"])
 
 
 def test_a_key_of_its_own_replaces_key_and_cc(broker):

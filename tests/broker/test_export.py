@@ -140,9 +140,22 @@ def test_dead_letters_stay_dead_letters(broker):
     assert stored(broker, "copy") == stored(broker, "q")
 
 
+def test_the_keys_of_bcc_come_along(broker):
+    broker.declare_queue("work")
+    broker.send("work", b"x", headers={"BCC": ["bcc"], "a": 1})
+    file = io.StringIO()
+    broker.export_messages("work", file)
+    line = json.loads(file.getvalue())
+    assert (line["blind_copies"], line["properties"]["headers"]) == (["bcc"], {"a": 1})
+    broker.import_messages("copy", io.StringIO(file.getvalue()))
+    assert stored(broker, "copy") == stored(broker, "work")
+
+
 @pytest.mark.parametrize(
     ("bad", "error"),
     [
+        ('{"body":"secret","blind_copies":"k"}', DecodeError),
+        ('{"body":"secret","blind_copies":[7]}', InvalidTypeError),
         ("{", DecodeError),
         ("[]", DecodeError),
         ('{"body":null}', DecodeError),

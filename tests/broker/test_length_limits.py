@@ -141,6 +141,39 @@ def test_bytes_may_be_refused(broker):
     assert take(broker, "q") == [b"a" * 100]
 
 
+def test_a_body_that_would_be_too_many_bytes_is_refused(any_broker_with_dlq):
+    broker = any_broker_with_dlq
+    broker.declare_queue("q", max_length_bytes=10, overflow="reject-publish-dlx", **DEAD_LETTERED)
+    broker.send("q", b"123456")
+    with pytest.raises(PublishRejectedError):
+        broker.send("q", b"12345")
+    send_all(broker, "q", b"1234", b"")
+    with pytest.raises(PublishRejectedError):
+        broker.send("q", b"1")
+    assert take(broker, "q") == [b"123456", b"1234", b""]
+    assert deaths(broker) == [(b"12345", "maxlen"), (b"1", "maxlen")]
+
+
+def test_what_one_commit_adds_counts_where_bytes_are_refused(broker):
+    broker.declare_queue("q", max_length_bytes=10, overflow="reject-publish")
+    with pytest.raises(PublishRejectedError):
+        broker.publish_many("", [("q", body) for body in (b"123456", b"12345", b"1234")])
+    assert take(broker, "q") == [b"123456", b"1234"]
+
+
+def test_a_message_that_comes_back_to_a_full_queue_is_dropped_although_a_consumer_waits(any_broker_with_dlq):
+    broker = any_broker_with_dlq
+    broker.declare_queue("q", max_length=2, **DEAD_LETTERED)
+    with broker.channel() as channel:
+        channel.basic_qos(prefetch_count=1)
+        channel.basic_consume("q")
+        send_all(broker, "q", b"0", b"1", b"2")
+        (delivery,) = channel.poll()
+        channel.basic_nack(delivery.delivery_tag)
+        assert [(event.body, event.redelivered) for event in channel.poll()] == [(b"1", False)]
+        assert deaths(broker) == [(b"0", "maxlen")]
+
+
 def test_a_full_queue_that_would_get_its_own_dead_letters_drops_them(broker):
     broker.declare_queue("q", max_length=2, dead_letter_exchange="")
     send_all(broker, "q", b"1", b"2", b"3", b"4")

@@ -140,6 +140,19 @@ def test_no_time_at_all_is_enough_for_a_consumer_that_waits(broker, queue_option
         delivery.ack()
 
 
+@pytest.mark.parametrize("ttl_ms", [0, 50])
+def test_a_message_that_comes_back_too_late_expires_although_a_consumer_waits(broker, clock, dlq, ttl_ms):
+    broker.declare_queue("q", message_ttl_ms=ttl_ms, **DEAD_LETTERED)
+    with broker.channel() as channel:
+        channel.basic_consume("q")
+        broker.send("q", b"x")
+        clock.advance(ms=ttl_ms)
+        (delivery,) = channel.poll()
+        channel.basic_nack(delivery.delivery_tag)
+        assert channel.poll() == []
+        assert take(broker, dlq) == [b"x"]
+
+
 def test_a_queue_that_would_get_its_own_expired_messages_drops_them(broker, clock):
     broker.declare_queue("q", message_ttl_ms=50, dead_letter_exchange="")
     broker.send("q", b"x")

@@ -62,7 +62,7 @@ class NaiveTopology:
             if binding.source == exchange and self.matches(binding, keys, headers)
         ]
         if not matched:
-            return self.route(self.alternates.get(exchange), keys, headers, seen)
+            return self.route(self.alternates.get(exchange) or None, keys, headers, seen)
         found = {binding.destination for binding in matched if binding.kind == "queue"}
         for binding in matched:
             if binding.kind == "exchange":

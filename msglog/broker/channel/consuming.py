@@ -68,7 +68,7 @@ class Consuming(ChannelBase):
                 messages that this channel publishes with that `reply_to`; it must be `no_ack`.
             consumer_tag: one that the connection does not use yet on this channel; "" has one made up.
             no_ack: messages count as settled when they are handed out.
-            exclusive: nobody else may consume from the queue meanwhile.
+            exclusive: there may be no other consumer of the queue meanwhile.
             no_local: taken and ignored, as RabbitMQ does.
             arguments: `x-priority`, an int: of several consumers with room the highest is served first.
 
@@ -149,7 +149,7 @@ class Consuming(ChannelBase):
     def basic_get(self, queue: str, *, no_ack: bool = False) -> GetOk | None:
         """Take the next message of a queue, None when there is none. Never waits for one.
 
-        Raises `QueueNotFoundError`, `ResourceLockedError`, `AccessRefusedError` while somebody consumes exclusively,
+        An exclusive consumer does not keep others from it. Raises `QueueNotFoundError`, `ResourceLockedError`,
         `CorruptionError`, `InvalidTypeError`.
         """
         with self._use:
@@ -169,7 +169,6 @@ class Consuming(ChannelBase):
 
     def _get(self, queue: Queue, *, no_ack: bool) -> GetOk | None:
         session, vhost = self._session, self._vhost
-        vhost.check_may_consume(queue, getting=True)
         vhost.touch(queue)
         if queue.line or vhost.has_abandoned:
             vhost.news[queue] = None
@@ -295,14 +294,14 @@ def _priority(queue: Queue, arguments: Mapping[str, Any] | None) -> int:
     if isinstance(priority, bool) or not isinstance(priority, int):
         kind = field_type(priority)
         raise PreconditionFailedError(
-            f"invalid arg '{_PRIORITY}' for {described('queue', queue.name)}: {{unacceptable_type,{kind}}}"
+            f"invalid arg '{_PRIORITY}' for {described('queue', queue.name)}: \"expected integer, got {kind}\""
         )
     return priority
 
 
 def _get_ok(tag: int, taken: Taken, queue: Queue) -> GetOk:
     _, stored, redelivered, count = taken
-    exchange, routing_key, properties, _ = unpack_meta(stored.meta)
-    if queue.options.queue_type == "quorum":
+    exchange, routing_key, properties, _, _ = unpack_meta(stored.meta)
+    if count and queue.options.queue_type == "quorum":
         properties = with_delivery_count(properties, count)
     return GetOk(tag, redelivered, exchange, routing_key, properties, stored.body, queue.ready(), count)

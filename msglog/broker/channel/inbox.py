@@ -34,14 +34,14 @@ Pushed = tuple["ChannelConsumer", int, Taken]
 def deliver(pushed: Pushed) -> Deliver:
     """Return a delivery as it is told."""
     consumer, tag, (_, stored, redelivered, count) = pushed
-    exchange, routing_key, properties, _ = unpack_meta(stored[2])
-    if consumer.tells_count:
+    exchange, routing_key, properties, _, _ = unpack_meta(stored[2])
+    if consumer.tells_count and count:
         properties = with_delivery_count(properties, count)
     return tuple.__new__(Deliver, (consumer.tag, tag, redelivered, exchange, routing_key, properties, stored[3], count))
 
 
 def with_delivery_count(properties: Properties, count: int) -> Properties:
-    """Return properties as a quorum queue hands them out: with the number of earlier deliveries among the headers."""
+    """Return properties as a quorum queue hands them out again: with the number of earlier deliveries as a header."""
     return properties._replace(headers={**(properties.headers or {}), DELIVERY_COUNT: count})
 
 

@@ -13,6 +13,7 @@ from msglog.broker.channel.transactions import ChannelTransaction
 from msglog.broker.message import check_body, check_routing_key
 from msglog.broker.properties import Properties
 from msglog.broker.replies import REPLY_TO
+from msglog.broker.rules.dead_letters import without_bcc
 from msglog.broker.rules.message_codec import pack_meta
 from msglog.broker.vhost import Publication
 from msglog.broker.vhost.publishing import Route
@@ -168,7 +169,8 @@ class Publishing(ChannelBase):
         if session.confirms is not None:
             session.confirms.end_group()
         code = error.reply_code or 0
-        session.inbox.put(Returned(code, error.reply_text, exchange, routing_key, properties, body))
+        seen = without_bcc(properties)
+        session.inbox.put(Returned(code, error.reply_text, exchange, routing_key, seen, body))
 
     def _transaction(self) -> ChannelTransaction:
         transaction = self._session.transaction

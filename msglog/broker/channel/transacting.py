@@ -5,6 +5,7 @@ Imported by `channel`.
 
 from msglog.broker.channel.publishing import Publishing
 from msglog.broker.channel.transactions import ChannelTransaction
+from msglog.broker.rules.names import described
 from msglog.broker.settling import add_settlements, write
 from msglog.broker.vhost import Publication
 from msglog.errors import PreconditionFailedError, UnroutableError
@@ -29,9 +30,9 @@ class Transacting(Publishing):
         """Publish and settle all that was put off, in one commit: all of it happens, or nothing.
 
         Returns once it is durable as the store's `sync` promises, if something persistent was published. Mandatory
-        messages that no queue gets come as `Returned`. Raises `PreconditionFailedError` without `tx_select`,
-        `ExchangeNotFoundError` when an exchange was deleted meanwhile, `TransactionTooLargeError`, `DiskFullError`, and
-        `StoreFailedError` (outcome unknown).
+        messages that no queue gets come as `Returned`. Raises `PreconditionFailedError` without `tx_select`, and when a
+        full queue refuses a message; `ExchangeNotFoundError` when an exchange was deleted meanwhile,
+        `TransactionTooLargeError`, `DiskFullError`, and `StoreFailedError` (outcome unknown).
         """
         with self._use:
             vhost, session = self._vhost, self._session
@@ -43,9 +44,12 @@ class Transacting(Publishing):
                 batch = vhost.batch()
                 for publication, mandatory in transaction.publications:
                     try:
-                        vhost.add_similar(batch, publication, mandatory=mandatory)
+                        published = vhost.add_similar(batch, publication, mandatory=mandatory)
                     except UnroutableError as error:
                         returned.append((publication, error))
+                        continue
+                    for name in published.refused:
+                        raise PreconditionFailedError(f"{described('queue', name)} is full: nothing was committed")
                 number = write(vhost, batch, add_settlements(vhost, batch, settlements))
                 transaction.clear()
                 session.forget(settlements)

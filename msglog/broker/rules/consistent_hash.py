@@ -16,6 +16,7 @@ from collections.abc import Hashable, Mapping
 from typing import Any, Final, Generic, TypeVar
 
 from msglog.broker.rules.field_values import comparable
+from msglog.broker.rules.names import binary
 from msglog.errors import PreconditionFailedError
 
 HASH_HEADER: Final = "hash-header"
@@ -84,7 +85,7 @@ def weight_of(routing_key: str) -> int:
     Raises `PreconditionFailedError` unless it is an integer above 0 in decimal digits.
     """
     if _INTEGER.fullmatch(routing_key) is None:
-        raise PreconditionFailedError(f'The binding key must be an integer: <<"{routing_key[:_SHOWN_LENGTH]}">>')
+        raise PreconditionFailedError(f"The binding key must be an integer: {binary(routing_key[:_SHOWN_LENGTH])}")
     weight = int(routing_key)
     if weight < 1:
         raise PreconditionFailedError("The binding key must be greater than 0")

@@ -22,11 +22,15 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class DeadLetter(NamedTuple):
-    """How a message goes on. `routing_keys[0]` is its routing key from now on, `exchange` its exchange."""
+    """How a message goes on. `routing_keys[0]` is its routing key from now on, `exchange` its exchange.
+
+    `blind_copies`: those of the keys that nobody sees.
+    """
 
     routing_keys: tuple[str, ...]
     properties: Properties
     exchange: str
+    blind_copies: tuple[str, ...]
 
 
 def dead_letter(
@@ -35,8 +39,8 @@ def dead_letter(
     """Return the message as it is published to its dead-letter exchange.
 
     `meta` is what it had in `queue`, where it died at `now_ms`. `exchange` and `routing_key` are the queue's
-    dead-letter settings; without a dead-letter routing key the message keeps its own and CC. The result shares
-    nothing that can change with `meta`, and is packed with `dead_lettered=True`.
+    dead-letter settings; without a dead-letter routing key the message keeps its own, and those of CC and BCC. The
+    result shares nothing that can change with `meta`, and is packed with `dead_lettered=True`.
     """
     headers = dict(meta.properties.headers or ())
     copies = _texts(headers.get("CC"))
@@ -56,11 +60,14 @@ def dead_letter(
     headers.update(_death("last", queue, reason, meta.exchange))
     headers[DEATHS] = _with_death(deaths, entry)
     headers.pop("BCC", None)
-    keys = dict.fromkeys((meta.routing_key, *copies))
+    keys = dict.fromkeys((meta.routing_key, *copies, *meta.blind_copies))
+    blind_copies = meta.blind_copies
     if routing_key is not None:
         keys = {routing_key: None}
+        blind_copies = ()
         headers.pop("CC", None)
-    return DeadLetter(tuple(keys), meta.properties.replace(headers=headers, expiration=None), exchange)
+    properties = meta.properties.replace(headers=headers, expiration=None)
+    return DeadLetter(tuple(keys), properties, exchange, blind_copies)
 
 
 def are_deaths(value: object) -> bool:
@@ -131,6 +138,12 @@ def without_bcc(properties: Properties) -> Properties:
     if not headers or "BCC" not in headers:
         return properties
     return properties._replace(headers={name: value for name, value in headers.items() if name != "BCC"})
+
+
+def blind_copies(properties: Properties) -> tuple[str, ...]:
+    """Return the routing keys of the header BCC: what is left of it in a message that was published."""
+    headers = properties.headers
+    return tuple(_texts(headers["BCC"])) if headers and "BCC" in headers else ()
 
 
 def _texts(listed: object) -> list[str]:

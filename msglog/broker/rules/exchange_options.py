@@ -58,10 +58,10 @@ def exchange_options(
         check_alternate("alternate_exchange", alternate_exchange)
     table = {} if arguments is None else check_headers(arguments, "arguments")
     check_exchange(type, table)
-    given = table.setdefault(ALTERNATE, alternate_exchange)
-    if given is None:
-        del table[ALTERNATE]
-    elif not isinstance(given, str):
+    if alternate_exchange is not None:
+        table.setdefault(ALTERNATE, alternate_exchange)
+    given = table.get(ALTERNATE)
+    if ALTERNATE in table and not isinstance(given, str):
         where = described("exchange", exchange)
         raise PreconditionFailedError(f"invalid type '{field_type(given)}' for arg '{ALTERNATE}' in {where}")
     if alternate_exchange is not None and alternate_exchange != given:

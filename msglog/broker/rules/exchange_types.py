@@ -263,7 +263,7 @@ EXCHANGE_TYPES: Final = frozenset(_ROUTERS)
 def check_exchange(type: str, arguments: Mapping[str, Any]) -> None:
     """Make sure that an exchange can be of `type` with these arguments. Raises `PreconditionFailedError`."""
     if type not in EXCHANGE_TYPES:
-        raise PreconditionFailedError(f"unknown exchange type '{type}'")
+        raise PreconditionFailedError(f"{'unknown' if type else 'invalid'} exchange type '{type}'")
     if type == "x-consistent-hash":
         check_hash_arguments(arguments)
 

@@ -8,8 +8,8 @@ from typing import Final
 
 from msglog.errors import PreconditionFailedError
 
-MAX_EXPIRY_MS: Final = 1 << 62
-"""The longest time a message or queue may live: a time on any clock and this fit into 64 bits together."""
+MAX_EXPIRY_MS: Final = 10 * 365 * 24 * 3_600_000
+"""The longest time that RabbitMQ lets a message or queue live: ten years."""
 
 # What RabbitMQ reads as a number: a sign, digits, and whatever follows them is too much.
 _NUMBER: Final = re.compile(r"([+-]?[0-9]+)(.*)", re.DOTALL)
@@ -40,7 +40,7 @@ def expiry_fault(value: int) -> str | None:
     if value < 0:
         return f"{{value_negative,{value}}}"
     if value > MAX_EXPIRY_MS:
-        return f"{{value_too_big,{value}}}"
+        return f"{{value_too_large,{value}}}"
     return None
 
 

@@ -13,8 +13,8 @@ from typing import Any, Final
 def comparable(value: Any) -> Hashable:
     """Return a stand-in for a field value: two stand-ins are equal exactly when their values are in AMQP.
 
-    Text and bytes are one type, a bool is no number, ints and floats compare as numbers, a decimal by its digits
-    and scale, a datetime by its instant (without a zone it counts as UTC). Lists and tables compare by value,
+    Text and bytes are one type, a bool is no number, an int is no float, a decimal compares by its digits and
+    scale, a datetime by its instant (without a zone it counts as UTC). Lists and tables compare by value,
     tables in any order. A NaN equals a NaN, or its binding could never be removed. Stand-ins are hashable, and
     their `repr` is the same in every process. `value` must be a field value, checked before and of a plain type.
     """
@@ -34,7 +34,7 @@ def _table(value: dict[str, Any]) -> Hashable:
 _STAND_INS: Final[dict[type, Callable[[Any], Hashable]]] = {
     str: lambda value: value.encode("utf-8", "surrogatepass"),
     bool: lambda value: ("bool", value),
-    float: lambda value: value if value == value else "nan",  # noqa: PLR0124 - false of NaN alone
+    float: lambda value: ("float", value if value == value else "nan"),  # noqa: PLR0124 - false of NaN alone
     Decimal: lambda value: ("decimal", value.as_tuple()),
     datetime: lambda value: value if value.tzinfo else value.replace(tzinfo=UTC),
     list: _list,

@@ -4,27 +4,17 @@ Imported by the exchange types.
 """
 
 from collections.abc import Hashable, Mapping
-from datetime import datetime
-from decimal import Decimal
 from typing import Any, Final
 
+from msglog.broker.rules.field_table import field_type
 from msglog.broker.rules.field_values import comparable
+from msglog.broker.rules.names import binary
 from msglog.checks import show
 from msglog.errors import PreconditionFailedError
 
 X_MATCH: Final = "x-match"
 _MODES: Final = ("all", "any", "all-with-x", "any-with-x")
 _SHOWN_LENGTH: Final = 60
-_FIELD_TYPES: Final[tuple[tuple[type, str], ...]] = (
-    (bool, "bool"),
-    (int, "signedint"),
-    (float, "double"),
-    (Decimal, "decimal"),
-    (datetime, "timestamp"),
-    (list, "array"),
-    (dict, "table"),
-    (type(None), "void"),
-)
 
 
 def comparable_headers(headers: Mapping[str, Any]) -> dict[str, Hashable]:
@@ -66,16 +56,26 @@ def check_x_match(arguments: Mapping[str, Any]) -> None:
     if X_MATCH not in arguments:
         return
     given = arguments[X_MATCH]
-    if not isinstance(given, str | bytes):
-        found = next((name for kind, name in _FIELD_TYPES if isinstance(given, kind)), type(given).__name__)
+    if not isinstance(given, str):
         raise PreconditionFailedError(
-            f"Invalid x-match field type {found} (value {show(given)}); expected longstr",
+            f"Invalid x-match field type {field_type(given)} (value {_term(given)}); expected longstr",
         )
-    mode = _text(given)
-    if mode not in _MODES:
+    if given not in _MODES:
+        shown = binary(given[:_SHOWN_LENGTH])
         raise PreconditionFailedError(
-            f'Invalid x-match field value <<"{mode[:_SHOWN_LENGTH]}">>; expected all, any, all-with-x, or any-with-x',
+            f"Invalid x-match field value {shown}; expected all, any, all-with-x, or any-with-x",
         )
+
+
+def _term(value: object) -> str:
+    """Return how RabbitMQ shows a plain value; of others only what they are."""
+    if value is None:
+        return "undefined"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, bytes):
+        return binary(value[:_SHOWN_LENGTH].decode("utf-8", "replace"))
+    return show(value)
 
 
 def _text(value: str | bytes) -> str:

@@ -28,32 +28,44 @@ class Meta(NamedTuple):
 
     `exchange` and `routing_key` are what it was published with, or, for a dead letter, what it was dead-lettered
     with. `dead_lettered`: the broker wrote the x-death header; otherwise it is the publisher's and means nothing.
+    `blind_copies`: the keys of the header BCC, which nobody sees any more, but dead letters are routed by them, too.
     """
 
     exchange: str
     routing_key: str
     properties: Properties
     dead_lettered: bool = False
+    blind_copies: tuple[str, ...] = ()
 
 
-def pack_meta(exchange: str, routing_key: str, properties: Properties, *, dead_lettered: bool = False) -> bytes:
+def pack_meta(
+    exchange: str,
+    routing_key: str,
+    properties: Properties,
+    *,
+    dead_lettered: bool = False,
+    blind_copies: tuple[str, ...] = (),
+) -> bytes:
     """Return the bytes of a message's metadata.
 
     The headers are checked once more, for they may have changed since the `Properties` were made: raises
     `InvalidTypeError` or `InvalidOptionError` as `check_headers` does. All else is trusted.
     """
-    if properties[1:] == _NOTHING_BUT_DELIVERY_MODE and not dead_lettered:
+    if properties[1:] == _NOTHING_BUT_DELIVERY_MODE and not dead_lettered and not blind_copies:
         return pack((exchange, routing_key, properties.delivery_mode))
+    meta = Meta(exchange, routing_key, properties, dead_lettered, blind_copies)
     if properties.headers is None or is_flat(properties.headers):
         try:
-            return pack(_stored(exchange, routing_key, properties, dead_lettered))
+            return pack(_stored(meta))
         except (OverflowError, UnicodeEncodeError):
             pass  # One of the headers: the check says which.
-    checked = properties.replace(headers=properties.headers)
-    return pack(_stored(exchange, routing_key, checked, dead_lettered))
+    return pack(_stored(meta._replace(properties=properties.replace(headers=properties.headers))))
 
 
-def _stored(exchange: str, routing_key: str, properties: Properties, dead_lettered: bool) -> tuple[Any, ...]:  # noqa: FBT001 - private
+def _stored(meta: Meta) -> tuple[Any, ...]:
+    exchange, routing_key, properties, dead_lettered, blind_copies = meta
+    if blind_copies:
+        return (exchange, routing_key, *properties, dead_lettered, *blind_copies)
     if dead_lettered:
         return (exchange, routing_key, *properties, True)
     end = len(properties)
@@ -67,12 +79,20 @@ def _unpack(data: bytes) -> Meta:
         exchange, routing_key, *values = unpack(data)
         missing = len(_NOTHING) - len(values)
         if missing < 0:
-            return Meta(exchange, routing_key, Properties._make(values[:-1]), dead_lettered=True)
+            return _with_more(exchange, routing_key, values)
         return Meta(exchange, routing_key, Properties._make((*values, *_NOTHING[:missing])))
     except DecodeError:
         raise
     except (TypeError, ValueError) as error:  # too many of them, too few, or nothing like it
         raise DecodeError("the metadata of a message makes no sense") from error
+
+
+def _with_more(exchange: str, routing_key: str, values: list[Any]) -> Meta:
+    own = len(_NOTHING)
+    dead_lettered, *blind_copies = values[own:]
+    if type(dead_lettered) is not bool or not all(type(key) is str for key in blind_copies):
+        raise TypeError("what follows the properties")
+    return Meta(exchange, routing_key, Properties._make(values[:own]), dead_lettered, tuple(blind_copies))
 
 
 class _Remembered(dict[bytes, Meta]):

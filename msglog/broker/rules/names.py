@@ -68,6 +68,11 @@ def described(kind: Kind, name: str) -> str:
     return f"{kind} '{name}' in vhost '/'"
 
 
+def binary(text: str) -> str:
+    """Return how RabbitMQ shows a text that was sent in a place where it expects another one."""
+    return f'<<"{text}">>' if text else "<<>>"
+
+
 def queue_not_found(name: str) -> QueueNotFoundError:
     """Return the error for a queue that does not exist."""
     return QueueNotFoundError(f"no {described('queue', name)}", queue=name)

@@ -14,6 +14,8 @@ from msglog.broker.rules.queue_arguments import MAX_PRIORITY, OVERFLOWS
 from msglog.checks import MAX_INT64, check_choice, check_flag, check_integer, refused, wrong_type
 from msglog.errors import InvalidOptionError
 
+# A time on any clock and this fit into 64 bits together.
+_MOST_HISTORY_MS: Final = 1 << 62
 _ROUTING_KEY: Final = f"a str of at most {MAX_SHORT_BYTES} bytes in UTF-8"
 
 
@@ -73,7 +75,7 @@ QUEUE_KEYWORDS: Final[dict[str, Spelling]] = {
     "max_priority": Spelling("x-max-priority", _integer(0, MAX_PRIORITY)),
     "delivery_limit": Spelling("x-delivery-limit", _integer(-1)),
     "single_active_consumer": Spelling("x-single-active-consumer", check_flag, default=False),
-    "history_ms": Spelling("x-history", _integer(0, MAX_EXPIRY_MS)),
+    "history_ms": Spelling("x-history", _integer(0, _MOST_HISTORY_MS)),
 }
 """The options of a queue that have an argument, by their keyword."""
 

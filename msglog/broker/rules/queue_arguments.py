@@ -3,7 +3,7 @@
 Imported by the rules for the options of queues.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any, Final, Literal
 
 from msglog.broker.rules.expiration import expiry_fault
@@ -59,10 +59,10 @@ def _queue_type(where: str, arguments: Mapping[str, Any]) -> QueueType:
     return "quorum" if given == "quorum" else "classic"
 
 
-def _check_values(where: str, arguments: Mapping[str, Any], keys: Iterable[str]) -> None:
-    for key in keys:
-        if key in arguments and key in _VALUES:
-            fault = _VALUES[key](arguments[key], arguments)
+def _check_values(where: str, arguments: Mapping[str, Any], keys: Container[str]) -> None:
+    for key, fault_of in _VALUES.items():
+        if key in arguments and key in keys:
+            fault = fault_of(arguments[key], arguments)
             if fault is not None:
                 raise PreconditionFailedError(f"invalid arg '{key}' for {where}: {fault}")
 
@@ -119,6 +119,19 @@ def _overflow(value: Any, _arguments: Mapping[str, Any]) -> _Fault:
     return None if value in OVERFLOWS else "invalid_overflow"
 
 
+def _queue_version(value: Any, arguments: Mapping[str, Any]) -> _Fault:
+    fault = _not_negative(value, arguments)
+    if fault is None and value not in (1, 2):
+        fault = f"\"unsupported queue version '{value}'\""
+    return fault
+
+
+def _leader_locator(value: Any, _arguments: Mapping[str, Any]) -> _Fault:
+    if not isinstance(value, str):
+        return _wrong_type(value)
+    return None if value in ("client-local", "balanced") else "invalid_queue_locator_arg"
+
+
 def _one_of(what: str, *choices: str) -> Callable[[Any, Mapping[str, Any]], _Fault]:
     def check(value: Any, _arguments: Mapping[str, Any]) -> _Fault:
         if not isinstance(value, str):
@@ -142,9 +155,11 @@ _VALUES: Final[dict[str, Callable[[Any, Mapping[str, Any]], _Fault]]] = {
     "x-max-priority": _max_priority,
     "x-overflow": _overflow,
     "x-queue-mode": _one_of("queue mode", "default", "lazy"),
+    "x-queue-version": _queue_version,
     "x-single-active-consumer": _flag,
     "x-queue-type": _one_of("queue type", "classic", "quorum", "stream"),
     "x-delivery-limit": _any_integer,
+    "x-queue-leader-locator": _leader_locator,
     "x-history": _not_negative,
 }
 
@@ -161,19 +176,28 @@ _BOTH: Final = (
     "x-queue-leader-locator",
     "x-history",
 )
-ARGUMENTS: Final[dict[QueueType, tuple[str, ...]]] = {
-    "classic": (*_BOTH, "x-max-priority", "x-queue-mode", "x-queue-version"),
-    "quorum": (
-        *_BOTH,
-        "x-delivery-limit",
-        "x-dead-letter-strategy",
-        "x-max-in-memory-length",
-        "x-max-in-memory-bytes",
-        "x-quorum-initial-group-size",
-        "x-quorum-target-group-size",
-    ),
+_CLASSIC_ONLY: Final = ("x-max-priority", "x-queue-mode", "x-queue-version", "x-queue-master-locator")
+_QUORUM_ONLY: Final = (
+    "x-delivery-limit",
+    "x-dead-letter-strategy",
+    "x-max-in-memory-length",
+    "x-max-in-memory-bytes",
+    "x-quorum-initial-group-size",
+    "x-quorum-target-group-size",
+)
+ARGUMENTS: Final[dict[QueueType, frozenset[str]]] = {
+    "classic": frozenset((*_BOTH, *_CLASSIC_ONLY)),
+    "quorum": frozenset((*_BOTH, *_QUORUM_ONLY)),
 }
-"""The arguments that a queue of each type knows; they are what a second declaration is compared by."""
+"""The arguments that a queue of each type knows."""
+
+# In RabbitMQ's order, as far as it looks at the values, and then the rest.
+COMPARED: Final = tuple(
+    dict.fromkeys(
+        ("x-expires", "x-message-ttl", "x-dead-letter-exchange", *_VALUES, *_BOTH, *_CLASSIC_ONLY, *_QUORUM_ONLY)
+    )
+)
+"""The arguments that a second declaration is compared by: the first that differs is told."""
 
 _STREAM_ONLY: Final = ("x-max-age", "x-stream-max-segment-size-bytes", "x-stream-filter-size-bytes")
 _ALL_ARGUMENTS: Final = frozenset((*ARGUMENTS["classic"], *ARGUMENTS["quorum"], *_STREAM_ONLY))

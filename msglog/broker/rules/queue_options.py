@@ -13,7 +13,7 @@ from msglog.broker.rules.equivalence import argument_difference, flag_difference
 from msglog.broker.rules.field_table import check_headers
 from msglog.broker.rules.option_checks import QUEUE_KEYWORDS, checked_option
 from msglog.broker.rules.queue_arguments import (
-    ARGUMENTS,
+    COMPARED,
     QueueType,
     check_queue_arguments,
     check_quorum_properties,
@@ -100,9 +100,7 @@ def inequivalence(queue: str, current: QueueOptions, received: QueueOptions) -> 
     return (
         flag_difference("queue", queue, "durable", current=current.durable, received=received.durable)
         or flag_difference("queue", queue, "auto_delete", current=current.auto_delete, received=received.auto_delete)
-        or argument_difference(
-            "queue", queue, _COMPARED, _comparable(current, received), _comparable(received, current)
-        )
+        or argument_difference("queue", queue, COMPARED, _comparable(current), _comparable(received))
     )
 
 
@@ -150,14 +148,10 @@ def _contradiction(name: str, value: object, argument: str, other: object) -> In
     return InvalidOptionError(message, option=name, given=show(value), allowed=allowed)
 
 
-def _comparable(options: QueueOptions, other: QueueOptions) -> Mapping[str, Any]:
-    """Return the arguments so that what means the same as in `other` is the same."""
+def _comparable(options: QueueOptions) -> Mapping[str, Any]:
+    """Return the arguments so that what means the same is the same."""
     table = dict(options.arguments)
-    if table.get("x-queue-type") == "classic" and "x-queue-type" not in other.arguments:
-        del table["x-queue-type"]
+    table.setdefault("x-queue-type", "classic")
     if options.queue_type == "classic" and options.delivery_limit is not None:
         table["x-delivery-limit"] = options.delivery_limit
     return table
-
-
-_COMPARED: Final = tuple(dict.fromkeys((*ARGUMENTS["classic"], *ARGUMENTS["quorum"])))

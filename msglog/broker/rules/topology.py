@@ -95,10 +95,10 @@ class Topology:
     def set_alternate(self, name: str, alternate: str | None) -> None:
         """Let the exchange `name` hand on what none of its bindings takes to `alternate`; None ends that.
 
-        The alternate need not exist: as long as it does not, it takes nothing. Raises `ExchangeNotFoundError`
-        when `name` does not exist.
+        The alternate need not exist: as long as it does not, it takes nothing. Nor does the default exchange, as in
+        RabbitMQ. Raises `ExchangeNotFoundError` when `name` does not exist.
         """
-        self._exchange(name).alternate = alternate
+        self._exchange(name).alternate = alternate or None
         self._key_only.clear()
 
     def add_queue(self, name: str) -> None:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from msglog.broker.model import PREDECLARED, BrokerModel, pack_binding
+from msglog.broker.model import BrokerModel, pack_binding
 from msglog.broker.queue import Queue
 from msglog.broker.rules import exchange_options as exchanges
 from msglog.broker.rules import queue_options as queues
@@ -17,6 +17,7 @@ from msglog.broker.rules.exchange_types import check_binding
 from msglog.broker.rules.field_table import check_headers
 from msglog.broker.rules.names import (
     GENERATED_BYTES,
+    RESERVED_PREFIX,
     check_exchange_name,
     check_not_reserved,
     check_queue_name,
@@ -33,7 +34,7 @@ from msglog.broker.subscriber import Subscriber
 from msglog.broker.vhost.housekeeping import Housekeeping
 from msglog.checks import check_flag, wrong_type
 from msglog.cursors import CursorModel
-from msglog.errors import AccessRefusedError, ExchangeNotFoundError, PreconditionFailedError, QueueNotFoundError
+from msglog.errors import AccessRefusedError, PreconditionFailedError
 from msglog.waiting import Timer
 
 
@@ -167,10 +168,13 @@ class Declaring(Housekeeping):
                 return
             self._remove_queues([queue])
 
-    def check_may_consume(self, queue: Queue, *, exclusive: bool = False, getting: bool = False) -> None:
-        """Raise `AccessRefusedError` when an exclusive consumer, or the wish for one, is in the way. Under the lock."""
+    def check_may_consume(self, queue: Queue, *, exclusive: bool) -> None:
+        """Raise `AccessRefusedError` when an exclusive consumer, or the wish for one, is in the way. Under the lock.
+
+        For consumers: as in RabbitMQ, an exclusive one does not keep others from `get`.
+        """
         in_the_way = queue.exclusive_consumer is not None
-        if exclusive and not getting:
+        if exclusive:
             in_the_way = in_the_way or bool(queue.consumers) or queue.options.single_active_consumer
         if in_the_way:
             raise AccessRefusedError(f"{described('queue', queue.name)} in exclusive use")
@@ -232,8 +236,8 @@ class Declaring(Housekeeping):
         """Delete an exchange with its bindings; a missing one is no error. Under the lock."""
         if not check_exchange_name(name):
             raise default_exchange_refused()
-        if name in PREDECLARED:
-            raise AccessRefusedError(f"exchange name '{name}' contains reserved prefix 'amq.*'")
+        if name.startswith(RESERVED_PREFIX):
+            raise AccessRefusedError(f"deletion of system {described('exchange', name)} not allowed")
         if name not in self.model.exchanges:
             return 0
         if if_unused and self.model.topology.bindings_from(name):
@@ -266,17 +270,27 @@ class Declaring(Housekeeping):
         owner: object,
     ) -> Binding:
         """Return a binding whose two ends exist. Under the lock. Raises as the two ends' lookups do."""
-        key = check_routing_key("routing_key", routing_key)
-        if not check_exchange_name(source) or (kind == "exchange" and not check_exchange_name(destination)):
-            raise default_exchange_refused()
-        table = {} if arguments is None else check_headers(arguments, "arguments")
+        binding = self._binding(source, destination, kind, routing_key, arguments)
+        if source not in self.model.exchanges:
+            raise exchange_not_found(source)
         if kind == "queue":
             self.queue(destination, owner)
         elif destination not in self.model.exchanges:
             raise exchange_not_found(destination)
-        if source not in self.model.exchanges:
-            raise exchange_not_found(source)
-        return Binding(source, destination, kind, key, table)
+        return binding
+
+    @staticmethod
+    def _binding(
+        source: str, destination: str, kind: Kind, routing_key: object, arguments: Mapping[str, Any] | None
+    ) -> Binding:
+        key = check_routing_key("routing_key", routing_key)
+        if not check_exchange_name(source) or (kind == "exchange" and not check_exchange_name(destination)):
+            raise default_exchange_refused()
+        if not isinstance(destination, str):
+            raise wrong_type("queue", destination, "the name of a queue")
+        return Binding(
+            source, destination, kind, key, {} if arguments is None else check_headers(arguments, "arguments")
+        )
 
     def bind(self, binding: Binding) -> int:
         """Add a binding; one that is there stays. Under the lock."""
@@ -303,11 +317,15 @@ class Declaring(Housekeeping):
         arguments: Mapping[str, Any] | None,
         owner: object,
     ) -> int:
-        """Remove a binding; neither it nor its two ends need be there. Under the lock."""
-        try:
-            binding = self.binding(source, destination, kind, routing_key, arguments, owner)
-        except (QueueNotFoundError, ExchangeNotFoundError):
+        """Remove a binding; neither it nor its two ends need be there. Under the lock.
+
+        Raises `ResourceLockedError` for one that is there and leads to another connection's exclusive queue.
+        """
+        binding = self._binding(source, destination, kind, routing_key, arguments)
+        if not self.model.topology.has_binding(binding):
             return 0
+        if kind == "queue":
+            self.queue(destination, owner)
         return self.unbind(binding)
 
     def _is_durable(self, binding: Binding) -> bool:

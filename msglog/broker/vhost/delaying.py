@@ -19,7 +19,7 @@ from msglog.broker.batch import Batch
 from msglog.broker.lane import Holder, Lane, Stored, messages_of, missing_offset
 from msglog.broker.model import BrokerModel, Bucket
 from msglog.broker.queue import Queue
-from msglog.broker.rules.dead_letters import routing_keys, without_bcc
+from msglog.broker.rules.dead_letters import blind_copies, routing_keys, without_bcc
 from msglog.broker.rules.expiration import expiration_ms
 from msglog.broker.rules.message_codec import Meta, pack_meta, unpack_meta
 from msglog.broker.vhost.handing import RETRY_MS
@@ -116,7 +116,7 @@ class Delaying(Publishing):
             if mandatory:
                 raise unroutable(exchange, routing_key)
             return Published(0)
-        meta = pack_meta(exchange, routing_key, without_bcc(properties))
+        meta = pack_meta(exchange, routing_key, without_bcc(properties), blind_copies=blind_copies(properties))
         self.check_size(len(meta) + len(body))
         self._check_release(len(ids) * (len(meta) + len(body)))
         due_ms = self.now_ms() + delay_ms

@@ -188,6 +188,7 @@ class Handing(Removing):
         if queue.effective.delivery_limit is None:
             cursor.deliveries[offset] = cursor.deliveries.get(offset, 0) + 1
         lane.give_back(offset, len(stored.body))
+        queue.returned = True
         self.news[queue] = None
         return True
 
@@ -225,8 +226,22 @@ class Handing(Removing):
                 queue.tell_watchers()
 
     def _look_after(self, queue: Queue) -> None:
+        removes = queue.may_expire or not queue.plain
+        # What is published is for whoever waits first, what came back is expired or too much first, as in RabbitMQ.
+        if queue.returned:
+            queue.returned = False
+            if removes:
+                self._remove_from_head(queue)
         if queue.line:
             self.dispatch(queue)
+        if removes:
+            self._remove_from_head(queue)
+        if self.journaled and (queue.line or not queue.plain) and queue.has_unseen():
+            if queue.pushed_to and queue.line.front is not None:
+                queue.line.front.subscriber.note_unseen()
+            self._follow_up(queue)
+
+    def _remove_from_head(self, queue: Queue) -> None:
         try:
             if self.may_expire(queue):
                 self.drop_expired(queue)
@@ -237,10 +252,6 @@ class Handing(Removing):
             # Whoever published or settled is not to blame, and what they did is done.
             self.put_off("queue %r was not looked after: %s", queue, error)
             self._look_again_later(queue)
-        if self.journaled and (queue.line or not queue.plain) and queue.has_unseen():
-            if queue.pushed_to and queue.line.front is not None:
-                queue.line.front.subscriber.note_unseen()
-            self._follow_up(queue)
 
     def dispatch(self, queue: Queue) -> None:
         """Hand out what waits to those in line, in turn."""
@@ -293,7 +304,6 @@ class Handing(Removing):
         queue.consumers.append(subscriber)
         if subscriber.exclusive:
             queue.exclusive_consumer = subscriber
-            queue.look_plain()
         if queue.options.single_active_consumer and queue.active is None:
             queue.active = subscriber
         if subscriber.pushed_to:
@@ -310,9 +320,8 @@ class Handing(Removing):
         queue.consumers.remove(subscriber)
         if queue.exclusive_consumer is subscriber:
             queue.exclusive_consumer = None
-            queue.look_plain()
         if queue.active is subscriber:
-            queue.active = queue.consumers[0] if queue.consumers else None
+            queue.active = max(queue.consumers, key=lambda other: other.priority, default=None)
         if subscriber.pushed_to:
             queue.pushed_to -= 1
             queue.look_plain()

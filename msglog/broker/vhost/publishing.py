@@ -13,7 +13,7 @@ from msglog.broker.model import BrokerModel
 from msglog.broker.properties import Properties
 from msglog.broker.queue import Queue
 from msglog.broker.replies import Replies
-from msglog.broker.rules.dead_letters import routing_keys, without_bcc
+from msglog.broker.rules.dead_letters import blind_copies, routing_keys, without_bcc
 from msglog.broker.rules.expiration import expiration_ms
 from msglog.broker.rules.message_codec import Meta, pack_meta
 from msglog.broker.rules.names import exchange_not_found
@@ -265,7 +265,7 @@ class Publishing(Handing):
             if mandatory:
                 raise unroutable(exchange, routing_key)
             return Published(0)
-        meta = pack_meta(exchange, routing_key, without_bcc(properties))
+        meta = pack_meta(exchange, routing_key, without_bcc(properties), blind_copies=blind_copies(properties))
         self.check_size(len(meta) + len(body))
         refused = [queue.name for queue in queues if not self.enqueue(batch, queue, meta, body, properties)]
         return Published(len(queues) - len(refused), tuple(refused))
@@ -285,7 +285,7 @@ class Publishing(Handing):
 
     def enqueue(self, batch: Batch, queue: Queue, meta: bytes, body: bytes, properties: Properties) -> bool:
         """Add a message for one queue to a commit; return False when the queue is full and refuses it."""
-        if self.is_full(queue, batch):
+        if self.is_full(queue, batch, len(body)):
             if queue.effective.overflow == "reject-publish-dlx":
                 self.dead_letter(batch, queue, Stored(-1, self.now_ms(), meta, body), "maxlen")
             return False

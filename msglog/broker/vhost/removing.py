@@ -13,7 +13,6 @@ from msglog.broker.batch import Batch
 from msglog.broker.lane import Lane, Stored
 from msglog.broker.queue import Queue
 from msglog.broker.rules.dead_letters import Reason, dead_letter, is_cycle
-from msglog.broker.rules.expiration import expiration_ms
 from msglog.broker.rules.message_codec import pack_meta
 from msglog.broker.vhost.state import VhostState
 from msglog.errors import TransactionTooLargeError
@@ -99,23 +98,39 @@ class Removing(VhostState):
         ]
         if not targets:
             return
-        meta = pack_meta(letter.exchange, letter.routing_keys[0], properties, dead_lettered=True)
+        meta = pack_meta(
+            letter.exchange,
+            letter.routing_keys[0],
+            properties,
+            dead_lettered=True,
+            blind_copies=letter.blind_copies,
+        )
         for target in targets:
-            if not self.is_full(target, batch) and not self.expires_at_once(target, properties.expiration):
+            if not self.is_full(target, batch, len(stored.body)) and not self.expires_at_once(
+                target, properties.expiration
+            ):
                 batch.add(self.lane_for(target, properties.priority), meta, stored.body)
                 self.news[target] = None
 
     # Limits of length
 
-    def is_full(self, queue: Queue, batch: Batch) -> bool:
-        """Whether a queue refuses one message more than it has and gets by a batch."""
+    def is_full(self, queue: Queue, batch: Batch, size: int) -> bool:
+        """Whether a queue refuses a message with a body of `size` bytes beside what it has and gets by a batch.
+
+        As in RabbitMQ, one for which the limits leave no place at all is refused even if a consumer waits for it.
+        """
         options = queue.effective
-        if options.overflow == "drop-head" or (options.max_length is None and options.max_length_bytes is None):
+        most, most_bytes = options.max_length, options.max_length_bytes
+        if options.overflow == "drop-head" or (most is None and most_bytes is None):
             return False
-        messages, size = batch.added_to(queue.lanes)
-        if options.max_length is not None and queue.ready() + messages >= options.max_length + self.awaited(queue):
+        messages, added = batch.added_to(queue.lanes)
+        awaited = self.awaited(queue)
+        if most is not None and (not most or queue.ready() + messages >= most + awaited):
             return True
-        return options.max_length_bytes is not None and self.ready_bytes(queue) + size >= options.max_length_bytes
+        if most_bytes is None:
+            return False
+        waiting = 0 if messages < awaited else self.ready_bytes(queue) + added
+        return waiting + size > most_bytes
 
     def ready_bytes(self, queue: Queue) -> int:
         """Return the bytes of the bodies that wait in a queue."""
@@ -210,10 +225,8 @@ class Removing(VhostState):
         ttl_ms = queue.effective.message_ttl_ms
         if expiration is None:
             return ttl_ms
-        own_ms = expiration_ms(expiration)
-        if ttl_ms is None or own_ms is None:
-            return own_ms if ttl_ms is None else ttl_ms
-        return min(ttl_ms, own_ms)
+        own_ms = int(expiration)  # it was checked when it was published
+        return own_ms if ttl_ms is None else min(ttl_ms, own_ms)
 
     def expiry_of(self, queue: Queue, stored: Stored) -> int | None:
         """Return when a message expires on the wall clock, None for never."""

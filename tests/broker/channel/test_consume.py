@@ -87,8 +87,8 @@ def test_who_has_a_higher_priority_is_filled_first(ch, other, q):
 
 @pytest.mark.parametrize(("priority", "kind"), [("1", "longstr"), (True, "bool"), (None, "void")])
 def test_a_priority_must_be_a_number(ch, q, priority, kind):
-    text = f"PRECONDITION_FAILED - invalid arg 'x-priority' for queue 'q' in vhost '/': {{unacceptable_type,{kind}}}"
-    with closing(ch, 406, text):
+    text = f"invalid arg 'x-priority' for queue 'q' in vhost '/': \"expected integer, got {kind}\""
+    with closing(ch, 406, f"PRECONDITION_FAILED - {text}"):
         ch.basic_consume(q, arguments={"x-priority": priority})
 
 
@@ -168,13 +168,33 @@ def test_an_exclusive_consumer_is_alone(ch, other, broker, q):
     text = "ACCESS_REFUSED - queue 'q' in vhost '/' in exclusive use"
     with closing(other, 403, text):
         other.basic_consume(q)
-    with broker.channel() as third, closing(third, 403, text):
-        third.basic_get(q)
     ch.basic_cancel(tag)
     with broker.channel() as third:
         assert third.basic_consume(q)
         with closing(ch, 403, text):
             ch.basic_consume(q, exclusive=True)
+
+
+def test_an_exclusive_consumer_does_not_keep_others_from_get(ch, broker, q):
+    ch.basic_qos(prefetch_count=1)
+    ch.basic_consume(q, exclusive=True)
+    publish_all(ch, q, b"1", b"2", b"3")
+    with broker.channel() as third:
+        assert third.basic_get(q, no_ack=True).body == b"2"
+    assert broker.get(q, no_ack=True).body == b"3"
+    assert bodies(ch) == [b"1"]
+
+
+def test_of_those_who_wait_for_their_turn_the_highest_priority_takes_over(ch, other, broker):
+    ch.queue_declare("s", arguments={"x-single-active-consumer": True})
+    tag = ch.basic_consume("s")
+    other.basic_consume("s")
+    with broker.channel() as third, broker.channel() as fourth:
+        third.basic_consume("s", arguments={"x-priority": 10})
+        fourth.basic_consume("s", arguments={"x-priority": 10})
+        ch.basic_cancel(tag)
+        publish_all(ch, "s", b"1", b"2")
+        assert (bodies(other), bodies(third), bodies(fourth)) == ([], [b"1", b"2"], [])
 
 
 def test_nobody_is_exclusive_where_one_consumer_is_active_at_a_time(ch):

@@ -87,7 +87,11 @@ def test_a_passive_declaration_of_a_missing_queue(ch, name):
     [
         (lambda ch: ch.queue_declare("amq.q"), "queue name 'amq.q' contains reserved prefix 'amq.*'"),
         (lambda ch: ch.exchange_declare("amq.x"), "exchange name 'amq.x' contains reserved prefix 'amq.*'"),
-        (lambda ch: ch.exchange_delete("amq.direct"), "exchange name 'amq.direct' contains reserved prefix 'amq.*'"),
+        (
+            lambda ch: ch.exchange_delete("amq.direct"),
+            "deletion of system exchange 'amq.direct' in vhost '/' not allowed",
+        ),
+        (lambda ch: ch.exchange_delete("amq.x"), "deletion of system exchange 'amq.x' in vhost '/' not allowed"),
         (lambda ch: ch.exchange_declare(""), "operation not permitted on the default exchange"),
         (lambda ch: ch.exchange_delete(""), "operation not permitted on the default exchange"),
         (lambda ch: ch.queue_bind("q", "", "k"), "operation not permitted on the default exchange"),

@@ -87,6 +87,19 @@ def test_a_missing_alternate_exchange_routes_nothing(ch):
     assert [type(event) for event in ch.poll()] == [Returned]
 
 
+def test_the_default_exchange_is_no_alternate(ch, q):
+    ch.exchange_declare("e", arguments={"alternate-exchange": ""})
+    ch.basic_publish("e", q, b"x", mandatory=True)
+    assert [type(event) for event in ch.poll()] == [Returned]
+
+
+def test_a_message_that_is_returned_has_no_bcc(ch):
+    headers = {"CC": ["missing too"], "BCC": ["nor this"]}
+    ch.basic_publish("", "missing", b"x", Properties(headers=headers), mandatory=True)
+    (returned,) = ch.poll()
+    assert returned.properties.headers == {"CC": ["missing too"]}
+
+
 def test_immediate_closes_the_connection(ch, other):
     with closing(ch, 540, "NOT_IMPLEMENTED - immediate=true"):
         ch.basic_publish("", "q", b"", immediate=True)
@@ -154,6 +167,19 @@ def test_a_queue_without_room_hands_on_to_who_waits(ch, other):
     other.basic_consume("q", no_ack=True)
     publish_all(ch, "q", b"1", b"2")
     assert bodies(other) == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("overflow", ["reject-publish", "reject-publish-dlx"])
+def test_a_queue_without_room_that_refuses_does_so_whoever_waits(ch, other, overflow):
+    ch.queue_declare("q", arguments={"x-max-length": 0, "x-overflow": overflow})
+    ch.queue_declare("bytes", arguments={"x-max-length-bytes": 3, "x-overflow": overflow})
+    other.basic_consume("q", no_ack=True)
+    other.basic_consume("bytes", no_ack=True)
+    ch.confirm_select()
+    publish_all(ch, "q", b"x")
+    publish_all(ch, "bytes", b"1234", b"123")
+    assert [(event.delivery_tag, event.ack) for event in ch.poll()] == [(1, False), (2, False), (3, True)]
+    assert bodies(other) == [b"123"]
 
 
 def test_messages_of_the_broker_and_of_channels_are_the_same(broker, ch, q):

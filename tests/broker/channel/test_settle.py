@@ -186,7 +186,8 @@ def test_the_count_of_deliveries_of_a_quorum_queue(broker, ch):
         (event,) = events
         seen.append((event.properties.headers, event.delivery_count, event.redelivered))
         ch.basic_nack(event.delivery_tag)
-    assert seen == [({"a": 1, "x-delivery-count": count}, count, count > 0) for count in range(3)]
+    again = [({"a": 1, "x-delivery-count": count}, count, True) for count in (1, 2)]
+    assert seen == [({"a": 1}, 0, False), *again]
     (letter,) = take_deliveries(broker, "dlq")
     assert "x-delivery-count" not in letter.headers
     assert letter.headers["x-death"][0]["reason"] == "delivery_limit"
@@ -197,7 +198,8 @@ def test_a_quorum_queue_counts_for_get_and_without_headers_too(ch):
     ch.basic_publish("", "quorum", b"x")
     for count in range(25):
         got = ch.basic_get("quorum")
-        assert (got.properties.headers, got.delivery_count) == ({"x-delivery-count": count}, count)
+        headers = {"x-delivery-count": count} if count else None
+        assert (got.properties.headers, got.delivery_count) == (headers, count)
         ch.basic_nack(got.delivery_tag)
 
 

@@ -131,13 +131,25 @@ def test_what_is_published_is_pushed_with_the_commit(tx, other, q):
 
 
 def test_the_limits_of_queues_are_seen_within_a_commit(broker, ch):
-    ch.queue_declare("short", arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
     ch.queue_declare("drop", arguments={"x-max-length": 1})
     ch.tx_select()
-    publish_all(ch, "short", b"1", b"2")
     publish_all(ch, "drop", b"1", b"2")
     ch.tx_commit()
-    assert (take(broker, "short"), take(broker, "drop")) == ([b"1"], [b"2"])
+    assert take(broker, "drop") == [b"2"]
+
+
+@pytest.mark.parametrize("overflow", ["reject-publish", "reject-publish-dlx"])
+def test_a_message_that_a_full_queue_refuses_undoes_everything(broker, ch, q, dlq, overflow):
+    arguments = {"x-max-length": 1, "x-overflow": overflow, "x-dead-letter-exchange": "",
+                 "x-dead-letter-routing-key": dlq}  # fmt: skip
+    ch.queue_declare("short", arguments=arguments)
+    broker.send(q, b"in hand")
+    ch.tx_select()
+    ch.basic_ack(ch.basic_get(q).delivery_tag)
+    publish_all(ch, "short", b"1", b"2")
+    with closing(ch, 406, "PRECONDITION_FAILED - queue 'short' in vhost '/' is full: nothing was committed"):
+        ch.tx_commit()
+    assert (take(broker, "short"), take(broker, dlq), take(broker, q)) == ([], [], [b"in hand"])
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,8 @@ def test_the_weight_is_the_binding_key(key, weight):
 def test_a_binding_key_that_is_no_integer_is_refused(key):
     with pytest.raises(PreconditionFailedError) as caught:
         weight_of(key)
-    assert str(caught.value) == f'The binding key must be an integer: <<"{key}">>'
+    shown = f'<<"{key}">>' if key else "<<>>"
+    assert str(caught.value) == f"The binding key must be an integer: {shown}"
     assert caught.value.reply_code == 406
 
 

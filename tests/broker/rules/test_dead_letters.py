@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msglog.broker.properties import Properties
-from msglog.broker.rules.dead_letters import dead_letter, is_cycle, routing_keys, without_bcc
+from msglog.broker.rules.dead_letters import blind_copies, dead_letter, is_cycle, routing_keys, without_bcc
 from msglog.broker.rules.message_codec import Meta, pack_meta, unpack_meta
 from msglog.errors import PreconditionFailedError
 from support import tables
@@ -172,12 +172,24 @@ def test_with_one_it_is_the_only_key():
     assert letter.routing_keys == ("",)
 
 
-def test_bcc_never_goes_on():
-    meta = Meta("e", "k", Properties(headers={"BCC": ["b"]}))
+def test_the_keys_of_bcc_go_on_unseen():
+    meta = Meta("e", "k", Properties(headers={"CC": ["c"]}), blind_copies=("b",))
     letter = dead_letter(meta, queue="q", reason="rejected", now_ms=NOW_MS, exchange="dlx", routing_key=None)
-    assert letter.routing_keys == ("k",)
+    assert (letter.routing_keys, letter.blind_copies) == (("k", "c", "b"), ("b",))
     assert "BCC" not in letter.properties.headers
-    assert letter.properties.headers["x-death"][0]["routing-keys"] == ["k"]
+    assert letter.properties.headers["x-death"][0]["routing-keys"] == ["k", "c"]
+
+
+def test_a_dead_letter_routing_key_replaces_those_of_bcc():
+    meta = Meta("e", "k", Properties(), blind_copies=("b",))
+    letter = dead_letter(meta, queue="q", reason="rejected", now_ms=NOW_MS, exchange="dlx", routing_key="d")
+    assert (letter.routing_keys, letter.blind_copies) == (("d",), ())
+
+
+def test_what_is_no_text_in_bcc_is_no_key():
+    assert blind_copies(Properties(headers={"BCC": ["b", 1, None, "c"]})) == ("b", "c")
+    assert blind_copies(Properties(headers={"CC": ["c"]})) == ()
+    assert blind_copies(Properties()) == ()
 
 
 def test_deaths_that_a_publisher_sends_mean_nothing(expired):

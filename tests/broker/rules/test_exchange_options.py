@@ -27,11 +27,11 @@ def test_every_type_can_be_declared(type_):
     assert exchange_options("e", type=type_).type == type_
 
 
-@pytest.mark.parametrize("type_", ["", "Direct", "x-delayed-message"])
-def test_an_unknown_type_is_refused_as_in_rabbitmq_4(type_):
+@pytest.mark.parametrize(("type_", "word"), [("", "invalid"), ("Direct", "unknown"), ("x-delayed-message", "unknown")])
+def test_an_unknown_type_is_refused_as_in_rabbitmq_4(type_, word):
     with pytest.raises(PreconditionFailedError) as caught:
         exchange_options("e", type=type_)
-    assert str(caught.value) == f"unknown exchange type '{type_}'"
+    assert str(caught.value) == f"{word} exchange type '{type_}'"
     assert (caught.value.reply_code, caught.value.closes) == (406, "channel")
 
 
@@ -68,6 +68,12 @@ def test_two_spellings_that_contradict_each_other_are_refused():
     ) as caught:
         exchange_options("e", alternate_exchange="a", arguments={"alternate-exchange": "b"})
     assert caught.value.option == "alternate_exchange"
+
+
+def test_an_alternate_exchange_that_is_nothing_is_refused_as_an_argument():
+    with pytest.raises(PreconditionFailedError, match="invalid type 'void' for arg 'alternate-exchange'"):
+        exchange_options("e", arguments={"alternate-exchange": None})
+    assert exchange_options("e", alternate_exchange=None).arguments == {}
 
 
 def test_a_wrong_alternate_exchange_is_refused():

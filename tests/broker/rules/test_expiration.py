@@ -34,7 +34,7 @@ def test_what_else_is_a_number(text, ms):
         ("1.5", '{leftover_string,".5"}'),
         ("5 ", '{leftover_string," "}'),
         ("5\n", '{leftover_string,"\n"}'),
-        (str(MAX_EXPIRY_MS + 1), f"{{value_too_big,{MAX_EXPIRY_MS + 1}}}"),
+        (str(MAX_EXPIRY_MS + 1), f"{{value_too_large,{MAX_EXPIRY_MS + 1}}}"),
     ],
 )
 def test_anything_else_is_refused_in_rabbitmqs_words(text, reason):

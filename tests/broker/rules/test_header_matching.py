@@ -97,10 +97,9 @@ def test_matching_is_all_or_any_of_what_is_asked_for(arguments, mode, headers):
 EQUAL = [
     ("a", b"a"),
     ("ü", "ü".encode()),
-    (1, 1.0),
     (0.0, -0.0),
     (float("nan"), float("nan")),
-    ([1, "a", [True]], [1.0, b"a", [True]]),
+    ([1, "a", [True]], [1, b"a", [True]]),
     ({"p": 1, "q": {"r": "s"}}, {"q": {"r": b"s"}, "p": 1}),
     (datetime(2024, 5, 1, 12, tzinfo=UTC), datetime(2024, 5, 1, 14, tzinfo=timezone(timedelta(hours=2)))),
     (datetime(2024, 5, 1, 12), datetime(2024, 5, 1, 12, tzinfo=UTC)),  # noqa: DTZ001 - without a zone is the case
@@ -111,7 +110,10 @@ DIFFERENT = [
     (True, 1),
     (False, 0),
     (True, "true"),
+    (1, 1.0),
+    ([1], [1.0]),
     (1, Decimal(1)),
+    (1.0, Decimal(1)),
     (Decimal("1.0"), Decimal("1.00")),
     (None, ""),
     (None, False),
@@ -156,7 +158,7 @@ def test_every_field_value_equals_itself_and_is_hashable(value):
 # Checks
 
 
-@pytest.mark.parametrize("mode", [*MODES, b"any"])
+@pytest.mark.parametrize("mode", MODES)
 def test_the_four_modes_are_accepted(mode):
     check_x_match({"x-match": mode, "a": 1})
 
@@ -165,11 +167,11 @@ def test_x_match_may_be_missing():
     check_x_match({"a": 1})
 
 
-@pytest.mark.parametrize("mode", ["foo", b"foo"])
-def test_another_mode_is_refused_with_rabbitmqs_text(mode):
+@pytest.mark.parametrize(("mode", "shown"), [("foo", '<<"foo">>'), ("", "<<>>")])
+def test_another_mode_is_refused_with_rabbitmqs_text(mode, shown):
     with pytest.raises(PreconditionFailedError) as caught:
         check_x_match({"x-match": mode})
-    expected = 'Invalid x-match field value <<"foo">>; expected all, any, all-with-x, or any-with-x'
+    expected = f"Invalid x-match field value {shown}; expected all, any, all-with-x, or any-with-x"
     assert str(caught.value) == expected
     assert caught.value.reply_code == 406
 
@@ -184,8 +186,10 @@ def test_modes_are_spelled_exactly(mode):
     ("value", "described"),
     [
         (1, "signedint (value 1)"),
-        (True, "bool (value True)"),
-        (None, "void (value None)"),
+        (1 << 40, "long (value 1099511627776)"),
+        (True, "bool (value true)"),
+        (None, "void (value undefined)"),
+        (b"all", 'binary (value <<"all">>)'),
         (1.5, "double (value 1.5)"),
         (["all"], "array (value a list of length 1)"),
         ({"all": 1}, "table (value a dict of length 1)"),

@@ -6,20 +6,30 @@ from hypothesis import strategies as st
 
 from msglog.broker.properties import Properties
 from msglog.broker.rules import message_codec
+from msglog.broker.rules.field_table import pack
 from msglog.broker.rules.message_codec import Meta, pack_meta, unpack_meta
-from msglog.errors import InvalidOptionError, InvalidTypeError
+from msglog.errors import DecodeError, InvalidOptionError, InvalidTypeError
 from support import tables
 
 PERSISTENT = Properties(delivery_mode=2)
 
 
-@given(tables.short_texts, tables.short_texts, tables.properties, st.booleans())
-def test_metadata_comes_back_exact_in_type_and_value(exchange, routing_key, properties, dead_lettered):
-    data = pack_meta(exchange, routing_key, properties, dead_lettered=dead_lettered)
+COPIES = st.lists(tables.short_texts, max_size=2).map(tuple)
+
+
+@given(tables.short_texts, tables.short_texts, tables.properties, st.booleans(), COPIES)
+def test_metadata_comes_back_exact_in_type_and_value(exchange, routing_key, properties, dead_lettered, copies):
+    data = pack_meta(exchange, routing_key, properties, dead_lettered=dead_lettered, blind_copies=copies)
     for meta in (unpack_meta(data), unpack_meta(data)):
         assert type(meta) is Meta
         assert type(meta.properties) is Properties
-        assert tables.exact(meta) == tables.exact(Meta(exchange, routing_key, properties, dead_lettered))
+        assert tables.exact(meta) == tables.exact(Meta(exchange, routing_key, properties, dead_lettered, copies))
+
+
+@pytest.mark.parametrize("more", [(None,), ("k",), (1,), (False, 1), (True, "k", None)])
+def test_what_follows_the_properties_is_a_flag_and_keys(more):
+    with pytest.raises(DecodeError):
+        unpack_meta(pack(("e", "k", *Properties(), *more)))
 
 
 @pytest.mark.parametrize("field", [name for name in Properties._fields if name != "headers"])

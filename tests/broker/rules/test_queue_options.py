@@ -28,6 +28,7 @@ SPELLINGS = [
     ("history_ms", "x-history", 5),
 ]
 QUORUM = {"x-queue-type": "quorum"}
+TEN_YEARS_MS = 315_360_000_000
 
 
 def test_defaults():
@@ -107,7 +108,8 @@ def test_the_callers_arguments_are_copied():
     ("keyword", "value"),
     [
         ("message_ttl_ms", -1),
-        ("message_ttl_ms", (1 << 62) + 1),
+        ("message_ttl_ms", TEN_YEARS_MS + 1),
+        ("expires_ms", TEN_YEARS_MS + 1),
         ("expires_ms", 0),
         ("max_length", -1),
         ("max_length_bytes", 1 << 63),
@@ -172,7 +174,8 @@ ROW_46 = [
     ({"x-message-ttl": Decimal(1)}, "invalid arg 'x-message-ttl' for {q}: \"expected integer, got decimal\""),
     ({"x-message-ttl": -1}, "invalid arg 'x-message-ttl' for {q}: {value_negative,-1}"),
     ({"x-message-ttl": 1 << 63}, "invalid arg 'x-message-ttl' for {q}: {value_too_big,9223372036854775808}"),
-    ({"x-message-ttl": 1 << 62 | 1}, "invalid arg 'x-message-ttl' for {q}: {value_too_big,4611686018427387905}"),
+    ({"x-message-ttl": TEN_YEARS_MS + 1}, "invalid arg 'x-message-ttl' for {q}: {value_too_large,315360000001}"),
+    ({"x-expires": TEN_YEARS_MS + 1}, "invalid arg 'x-expires' for {q}: {value_too_large,315360000001}"),
     ({"x-expires": 0}, "invalid arg 'x-expires' for {q}: {value_zero,0}"),
     ({"x-expires": -1}, "invalid arg 'x-expires' for {q}: {value_negative,-1}"),
     ({"x-expires": 1.0}, "invalid arg 'x-expires' for {q}: \"expected integer, got double\""),
@@ -196,6 +199,11 @@ ROW_46 = [
     ({"x-queue-mode": 1}, "invalid arg 'x-queue-mode' for {q}: {unacceptable_type,signedint}"),
     ({"x-queue-type": "heap"}, "invalid arg 'x-queue-type' for {q}: \"unsupported queue type 'heap'\""),
     ({"x-queue-type": 1}, "invalid arg 'x-queue-type' for {q}: {unacceptable_type,signedint}"),
+    ({"x-queue-version": 3}, "invalid arg 'x-queue-version' for {q}: \"unsupported queue version '3'\""),
+    ({"x-queue-version": "2"}, "invalid arg 'x-queue-version' for {q}: \"expected integer, got longstr\""),
+    ({"x-queue-version": -1}, "invalid arg 'x-queue-version' for {q}: {value_negative,-1}"),
+    ({"x-queue-leader-locator": "any"}, "invalid arg 'x-queue-leader-locator' for {q}: invalid_queue_locator_arg"),
+    ({"x-queue-leader-locator": 1}, "invalid arg 'x-queue-leader-locator' for {q}: {unacceptable_type,signedint}"),
     ({"x-history": -1}, "invalid arg 'x-history' for {q}: {value_negative,-1}"),
     ({"x-delivery-limit": 3}, "invalid arg 'x-delivery-limit' for {q} of queue type rabbit_classic_queue"),
     ({"x-max-age": "1D"}, "invalid arg 'x-max-age' for {q} of queue type rabbit_classic_queue"),
@@ -238,12 +246,13 @@ def test_row_46_a_keyword_that_a_quorum_queue_cannot_have_is_refused_likewise():
         ({"x-max-priority": 0}, "max_priority", 0),
         ({"x-max-priority": 255}, "max_priority", 255),
         ({"x-message-ttl": 0}, "message_ttl_ms", 0),
-        ({"x-message-ttl": 1 << 62}, "message_ttl_ms", 1 << 62),
+        ({"x-message-ttl": TEN_YEARS_MS}, "message_ttl_ms", TEN_YEARS_MS),
         ({"x-expires": 1}, "expires_ms", 1),
         ({"x-overflow": "reject-publish-dlx"}, "overflow", "reject-publish-dlx"),
         ({"x-queue-type": "classic"}, "queue_type", "classic"),
         (QUORUM, "queue_type", "quorum"),
         ({"x-queue-mode": "lazy", "x-queue-version": 2}, "queue_type", "classic"),
+        ({"x-queue-leader-locator": "balanced", "x-queue-master-locator": "min-masters"}, "queue_type", "classic"),
     ],
 )
 def test_row_46_good_arguments_are_taken(arguments, field, value):
@@ -279,6 +288,19 @@ def test_the_delivery_limit_is_an_argument_of_quorum_queues_alone():
     assert queue_options("q", delivery_limit=3, arguments=QUORUM).arguments == QUORUM | {"x-delivery-limit": 3}
 
 
+def test_of_several_faults_and_differences_rabbitmqs_first_is_told():
+    faulty = {"x-overflow": "bad", "x-max-priority": 256, "x-max-length": -1}
+    with pytest.raises(PreconditionFailedError, match="'x-max-length'"):
+        queue_options("q", arguments=faulty)
+    order = {"x-max-length-bytes": 1, "x-max-priority": 1, "x-overflow": "drop-head", "x-single-active-consumer": True}
+    for arguments in (order, dict(reversed(order.items()))):
+        left = dict(arguments)
+        for name in order:
+            difference = inequivalence("q", queue_options("q", arguments=left), queue_options("q"))
+            assert f"'{name}'" in difference
+            del left[name]
+
+
 WHERE = "queue 'o.d' in vhost '/'"
 NONE_BUT = "received none but current is the value"
 ROW_43 = [
@@ -306,7 +328,7 @@ ROW_43 = [
     (
         {"arguments": QUORUM},
         {},
-        f"inequivalent arg 'x-queue-type' for {WHERE}: {NONE_BUT} 'quorum' of type 'longstr'",
+        f"inequivalent arg 'x-queue-type' for {WHERE}: received 'classic' but current is 'quorum'",
     ),
     (
         {"arguments": QUORUM},
@@ -363,8 +385,8 @@ DECLARATIONS = st.fixed_dictionaries(
         "durable": st.booleans(),
         "exclusive": st.booleans(),
         "auto_delete": st.booleans(),
-        "message_ttl_ms": st.integers(0, 1 << 62),
-        "expires_ms": st.integers(1, 1 << 62),
+        "message_ttl_ms": st.integers(0, TEN_YEARS_MS),
+        "expires_ms": st.integers(1, TEN_YEARS_MS),
         "max_length": st.integers(0, 5),
         "overflow": st.sampled_from(["drop-head", "reject-publish", "reject-publish-dlx"]),
         "dead_letter_exchange": st.sampled_from(["", "x"]),

@@ -252,12 +252,18 @@ def test_an_alternate_that_does_not_exist_takes_nothing_until_it_does():
     assert topology.route("d", ["a"]) == ()
 
 
-def test_alternates_are_followed_in_a_chain_to_the_default_exchange():
-    topology = topology_of({"a": "direct", "b": "direct"})
-    topology.add_queue("q")
+def test_alternates_are_followed_in_a_chain():
+    topology = topology_of({"a": "direct", "b": "direct", "c": "fanout"}, [bound("c", "q")])
     topology.set_alternate("a", "b")
-    topology.set_alternate("b", "")
-    assert topology.route("a", ["q"]) == ("q",)
+    topology.set_alternate("b", "c")
+    assert topology.route("a", ["k"]) == ("q",)
+
+
+def test_the_default_exchange_is_nobodys_alternate():
+    topology = topology_of({"a": "direct"})
+    topology.add_queue("q")
+    topology.set_alternate("a", "")
+    assert topology.route("a", ["q"]) == ()
 
 
 def test_a_cycle_of_alternates_ends():
