@@ -10,7 +10,6 @@ import os
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-
 from msglog.checksum import crc32c
 from msglog.storage.frame import CRC, LIFE_OF_ONE, PACKED_KEYED, PACKED_ONE_RECORD, PACKED_PLAIN, REST_OF_ONE, STAMPS
 from msglog.storage.segment import Segment
