@@ -17,6 +17,7 @@ from msglog.storage.state import SHORT_EVENT_COST, SHORT_EVENT_MARK, STATE_STREA
 from msglog.storage.writers import DirectWriter, JournalWriter
 
 if TYPE_CHECKING:
+    from msglog.storage._compiled import Ways
     from msglog.storage.engine import Engine
 
 try:
@@ -41,11 +42,22 @@ def is_compiled() -> bool:
 _USABLE = is_compiled()
 
 
-def ways_of(engine: "Engine") -> "DirectWriter | JournalWriter | _compiled.Ways":
-    """Return what the engine's short ways lead to: its writer, if nothing compiled is in front of that."""
+def open_ways(engine: "Engine") -> None:
+    """Let the engine's short ways lead to its writer, or to what is compiled in front of that."""
+    ways = _ways_of(engine)
+    engine.append, engine.append_settle, engine.append_copies = ways.append, ways.append_settle, ways.append_copies
+
+
+def _ways_of(engine: "Engine") -> "DirectWriter | JournalWriter | Ways":
     writer = engine.writer
     if not _USABLE or type(writer) is not DirectWriter or os.environ.get("MSGLOG_PURE_PYTHON"):
         return writer
+    if writer.compiled is None:
+        writer.compiled = _compiled_ways(engine, writer)
+    return writer.compiled
+
+
+def _compiled_ways(engine: "Engine", writer: DirectWriter) -> "Ways":
     life = LIFE_OF_ONE.pack(engine.life, 1)
     plain, keyed = (
         bytes(CRC.size) + REST_OF_ONE.pack(kind, 0, PACKED_ONE_RECORD, 0, bytes(STAMPS.size), 0, life, 0)

@@ -26,7 +26,7 @@ from msglog.storage.cache import SegmentCache, open_segment_limit
 from msglog.storage.checkpointer import Checkpointer
 from msglog.storage.commit import Commit, Plan
 from msglog.storage.compaction import Survivors, rewrite_segments
-from msglog.storage.compiled import ways_of
+from msglog.storage.compiled import open_ways
 from msglog.storage.draft import write_draft
 from msglog.storage.filesystem import FileSystem, ProcessLock
 from msglog.storage.following import Follower
@@ -243,7 +243,7 @@ class Engine:
             self.page_slots = self._page.slots
         journaled = self.options.sync == "commit" and self.filesystem.durable
         self.writer = DirectWriter(self)
-        self.open_ways()
+        open_ways(self)
         if not self.filesystem.durable:
             return
         if journaled or recovered.needs_checkpoint:
@@ -255,7 +255,7 @@ class Engine:
         if journaled:
             self._journal = self._open_journal()
             self.writer = JournalWriter(self, self._journal)
-            self.open_ways()
+            open_ways(self)
         self.filesystem.unlink(self.path(FAILED))
         if self._page is not None:
             self._page.begin(self.life, self.commit_number)
@@ -372,11 +372,6 @@ class Engine:
         if self.obstacle is not None:
             self.clear_obstacle()
         return Commit(self)
-
-    def open_ways(self) -> None:
-        """Let `append`, `append_settle` and `append_copies` lead to the writer there is."""
-        ways = ways_of(self)
-        self.append, self.append_settle, self.append_copies = ways.append, ways.append_settle, ways.append_copies
 
     def _refuse_append(self, *_arguments: Any) -> Any:
         """Stand in for them where nothing may be written."""

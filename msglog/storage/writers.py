@@ -46,6 +46,7 @@ from msglog.storage.stream import Stream
 from msglog.waiting import Waiter
 
 if TYPE_CHECKING:
+    from msglog.storage._compiled import Ways
     from msglog.storage.engine import Engine
 
 _PACK_ONE = REST_OF_ONE.pack
@@ -70,6 +71,8 @@ class DirectWriter(SmallCommits):
         self._stamps = b""
         self._next_draft = engine.commit_number + DRAFT_COMMITS
         self._bytes = 0
+        # What does most of this in C, once it is made: see `compiled`.
+        self.compiled: "Ways | None" = None
 
     def write_planned(self, commit: Commit, bodies: list[tuple[Stream, frames.Body]]) -> int:
         """Store, then publish."""

@@ -23,6 +23,7 @@ from msglog.log.model import LogModel
 from msglog.log.records import records_of
 from msglog.log.share.model import ShareModel
 from msglog.storage import CURSORS, Body, Commit, Stream, encode_one
+from msglog.storage.compiled import open_ways
 from msglog.storage.frame import CRC, decode, header_of
 from msglog.storage.planning import Writer
 from msglog.storage.state import SETTLE
@@ -157,7 +158,7 @@ class Tap:
     def _lend(self, writer_class: type, vhost_class: type) -> None:
         engine = self._engine
         engine.writer.__class__ = writer_class  # of the same layout: it only has other methods
-        engine.open_ways()
+        open_ways(engine)
         self._vhost.__class__ = vhost_class
         self._vhost.model.version += 1  # remembered routes hold no longer
 
