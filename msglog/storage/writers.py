@@ -72,7 +72,7 @@ class DirectWriter(SmallCommits):
         self._next_draft = engine.commit_number + DRAFT_COMMITS
         self._bytes = 0
         # What does most of this in C, once it is made: see `compiled`.
-        self.compiled: "Ways | None" = None
+        self.compiled: Ways | None = None
 
     def write_planned(self, commit: Commit, bodies: list[tuple[Stream, frames.Body]]) -> int:
         """Store, then publish."""
