@@ -150,6 +150,7 @@ def make(folder: Path) -> dict[str, dict[str, bytes]]:
         "plain": pack_meta("", "q", Properties()),
         "full": pack_meta("e", "a.b", properties),
         "dead": pack_meta("e", "a.b", properties, dead_lettered=True),
+        "blind": pack_meta("e", "a.b", properties, blind_copies=("k",)),
     }
     seeds["table"] = {"table": pack_table(_HEADERS), "empty": pack_table({})}
     seeds["run"], seeds["index"], seeds["draft"] = {"run": _run()}, {"index": _index()}, {"draft": _draft()}
