@@ -6,7 +6,9 @@ change. What stands here is imported when it is first asked for: who only catche
 
 from importlib import import_module
 
-TYPE_CHECKING = False  # type checkers take the name for True; `typing` would cost more than all that is done here
+from msglog.lazily import importer
+
+TYPE_CHECKING = False  # see `lazily`
 if TYPE_CHECKING:
     from msglog.broker import (
         Binding,
@@ -243,7 +245,7 @@ if not TYPE_CHECKING:  # for type checkers a name that is not above is a mistake
         "msglog.salvaging": "salvage",
         "msglog.store": "Store",
         "msglog.store.verifying": "verify",
-        "msglog.transactions": "Transaction",
+        "msglog.transactions.transaction": "Transaction",
         "msglog.types": (
             "BackupReport CleanReport Gap GroupDescription MemberDescription PartitionDescription Problem Record "
             "RecordMetadata RecoveryReport SalvageReport TopicDescription TopicPartition"
@@ -251,7 +253,7 @@ if not TYPE_CHECKING:  # for type checkers a name that is not above is a mistake
     }
     # Modules that need no import of their own: the public ones, and those whose names stand above.
     _MODULES = {"aio", "clock", "codecs", "errors", "prometheus", "retry", "testing", "types"}
-    _PLACE_OF = {name: place for place, names in _NAMES.items() for name in names.split()}
+    _import = importer(__name__, _NAMES)
 
     def __getattr__(name: str) -> object:
         """Import what a public name stands for. The version is read from the installed package's metadata."""
@@ -259,11 +261,7 @@ if not TYPE_CHECKING:  # for type checkers a name that is not above is a mistake
             return import_module("importlib.metadata").version(__name__)
         if name in _MODULES:
             return import_module(f"{__name__}.{name}")
-        place = _PLACE_OF.get(name)
-        if place is None:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(place), name)
-        return value
+        return _import(name)
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

@@ -12,11 +12,18 @@ do not know each other: each has a stage (`log/staging.py`, `broker/staging.py`)
 Imported by `msglog` and the layers above.
 """
 
+from typing import TYPE_CHECKING
+
+from msglog.lazily import importer
 from msglog.store import register_call
-from msglog.transactions.processing import process
-from msglog.transactions.transaction import Transaction
+
+if TYPE_CHECKING:
+    from msglog.transactions.transaction import Transaction
 
 __all__ = ["Transaction"]
 
-register_call("transaction", Transaction.begin)
-register_call("process", process)
+if not TYPE_CHECKING:
+    __getattr__ = importer(__name__, {"msglog.transactions.transaction": "Transaction"})
+
+register_call("transaction", "msglog.transactions.transaction:Transaction.begin")
+register_call("process", "msglog.transactions.processing:process")
