@@ -39,10 +39,10 @@ async def take(taking: Taking, timeout: float | None) -> Taken | None:
             await waiter.wait(seconds)
             if wait.taken is None and now(taking.look, wait):
                 return wait.taken
+        now(taking.leave, wait, keep=True)
     except BaseException:
         now(taking.leave, wait, keep=False)
         raise
-    now(taking.leave, wait, keep=True)
     return wait.taken
 
 
@@ -89,8 +89,13 @@ class QueueConsumer:
             raise msglog.ClosedError("the consumer was closed")
         if consumer.taking.stopped:
             return None
-        taken = await take(consumer.taking, seconds)
-        return None if taken is None else Delivery(consumer.terms, consumer, *taken)
+        taken = None
+        try:
+            taken = await take(consumer.taking, seconds)
+            return None if taken is None else Delivery(consumer.terms, consumer, *taken)
+        except BaseException:
+            now(consumer.taking.put_back, taken)
+            raise
 
     def iter(self, timeout: float | None = None) -> AsyncIterator[Delivery]:
         """Return an asynchronous iterator over messages, which ends when none has come for `timeout` seconds.
