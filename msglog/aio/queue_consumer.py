@@ -13,6 +13,7 @@ from msglog.broker.consumer import Taking
 from msglog.broker.subscriber import Taken, Wait
 from msglog.checks import check_timeout
 from msglog.showing import one_line
+from msglog.storage import Deferral, in_force
 from msglog.transactions.looping import wait_off_the_loop
 from msglog.waiting import deadline_after
 
@@ -22,7 +23,13 @@ async def take(taking: Taking, timeout: float | None) -> Taken | None:
 
     A message that was in the hand of a task that is cancelled goes back to its place in the queue.
     """
-    taken, unseen = now(taking.take_now)
+    # Not by `now`: what a call returns through it is lost to an exception of a signal handler.
+    outer = in_force.deferral
+    try:
+        in_force.deferral = Deferral()
+        taken, unseen = taking.take_now()
+    finally:
+        in_force.deferral = outer
     if taken is not None:
         return taken
     if unseen:

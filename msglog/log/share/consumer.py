@@ -133,6 +133,10 @@ class ShareConsumer:
             self._sharing.take_back(self._group, batch)
             raise
 
+    def take_back(self, record: ShareRecord) -> None:
+        """Make available what was polled together with a record and never reached whoever polled; not public."""
+        self._sharing.take_back(self._group, record.batch)
+
     def iter(self, timeout: float | None = None) -> Iterator[ShareRecord]:
         """Return an iterator over records; each is handed out, and its lock begins, when the loop comes to it.
 

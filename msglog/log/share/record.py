@@ -85,6 +85,11 @@ class ShareRecord(Record):
         return self._sharing
 
     @property
+    def batch(self) -> Batch:
+        """What was handed out together with it; not public."""
+        return self._batch
+
+    @property
     def pending(self) -> bool:
         """Whether it is still to be settled: not settled, nor part of a transaction; not public."""
         return self._settled is False
