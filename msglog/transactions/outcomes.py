@@ -53,7 +53,7 @@ class ConsumerOutcomes:
         `handled`: the error came after the handler had ended; `last`: nobody tries again after this one.
         """
         lost = handled and isinstance(error, GroupError) and not self._is_shut_out(error)
-        if (lost or last or self.is_final(error)) and not (handled and self._is_done(record)):
+        if (lost or last or self.is_final(error)) and not (handled and self.is_done(record)):
             self.take_back(record)
         if lost:
             logger.info(
@@ -64,8 +64,8 @@ class ConsumerOutcomes:
             )
         return lost
 
-    def _is_done(self, record: Record) -> bool:
-        """Whether the commit was written although an exception followed, as an interrupt in the wait for its sync."""
+    def is_done(self, record: Record) -> bool:
+        """Whether its commit was written although an exception followed, as an interrupt in the wait for its sync."""
         with suppress(MsglogError):
             return self._consumer.committed(TopicPartition(record.topic, record.partition)) == record.offset + 1
         return False

@@ -1,8 +1,10 @@
 """Consume, transform, produce: `store.process` with each kind of source."""
 
+import gc
 import re
 import threading
-from itertools import pairwise
+from contextlib import suppress
+from itertools import count, pairwise
 
 import pytest
 
@@ -10,8 +12,10 @@ import msglog
 from msglog import DiskFullError, InvalidOptionError, InvalidTypeError, Retry, TopicPartition
 from msglog.storage import Engine
 from msglog.testing import ManualClock
+from msglog.transactions import sources
 from msglog.transactions.dead_letters import DeadLetters
 from support.brokers import Call, ready, take, wait_until
+from support.opcodes import TELLS_RETURNS, Striker, Struck
 
 TWICE = Retry(limit=1, delay_ms=0)
 
@@ -26,11 +30,16 @@ def store(request, tmp_path, clock):
     options = {} if request.param == "memory" else {"sync": request.param}
     path = ":memory:" if request.param == "memory" else tmp_path / "store"
     with msglog.Store(path, clock=clock, **options) as opened:
-        opened.log.create_topic("in")
-        opened.log.create_topic("out")
-        opened.broker.declare_queue("dead")
-        opened.broker.declare_queue("work", dead_letter_exchange="", dead_letter_routing_key="dead")
+        make_places(opened)
         yield opened
+
+
+def make_places(store):
+    """Make what the messages come from and go to."""
+    store.log.create_topic("in")
+    store.log.create_topic("out")
+    store.broker.declare_queue("dead")
+    store.broker.declare_queue("work", dead_letter_exchange="", dead_letter_routing_key="dead")
 
 
 def body_of(message):
@@ -236,6 +245,27 @@ def test_an_interrupt_leaves_the_message_to_the_next(store, kind):
         assert out(store) == []
         assert store.process(source, copy, timeout=0) == 2
     assert out(store) == [b"1", b"2"]
+
+
+@pytest.mark.skipif(not TELLS_RETURNS, reason="where handlers run is known of these versions")
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_interrupt_between_messages_keeps_none_in_hand(kind):
+    for at in count():
+        striker = Striker(sources.__file__, at)
+        with msglog.Store(":memory:") as store:
+            make_places(store)
+            fill(store, kind, b"1", b"2")
+            with open_source(store, kind) as source:
+                gc.disable()  # a finalizer that is struck would swallow it
+                with suppress(Struck), striker.striking():
+                    store.process(source, copy, timeout=0)
+                gc.enable()
+                store.process(source, copy, timeout=0)
+                assert sorted(out(store)) == [b"1", b"2"], f"struck at {striker.place} (number {at})"
+                assert left(store, kind) == 0
+        if not striker.place:
+            break
+    assert at > 10
 
 
 @pytest.mark.parametrize("kind", KINDS)
