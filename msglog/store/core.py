@@ -21,10 +21,11 @@ from weakref import WeakValueDictionary
 
 from msglog.checks import refused
 from msglog.clock import Clock, SystemClock
-from msglog.errors import MsglogError, StoreFailedError
+from msglog.errors import CorruptionError, MsglogError, StoreFailedError
 from msglog.storage import Engine, Options
 from msglog.storage.filesystem import FileSystem, MemoryFileSystem, OSFileSystem
 from msglog.storage.layout import LOCK
+from msglog.storage.replay import SENSELESS, makes_no_sense
 from msglog.store.options import MEMORY, differences
 from msglog.store.registration import Service, model_factories, start_services
 from msglog.waiting import Timers
@@ -49,6 +50,12 @@ class StoreCore:
         self.services: dict[str, Service] = {}
         try:
             self.services.update(start_services(self))
+        except (MsglogError, *SENSELESS) as error:
+            self.close()
+            if not makes_no_sense(error):
+                raise
+            what = f"{path}: the state contradicts itself ({type(error).__name__}); `msglog.verify` tells where"
+            raise CorruptionError(what, path=path, position=0) from error
         except BaseException:
             self.close()
             raise

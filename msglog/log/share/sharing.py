@@ -156,8 +156,8 @@ class Sharing:
                 number = self._take_on(group.name, member, wanted)
             known = self._model.groups[group.name]
             for key in [key for key in wanted if key not in group.partitions]:
-                topic, cursor = wanted[key], self._cursors.cursors[known[key]]
-                group.add(key, SharePartition(topic, key[1], cursor, group.has_news))
+                cursor = self._model.cursor_of(self._cursors, group.name, key)
+                group.add(key, SharePartition(wanted[key], key[1], cursor, group.has_news))
         member.topics = names
         member.partitions = frozenset(group.partitions[key] for key in wanted)
         member.topics_version = version
