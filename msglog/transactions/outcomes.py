@@ -157,9 +157,17 @@ class ShareOutcomes(_Settled):
         if dead_letter is None:
             consumer.leave_out(SUFFIX)
 
+    def check_deliveries(self, message: ShareRecord) -> None:
+        """Raise for a record whose last delivery ended with its process or its lock: all that is left is to give it up.
+
+        It is handed out once more for that, in `ShareConsumer.giving_up`.
+        """
+        if message.delivery_count > self._limit:
+            raise RuntimeError(f"it was handed out {self._limit} times, and the last time ended before it was done")
+
     def put_off(self, message: ShareRecord, error: Exception) -> int | None:
         """Keep it for later; return the number of attempts instead when its retries are used up."""
-        attempts = message.delivery_count
+        attempts = min(message.delivery_count, self._limit)
         delay_ms = self._retry.delay_for(attempts)
         if delay_ms is None or attempts >= self._limit:
             return attempts

@@ -175,9 +175,19 @@ class ShareSource(_Settled[ShareOutcomes]):
     def __init__(
         self, store: Store, consumer: ShareConsumer, handler: Handler, retry: Retry, dead_letter: str | None
     ) -> None:
-        super().__init__(store, handler)
+        super().__init__(store, self._handle)
+        self._user_handler = handler
         self._outcomes = ShareOutcomes(store, consumer, retry, dead_letter)
         self._consumer = consumer
+
+    def run(self, timeout: float | None) -> int:
+        """Process until the consumer is stopped or dry."""
+        with self._consumer.giving_up():
+            return super().run(timeout)
+
+    def _handle(self, tx: Transaction, message: ShareRecord) -> object:
+        self._outcomes.check_deliveries(message)
+        return self._user_handler(tx, message)
 
     def _messages(self, timeout: float | None) -> Iterator[ShareRecord]:
         return self._consumer.iter(timeout)

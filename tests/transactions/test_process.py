@@ -2,6 +2,7 @@
 
 import gc
 import re
+import shutil
 import threading
 from contextlib import suppress
 from itertools import count, pairwise
@@ -65,6 +66,16 @@ class Fails:
         if self.left.get(body, 0):
             self.left[body] -= 1
             raise ValueError(body.decode())
+
+
+class Raises:
+    """A handler that raises."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __call__(self, _tx, _message):
+        raise self.error
 
 
 def out(store):
@@ -208,6 +219,55 @@ def test_a_share_record_is_given_up_with_its_last_delivery(store):
         wait_until(lambda: "in.dead-letters" in store.log.topics() and store.log.end_offset("in.dead-letters") == 1)
         source.stop()
         assert call.result() == 1
+
+
+def given_up(store):
+    """Process what there is; it must all go to the dead letters, without a call of the handler. Return those."""
+    with store.log.share_consumer("in", group="s", delivery_limit=2) as source:
+        assert store.process(source, Fails(), timeout=0) == 1
+        assert left(store, "share") == 0
+    assert out(store) == []
+    (letter,) = store.log.read("in.dead-letters")
+    assert dict(letter.headers)["dead-letter-attempts"] == b"2"
+    assert b"handed out 2 times" in dict(letter.headers)["dead-letter-reason"]
+    return letter.value
+
+
+def test_a_share_record_whose_last_delivery_ended_with_a_kill_has_its_dead_letter(tmp_path):
+    with msglog.Store(tmp_path / "s", sync="none") as store:
+        make_places(store)
+        fill(store, "share", b"deadly")
+        with store.log.share_consumer("in", group="s", delivery_limit=2) as source:
+            source.poll(0)[0].release()
+            assert len(source.poll(0)) == 1
+            shutil.copytree(tmp_path / "s", tmp_path / "killed")
+    with msglog.Store(tmp_path / "killed") as store:
+        assert given_up(store) == b"deadly"
+
+
+def test_so_it_does_when_that_ended_with_an_interrupt(store):
+    fill(store, "share", b"1")
+    with store.log.share_consumer("in", group="s", delivery_limit=2) as source:
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                store.process(source, Raises(KeyboardInterrupt))
+    assert given_up(store) == b"1"
+
+
+def test_so_it_does_when_that_ended_with_its_lock(store, clock):
+    fill(store, "share", b"slow")
+    with store.log.share_consumer("in", group="s", delivery_limit=2, lock_ms=10) as source:
+        assert store.process(source, lambda _tx, _record: clock.advance(ms=20), timeout=0) == 1
+    assert [record.value for record in store.log.read("in.dead-letters")] == [b"slow"]
+
+
+def test_outside_of_process_it_is_given_up_without(store):
+    fill(store, "share", b"1")
+    with store.log.share_consumer("in", group="s", delivery_limit=1) as source:
+        with pytest.raises(KeyboardInterrupt):
+            store.process(source, Raises(KeyboardInterrupt))
+        assert source.poll(0) == []
+        assert left(store, "share") == 0
 
 
 def test_the_handler_may_settle_the_message_itself(store):

@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 from types import TracebackType
 from typing import Final, Literal, Self, cast
@@ -104,6 +105,18 @@ class ShareConsumer:
     def delivery_limit(self) -> int:
         """How often a record is handed out before it is given up."""
         return self._member.delivery_limit
+
+    @contextmanager
+    def giving_up(self) -> Iterator[None]:
+        """In the block, hand out what was handed out too often as well, instead of settling it; not public.
+
+        Whoever polls gives such records up: their `delivery_count` is above `delivery_limit`.
+        """
+        self._member.gives_up = True
+        try:
+            yield
+        finally:
+            self._member.gives_up = False
 
     def leave_out(self, suffix: str) -> None:
         """Let patterns match no topics with this ending, from the next poll on; not public."""

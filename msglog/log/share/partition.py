@@ -72,7 +72,7 @@ class SharePartition:
     def take(self, haul: Haul) -> None:
         """Hand out what waits, lowest offsets first, until the haul is full; its events are to be written then.
 
-        Records that were handed out as often as the member allows are settled instead. Raises `CorruptionError`; what
+        Records that were handed out as often as the member allows are settled instead, unless it gives them up. Raises `CorruptionError`; what
         came before it is in the haul.
         """
         cursor, stream = self.cursor, self.stream
@@ -118,7 +118,7 @@ class SharePartition:
                 settled.append(self._leave_out(first, offset))
             first = offset + 1
             times = self.times(offset)
-            if times >= batch.member.delivery_limit:
+            if times >= batch.member.delivery_limit and not batch.member.gives_up:
                 settled.append(self._leave_out(offset, first))
                 continue
             fresh = offset == cursor.next

@@ -279,7 +279,7 @@ class Sharing:
     @staticmethod
     def is_last_delivery(batch: Batch, partition: SharePartition, offset: int) -> bool:
         """Whether a record was handed out as often as its member allows. Under the lock."""
-        return partition.times(offset) >= batch.member.delivery_limit
+        return not batch.member.gives_up and partition.times(offset) >= batch.member.delivery_limit
 
     def return_to_group(self, batch: Batch, partition: SharePartition, offset: int) -> None:
         """Make a record in hand available again. Under the lock."""
@@ -357,11 +357,10 @@ class Sharing:
         partitions = {partition: None for batch in batches for partition in batch.held if not partition.topic.deleted}
         try:
             for batch in batches:
-                limit = batch.member.delivery_limit
                 for partition, offsets in batch.held.items():
                     cursor = partition.cursor
                     for offset in sorted(offset for offset in offsets if cursor.unsettled.get(offset) is batch):
-                        if archive and partition in partitions and partition.times(offset) >= limit:
+                        if archive and partition in partitions and self.is_last_delivery(batch, partition, offset):
                             over.append((partition, offset))
                         else:
                             cursor.give_back(offset)
