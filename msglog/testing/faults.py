@@ -241,8 +241,8 @@ class Faults:
                 offset of a record is the one that it would get.
             expected: which calls are meant, by value or predicate: `topic`, `partition`, `key`, `value` of an append;
                 `exchange`, `routing_key`, `body`, `queue` of a publication; `queue`, `routing_key`, `body`, `outcome`
-                of a message that is settled, `group`, `topic`, `partition`, `offset` of a share group's record;
-                the same four of a commit. Not for "write".
+                of a message that is settled, `group`, `topic`, `partition`, `offset`, `outcome` of a share group's
+                record; the first four of these of a commit. Not for "write".
 
         Each record and message of many counts; when one fails, nothing of the call is written. Predicates are called
         under locks of the store, so they must not call it. Raises `InvalidTypeError`, `InvalidOptionError`.
