@@ -13,7 +13,7 @@ afterwards the change is made, and its caller is told otherwise. Imported by `re
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import UnionType
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from msglog.broker.vhost import VirtualHost
 from msglog.checks import wrong_type
@@ -128,6 +128,11 @@ class Tap:
 
     def close(self) -> None:
         """The store closes: nothing more will come."""
+
+    @property
+    def lockers(self) -> tuple[Any, ...]:
+        """Who has, as `lock`, a lock under which watchers are called."""
+        return self._vhost, self._sharing, self._engine
 
     def add(self, watcher: Watcher) -> None:
         """Let somebody watch; who does so already goes on."""
