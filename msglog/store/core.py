@@ -114,7 +114,7 @@ def _acquire(path: str, options: Options, clock: Clock | None, given: frozenset[
         _release_abandoned()
         if path == MEMORY:
             return StoreCore(MemoryFileSystem(), path, options, clock or SystemClock()), True
-        with _typed_errors(path):
+        with typed_errors(path):
             core = _find(path)
             if core is not None:
                 _check_agreement(core, options, clock, given)
@@ -152,7 +152,7 @@ def _tell_opened(core: StoreCore) -> None:
 
 
 @contextlib.contextmanager
-def _typed_errors(path: str) -> Iterator[None]:
+def typed_errors(path: str) -> Iterator[None]:
     """Turn what the operating system refuses about a path into a typed error."""
     try:
         yield
