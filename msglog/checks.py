@@ -117,7 +117,16 @@ def wrong_payload(option: str, given: object, allowed: str) -> InvalidTypeError:
     shown = f"a {type(given).__name__}"
     if isinstance(given, str | bytes | bytearray | memoryview | list | tuple | dict):
         shown += f" of length {len(given)}"
-    return InvalidTypeError(f"{option} must be {allowed}, not {shown}", option=option, given=shown, allowed=allowed)
+    message = f"{option} must be {allowed}, not {shown}{_way_to_bytes(given) if allowed.startswith('bytes') else ''}"
+    return InvalidTypeError(message, option=option, given=shown, allowed=allowed)
+
+
+def _way_to_bytes(given: object) -> str:
+    if isinstance(given, str):
+        return ": encode it"
+    if isinstance(given, bytearray | memoryview):
+        return ": make bytes of it"
+    return ": objects are for views, which have a codec"
 
 
 def show(given: object) -> str:

@@ -8,7 +8,7 @@ import sys
 import uuid
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import NamedTuple, TypedDict
+from typing import Literal, NamedTuple, TypedDict
 
 import msgspec
 import pytest
@@ -150,6 +150,58 @@ def test_what_is_decoded_is_checked_against_the_type(of, other):
 def test_an_object_of_another_class_is_refused_before_it_can_spoil_a_topic(kind):
     with pytest.raises(msglog.EncodeError):
         SafeCodec("value", json_of(kind)).encode(Line("lamp"))
+
+
+@pytest.mark.parametrize("of", [json_of, msgpack_of])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Order("1", []),
+        Order(1, [Line(5)]),
+        Order(1, None),
+        Order(1, [], note=5),
+        Order(1, [], tags={"a": 1}),
+        Order(1, [], at="yesterday"),
+        Order(1, [], price=None),
+        Order(True, []),
+    ],
+    ids=repr,
+)
+def test_a_field_of_another_type_is_refused_before_it_can_spoil_a_topic(of, wrong):
+    with pytest.raises(msglog.EncodeError, match=r"does not encode a Order: ValidationError") as refused:
+        SafeCodec("value", of(Order)).encode(wrong)
+    assert isinstance(refused.value.__cause__, msgspec.ValidationError)
+
+
+@dataclass
+class Choice:
+    color: Color
+    size: Literal["s", "m"]
+    share: float
+
+
+@pytest.mark.parametrize("wrong", [Choice("blue", "s", 0.5), Choice(Color.RED, "l", 0.5), Choice(Color.RED, "m", "1")])
+@pytest.mark.parametrize("of", [json_of, msgpack_of])
+def test_so_is_what_is_none_of_the_choices(of, wrong):
+    codec = SafeCodec("value", of(Choice))
+    with pytest.raises(msglog.EncodeError):
+        codec.encode(wrong)
+    good = Choice(Color.RED, "m", 0.5)
+    assert codec.decode(codec.encode(good)) == good
+
+
+def test_so_is_what_json_makes_null_of():
+    with pytest.raises(msglog.EncodeError):
+        SafeCodec("value", json_of(Choice)).encode(Choice(Color.RED, "s", math.nan))
+
+
+def test_a_field_of_another_type_on_disk_is_an_error_with_its_record():
+    with msglog.Log(":memory:") as log:
+        log.create_topic("t")
+        log.append("t", b'{"article":5}')
+        with pytest.raises(msglog.DecodeError) as refused:
+            list(log.topic("t", value=json_of(Line)).read())
+    assert refused.value.record.value == b'{"article":5}'
 
 
 def test_a_type_that_cannot_be_decoded_is_refused_at_once():

@@ -101,9 +101,16 @@ class Broker(Face[msglog.Broker]):
         cancelled no message is lost.
         """
         seconds = check_timeout(timeout)
-        with self.sync.getting(queue, no_ack=check_flag("no_ack", no_ack)) as getter:
-            taken = await take(Taking(getter.vhost, getter.subscriber), seconds)
-        return None if taken is None else Delivery(getter, None, *taken)
+        taking = taken = None
+        try:
+            with self.sync.getting(queue, no_ack=check_flag("no_ack", no_ack)) as getter:
+                taking = Taking(getter.vhost, getter.subscriber)
+                taken = await take(taking, seconds)
+            return None if taken is None else Delivery(getter, None, *taken)
+        except BaseException:
+            if taking is not None:
+                now(taking.put_back, taken)
+            raise
 
     def consume(
         self,

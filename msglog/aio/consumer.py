@@ -1,6 +1,7 @@
 """The consumers of topics, for tasks: alone or in a group, and in a share group. Exported by `msglog.aio`."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Self
 
 import msglog
@@ -8,6 +9,7 @@ from msglog.aio.calls import Written, begin
 from msglog.aio.forwarding import plain
 from msglog.aio.polling import Polling
 from msglog.aio.waiting import TaskWaiter
+from msglog.errors import MsglogError
 from msglog.log.consumer_arguments import check_callback
 from msglog.log.consumer_base import READONLY_STEP_SECONDS
 from msglog.showing import one_line
@@ -89,6 +91,12 @@ class Consumer(Polling[Record]):
         """Return what there is; not public."""
         return self._sync.poll(0, max_records)
 
+    def _take_back(self, records: list[Record]) -> None:
+        firsts = {TopicPartition(record.topic, record.partition): record.offset for record in reversed(records)}
+        for partition, offset in firsts.items():
+            with suppress(MsglogError):  # somebody else's by now
+                self._sync.seek(partition, offset)
+
     def steps_now(self) -> Iterator[Record]:
         """Return an iterator over what there is; not public."""
         return self._sync.iter(0)
@@ -154,6 +162,9 @@ class ShareConsumer(Polling[msglog.ShareRecord]):
     def poll_now(self, max_records: int) -> list[msglog.ShareRecord]:
         """Return what there is; not public."""
         return self._sync.poll(0, max_records)
+
+    def _take_back(self, records: list[msglog.ShareRecord]) -> None:
+        self._sync.take_back(records[0])
 
     def steps_now(self) -> Iterator[msglog.ShareRecord]:
         """Return an iterator over what there is; not public."""

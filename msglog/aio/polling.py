@@ -12,7 +12,7 @@ from msglog.aio.iterating import Stepping
 from msglog.aio.waiting import TaskWaiter, left_until
 from msglog.checks import check_timeout
 from msglog.log.consumer import MAX_RECORDS
-from msglog.storage import Engine
+from msglog.storage import Deferral, Engine, in_force
 from msglog.waiting import deadline_after
 
 R = TypeVar("R")
@@ -63,6 +63,10 @@ class Polling(ABC, Generic[R]):
         """Return an iterator over what there is, which moves on with each step; not public."""
 
     @abstractmethod
+    def _take_back(self, records: list[R]) -> None:
+        """After an interrupt: have records that did not reach whoever polled handed out again."""
+
+    @abstractmethod
     def has_stopped(self) -> bool:
         """Whether nothing more is to be handed out; not public."""
 
@@ -97,11 +101,23 @@ class Polling(ABC, Generic[R]):
         `RuntimeError` while another task waits here. When it is cancelled no record is lost: the next call has them.
         """
         deadline = deadline_after(check_timeout(timeout))
-        with self.tasks:
-            while True:
-                records = now(self.poll_now, max_records)
-                if records or self.has_stopped() or not await self.wait_for_more(deadline):
-                    return records
+        records: list[R] = []
+        try:
+            with self.tasks:
+                while True:
+                    # Not by `now`: what a call returns through it is lost to an exception of a signal handler.
+                    outer = in_force.deferral
+                    try:
+                        in_force.deferral = Deferral()
+                        records = self.poll_now(max_records)
+                    finally:
+                        in_force.deferral = outer
+                    if records or self.has_stopped() or not await self.wait_for_more(deadline):
+                        return records
+        except BaseException:
+            if records:
+                now(self._take_back, records)
+            raise
 
     def iter(self, timeout: float | None = None) -> AsyncIterator[R]:
         """Return an asynchronous iterator over the records from the position on.

@@ -13,6 +13,7 @@ from msglog.broker.consumer import Taking
 from msglog.broker.subscriber import Taken, Wait
 from msglog.checks import check_timeout
 from msglog.showing import one_line
+from msglog.storage import Deferral, in_force
 from msglog.transactions.looping import wait_off_the_loop
 from msglog.waiting import deadline_after
 
@@ -22,7 +23,13 @@ async def take(taking: Taking, timeout: float | None) -> Taken | None:
 
     A message that was in the hand of a task that is cancelled goes back to its place in the queue.
     """
-    taken, unseen = now(taking.take_now)
+    # Not by `now`: what a call returns through it is lost to an exception of a signal handler.
+    outer = in_force.deferral
+    try:
+        in_force.deferral = Deferral()
+        taken, unseen = taking.take_now()
+    finally:
+        in_force.deferral = outer
     if taken is not None:
         return taken
     if unseen:
@@ -39,10 +46,10 @@ async def take(taking: Taking, timeout: float | None) -> Taken | None:
             await waiter.wait(seconds)
             if wait.taken is None and now(taking.look, wait):
                 return wait.taken
+        now(taking.leave, wait, keep=True)
     except BaseException:
         now(taking.leave, wait, keep=False)
         raise
-    now(taking.leave, wait, keep=True)
     return wait.taken
 
 
@@ -89,8 +96,13 @@ class QueueConsumer:
             raise msglog.ClosedError("the consumer was closed")
         if consumer.taking.stopped:
             return None
-        taken = await take(consumer.taking, seconds)
-        return None if taken is None else Delivery(consumer.terms, consumer, *taken)
+        taken = None
+        try:
+            taken = await take(consumer.taking, seconds)
+            return None if taken is None else Delivery(consumer.terms, consumer, *taken)
+        except BaseException:
+            now(consumer.taking.put_back, taken)
+            raise
 
     def iter(self, timeout: float | None = None) -> AsyncIterator[Delivery]:
         """Return an asynchronous iterator over messages, which ends when none has come for `timeout` seconds.

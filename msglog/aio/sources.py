@@ -164,15 +164,21 @@ class ShareSource(_Settled[ShareOutcomes]):
     def __init__(
         self, store: msglog.Store, consumer: ShareConsumer, handler: Handler, retry: Retry, dead_letter: str | None
     ) -> None:
-        super().__init__(store, handler)
+        super().__init__(store, self._handle)
+        self._user_handler = handler
         self._outcomes = ShareOutcomes(store, consumer.sync, retry, dead_letter)
         self._consumer = consumer
 
     async def run(self, timeout: float | None) -> int:
         """Process until the consumer is stopped or dry."""
-        async for record in self._consumer.iter(timeout):
-            await self._process(record)
+        with self._consumer.sync.giving_up():
+            async for record in self._consumer.iter(timeout):
+                await self._process(record)
         return self._done
+
+    async def _handle(self, tx: Transaction, message: ShareRecord) -> object:
+        self._outcomes.check_deliveries(message)
+        return await self._user_handler(tx, message)
 
     async def _give_up(self, message: ShareRecord, attempts: int, error: Exception) -> None:
         letters = self._outcomes.dead_letters

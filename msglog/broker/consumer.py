@@ -51,16 +51,25 @@ class Taking:
     def take_now(self) -> tuple[Taken | None, int]:
         """Take the next message if nobody waits for it; else return the commit whose sync may show one, 0 for none."""
         vhost, subscriber = self.vhost, self.subscriber
-        queue = subscriber.queue
-        with vhost.lock:
-            self._check(queue)
-            if queue.line.front is None and not vhost.has_abandoned:
-                taken = vhost.take(queue, subscriber) if subscriber.has_room() else None
-                if vhost.news:
-                    vhost.attend()
-                if taken is not None:
-                    return taken, 0
-            return None, vhost.engine.commit_number if vhost.journaled and queue.has_unseen() else 0
+        queue, taken = subscriber.queue, None
+        try:
+            with vhost.lock:
+                self._check(queue)
+                if queue.line.front is None and not vhost.has_abandoned:
+                    taken = vhost.take(queue, subscriber) if subscriber.has_room() else None
+                    if vhost.news:
+                        vhost.attend()
+                    if taken is not None:
+                        return taken, 0
+                return None, vhost.engine.commit_number if vhost.journaled and queue.has_unseen() else 0
+        except BaseException:
+            self.put_back(taken)
+            raise
+
+    def put_back(self, taken: Taken | None) -> None:
+        """After an exception: what was taken does not reach whoever called, and comes back."""
+        if taken is not None and not self.subscriber.no_ack:
+            self.vhost.put_back(self.subscriber, taken.lane, taken.stored)
 
     def _check(self, queue: Queue) -> None:
         """Raise when nothing more will come; under the lock."""
@@ -84,10 +93,10 @@ class Taking:
                 waiter.wait(seconds)
                 if wait.taken is None and self.look(wait):
                     return wait.taken
+            self.leave(wait, keep=True)
         except BaseException:
             self.leave(wait, keep=False)
             raise
-        self.leave(wait, keep=True)
         return wait.taken
 
     # The steps of a call that waits: `join`, `look` whenever it is woken, and `leave` in any case but after a `look`
@@ -127,7 +136,11 @@ class Taking:
         found = vhost.take_next(queue, subscriber)
         if found is None:
             return False
-        wait.taken = Taken(*found, redelivered=False, deliveries=0)
+        try:
+            wait.taken = Taken(*found, redelivered=False, deliveries=0)
+        except BaseException:
+            vhost.undo_take(found[0], subscriber, found[1][0])
+            raise
         wait.over = True
         subscriber.waits.remove(wait)
         queue.leave_line(wait)
@@ -146,7 +159,7 @@ class Taking:
                 self.subscriber.waits.remove(wait)
             queue.leave_line(wait)
             if not keep and wait.taken is not None and not self.subscriber.no_ack:
-                vhost.give_back(queue, wait.taken.lane, self.subscriber, wait.taken.stored)
+                vhost.return_unseen(self.subscriber, wait.taken.lane, wait.taken.stored)
             if not vhost.closed and not queue.deleted:
                 vhost.news[queue] = None  # whoever is in line now may have missed a wake
                 vhost.attend()
@@ -230,18 +243,30 @@ class QueueConsumer:
             timeout = check_timeout(timeout)
         vhost, subscriber = self._vhost, self._subscriber
         if not (subscriber.no_ack or self._taking.stopped):
-            with vhost.lock:
-                found = vhost.take_plain(subscriber.queue, subscriber) if subscriber.has_room() else None
-            if found is not None:
-                return Delivery(self._terms, self, found[0], found[1], False, 0)  # noqa: FBT003
+            found = None
+            try:
+                with vhost.lock:
+                    found = vhost.take_plain(subscriber.queue, subscriber) if subscriber.has_room() else None
+                if found is not None:
+                    return Delivery(self._terms, self, found[0], found[1], False, 0)  # noqa: FBT003
+            except BaseException:
+                if found is not None:
+                    vhost.put_back(subscriber, *found)
+                raise
         if self._closed:
             raise ClosedError("the consumer was closed")
         if self._taking.stopped:
             return None
-        taken = self._taking.take(timeout)
-        if taken is None:
-            return None
-        return Delivery(self._terms, self, *taken)
+        return self._deliver(timeout, None)
+
+    def _deliver(self, timeout: float | None, seen: int | None) -> Delivery | None:
+        taken = None
+        try:
+            taken = self._taking.take(timeout, seen)
+            return None if taken is None else Delivery(self._terms, self, *taken)
+        except BaseException:
+            self._taking.put_back(taken)
+            raise
 
     # For subscriptions on a manual clock; not public
 
@@ -258,8 +283,7 @@ class QueueConsumer:
         """Return the next message; None after `stop()`, or once there were more interrupts than `seen`."""
         if self._closed:
             raise ClosedError("the consumer was closed")
-        taken = self._taking.take(None, seen)
-        return None if taken is None else Delivery(self._terms, self, *taken)
+        return self._deliver(None, seen)
 
     def idle_calls(self) -> int:
         """Return how many calls wait and have no message in hand yet. Under the broker's lock."""

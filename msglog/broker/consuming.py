@@ -66,18 +66,30 @@ class Consuming(BrokerHandle):
         """
         getter = self._connection.getters.get(queue) if queue.__class__ is str else None
         if getter is not None and timeout == 0 and no_ack is False:
-            vhost = self._vhost
-            with vhost.lock:
-                found = vhost.take_plain(getter.queue, getter.subscriber)
-            if found is not None:
-                return Delivery(getter, None, found[0], found[1], False, 0)  # noqa: FBT003 as in `Taken`
+            vhost, found = self._vhost, None
+            try:
+                with vhost.lock:
+                    found = vhost.take_plain(getter.queue, getter.subscriber)
+                if found is not None:
+                    return Delivery(getter, None, found[0], found[1], False, 0)  # noqa: FBT003 as in `Taken`
+            except BaseException:  # of a signal handler: nobody gets what was taken
+                if found is not None:
+                    vhost.put_back(getter.subscriber, *found)
+                raise
         return self._get(queue, check_timeout(timeout), no_ack=check_flag("no_ack", no_ack))
 
     def _get(self, name: str, timeout: float | None, *, no_ack: bool) -> Delivery | None:
         """Take a message the long way: every check, and waiting."""
-        with self.getting(name, no_ack=no_ack) as getter:
-            taken = Taking(self._vhost, getter.subscriber).take(timeout)
-        return None if taken is None else Delivery(getter, None, *taken)
+        taking = taken = None
+        try:
+            with self.getting(name, no_ack=no_ack) as getter:
+                taking = Taking(self._vhost, getter.subscriber)
+                taken = taking.take(timeout)
+            return None if taken is None else Delivery(getter, None, *taken)
+        except BaseException:
+            if taking is not None:
+                taking.put_back(taken)
+            raise
 
     @contextmanager
     def getting(self, name: str, *, no_ack: bool) -> Iterator[Terms]:

@@ -32,6 +32,9 @@ class Taker(Protocol):
     def receive(self, taken: Taken) -> None:
         """Take a message; under the broker's lock."""
 
+    def kept(self, taken: Taken) -> bool:
+        """After an interrupt of `receive`: whether the message was taken; if not, there is no trace of it."""
+
     def wake(self) -> None:
         """Make its thread look; takes no lock."""
 

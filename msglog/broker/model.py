@@ -219,7 +219,7 @@ class BrokerModel:
         engine = self._engine
         cursors = cast(CursorModel, engine.models[CURSORS]).cursors
         self.queue_ids[queue_id].add_lane(
-            engine.streams[stream_id], cursors[cursor_id], priority, engine.options.segment_bytes
+            engine.table.owned(stream_id), cursors[cursor_id], priority, engine.options.segment_bytes
         )
         self.version += 1
 
@@ -271,6 +271,7 @@ class BrokerModel:
     # Delays
 
     def _add_bucket(self, stream_id: int, first_due_ms: int, width_ms: int) -> None:
+        self._engine.table.owned(stream_id)
         self.buckets.setdefault(stream_id, Bucket(stream_id, first_due_ms, width_ms))
 
     def _note_released(self, stream_id: int, due_ms: int, offset: int) -> None:

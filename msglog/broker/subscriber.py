@@ -110,6 +110,10 @@ class Wait:
         self.taken = taken
         self.waiter.wake()
 
+    def kept(self, taken: Taken) -> bool:
+        """Whether the message is in the hand."""
+        return self.taken is taken
+
     def wake(self) -> None:
         """Make the call look."""
         self.waiter.wake()

@@ -15,6 +15,7 @@ deliveries in hand and the ranges of what was settled out of order, never the ba
 from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
+from msglog.checks import MAX_INT64
 from msglog.cursors.ranges import OffsetRanges
 
 Holder = TypeVar("Holder")
@@ -162,6 +163,10 @@ class Cursor(Generic[Holder]):
         """Return the cursor that `pack` wrote down. Raises ValueError or TypeError for anything else."""
         if set(map(type, packed[:3])) != {int}:
             raise TypeError("a cursor whose id and positions are no numbers")
+        if not 0 <= packed[1] <= packed[2] <= MAX_INT64:
+            raise ValueError("a cursor that settled more than it delivered")
+        if not all(0 <= first < end <= packed[2] for first, end in packed[3]):
+            raise ValueError("a cursor that settled what it never delivered")
         cursor = cls(packed[0], packed[1])
         cursor.next = cursor.noted_next = packed[2]
         cursor.done = OffsetRanges((first, end) for first, end in packed[3])

@@ -12,10 +12,14 @@ in hand; applying an event twice in a row does what once does. Imported by the m
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
+from msglog.checks import MAX_INT64
 from msglog.cursors.cursor import Cursor
 from msglog.storage import CURSORS, Engine
+
+# Ids travel as 32 bits in the short form of "settle".
+_MOST_ID: Final = (1 << 32) - 1
 
 
 class CursorModel:
@@ -40,6 +44,8 @@ class CursorModel:
             return
         self.next_id = snapshot["next_id"]
         for packed in snapshot["cursors"]:
+            if not 0 <= packed[0] <= _MOST_ID or packed[0] in self.cursors:
+                raise ValueError("a cursor of no possible id, or of one that another has")
             self.cursors[packed[0]] = Cursor.unpack(packed)
 
     def apply(self, event: list[Any]) -> None:
@@ -51,6 +57,8 @@ class CursorModel:
         return {"next_id": self.next_id, "cursors": [cursor.pack() for cursor in self.cursors.values()]}
 
     def _open(self, cursor_id: int, start: int) -> None:
+        if not (0 <= cursor_id <= _MOST_ID and 0 <= start <= MAX_INT64):
+            raise ValueError("a cursor of no possible id or position")
         self.next_id = max(self.next_id, cursor_id + 1)
         if cursor_id not in self.cursors:
             self.cursors[cursor_id] = Cursor(cursor_id, start)

@@ -13,7 +13,7 @@ from msglog.errors import InvalidOptionError, RecordTooLargeError
 from msglog.log.topic import Topic
 from msglog.types import Headers
 
-_BYTES: Final = "bytes or None; encode a str, and wrap a bytearray or memoryview in bytes()"
+_BYTES: Final = "bytes or None"
 _HEADERS: Final = "a dict or an iterable of (str, bytes or None) pairs"
 _BYTES_OR_NONE: Final = frozenset((bytes, type(None)))
 

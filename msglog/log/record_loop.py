@@ -44,6 +44,8 @@ class RecordLoop:
         self._work = work
         self._back_offs = BackOffs(core, consumer, retry, self._end_back_off)
         self._thread: Thread | None = None
+        # The one that came last: an interrupt may strike before anything is done with it.
+        self.record: Record | None = None
         # Who waits for an attempt to start; nobody may while the user's code runs, which may wait for them.
         self._starts: set[Waiter] = set()
         self._attentive = True
@@ -71,6 +73,7 @@ class RecordLoop:
         due_ms = self._back_offs.next_due_ms
         goes_on = bool(starts) or due_ms is not None or timeout is None
         for record in self._consumer.iter(0 if starts else None if goes_on else timeout):
+            self.record = record
             if not self._handle(record) or self._consumer.stopped or self._back_offs.is_due(due_ms):
                 goes_on = True
                 break

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from threading import Lock
 from typing import Any, NamedTuple, Self, cast
 
-from msglog.checks import check_flag, check_integer, refused
+from msglog.checks import check_integer, refused
 from msglog.cursors import CursorModel
 from msglog.errors import SettlementError
 from msglog.log import batches, placing
@@ -22,7 +22,7 @@ from msglog.log.group_offsets import GroupOffsets, StagedOffsets
 from msglog.log.model import LogModel
 from msglog.log.producer import Producer
 from msglog.log.rules.names import check_group_name
-from msglog.log.share.record import ShareRecord
+from msglog.log.share.record import Ending, ShareRecord
 from msglog.log.share.sharing import Sharing
 from msglog.storage import Commit
 from msglog.store import StoreCore
@@ -40,7 +40,7 @@ class _Settlement(NamedTuple):
     """What becomes of a share record."""
 
     record: ShareRecord
-    release: bool
+    ending: Ending
 
 
 class LogStage:
@@ -139,14 +139,13 @@ class LogStage:
         if staged.offsets:
             self._offsets.append(staged)
 
-    def settle(self, record: ShareRecord, *, release: bool) -> None:
+    def settle(self, record: ShareRecord, ending: Ending) -> None:
         """Take the settlement of a share record in. Raises `SettlementError`, also for one of another store."""
-        check_flag("requeue", release)
         if record.sharing is not Sharing.of(self._core):
             raise SettlementError("the record is of another store than the transaction")
         self._claimed.append(record)  # first of all: whatever strikes, the end lets go of it
         record.stage(self)
-        self._settlements.append(_Settlement(record, release))
+        self._settlements.append(_Settlement(record, ending))
 
     # The commit
 
@@ -167,7 +166,7 @@ class LogStage:
         is no longer in its consumer's hand.
         """
         self._placed, self._outcomes = [], []
-        self._events = [record.settlement(release=release) for record, release in self._settlements]
+        self._events = [record.settlement(ending) for record, ending in self._settlements]
         for event in self._events:
             if event is not None:
                 commit.record(CursorModel.section, event)

@@ -135,7 +135,7 @@ class Topic:
 
     def set_streams(self, stream_ids: list[int]) -> None:
         """Take over the streams, partition 0 first."""
-        streams = [self._engine.streams[stream_id] for stream_id in stream_ids]
+        streams = [self._engine.table.owned(stream_id) for stream_id in stream_ids]
         self.stream_ids = stream_ids
         self.sticky = StickyPartitioner(len(streams), seed=self.id) if len(streams) > 1 else None
         self.only = streams[0] if len(streams) == 1 else None

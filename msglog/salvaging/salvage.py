@@ -19,7 +19,7 @@ from msglog.storage.layout import LOCK
 from msglog.storage.replay import SENSELESS
 from msglog.storage.state import STATE_STREAM, pack_snapshot
 from msglog.store.backing_up import check_target, missing_parents
-from msglog.store.core import filesystem
+from msglog.store.core import filesystem, typed_errors
 from msglog.store.options import MEMORY, check_path
 from msglog.store.verifying import is_store, verify_directory
 from msglog.types import SalvageReport
@@ -46,7 +46,9 @@ def salvage(path: str | os.PathLike[str], into: str | os.PathLike[str]) -> Salva
     definitions and the largest record.
     """
     source = check_path(path)
-    if source == MEMORY or not is_store(filesystem(source), source):
+    with typed_errors(source):
+        there = source != MEMORY and is_store(filesystem(source), source)
+    if not there:
         raise refused("path", path, "a directory with a store")
     directory, was_there = check_target(into, source)
     return salvage_to(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 
 from msglog.checksum import crc32c
-from msglog.errors import CorruptionError, MsglogError, UnsupportedFormatError
+from msglog.errors import ClosedError, CorruptionError, MsglogError, UnsupportedFormatError
 from msglog.storage.checkpoint import Checkpoint
 from msglog.storage.layout import SEGMENTS, state_name
 from msglog.storage.state import STATE_STREAM, cost_of, unpack_event, unpack_snapshot
@@ -20,6 +20,16 @@ if TYPE_CHECKING:
 _CHECKSUM_SIZE = 4
 # What decoding and models raise at data that no version has written, although their checksum fits.
 SENSELESS = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, struct.error, msgpack.UnpackException)
+
+
+def makes_no_sense(error: Exception) -> bool:
+    """Whether what was read is to blame for an error: a model refuses what no version has written, or stumbles over it.
+
+    Errors of the machine, and those that tell of damage already, are `OSError`s.
+    """
+    if isinstance(error, MsglogError):
+        return not isinstance(error, OSError | ClosedError)
+    return isinstance(error, SENSELESS)
 
 
 def replay_state(engine: "Engine", checkpoint: Checkpoint | None) -> None:
@@ -52,9 +62,9 @@ def apply_events(engine: "Engine", offset: int) -> int:
                     _check_sections(engine, {section})
                 engine.models[section].apply(event)
                 applied += cost_of(packed)
-    except MsglogError:
-        raise
-    except SENSELESS as error:
+    except (MsglogError, *SENSELESS) as error:
+        if not makes_no_sense(error):
+            raise
         segment = stream.segment_for(at)
         path = engine.path(SEGMENTS) if segment is None else segment.path
         raise CorruptionError(
@@ -74,9 +84,9 @@ def _load_snapshot(engine: "Engine", path: str) -> None:
         snapshot = unpack_snapshot(data)
         _check_sections(engine, snapshot.keys() - engine.models.keys())
         _load(engine, snapshot)
-    except MsglogError:
-        raise
-    except SENSELESS as error:
+    except (MsglogError, *SENSELESS) as error:
+        if not makes_no_sense(error):
+            raise
         raise CorruptionError(f"{path}: the snapshot makes no sense: {_told(error)}", path=path, position=0) from error
 
 

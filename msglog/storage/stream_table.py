@@ -34,6 +34,12 @@ class StreamTable:
         self._found_parts: dict[int, tuple[Segment, ...]] = {}
         self._known_streams: dict[int, Stream] = {}
 
+    def owned(self, stream_id: int) -> Stream:
+        """Return the stream that a model says is its own. Raises KeyError if there is none, or it is the state's."""
+        if stream_id == STATE_STREAM:
+            raise KeyError(stream_id)
+        return self.streams[stream_id]
+
     # What the events of the storage section do
 
     def add_stream(self, stream_id: int, slug: str) -> None:
@@ -50,7 +56,9 @@ class StreamTable:
         self.streams[stream_id] = stream
 
     def remove_stream(self, stream_id: int) -> None:
-        """Remove a stream and drop its segments."""
+        """Remove a stream and drop its segments. Raises ValueError for the state stream."""
+        if stream_id == STATE_STREAM:
+            raise ValueError("the state stream is to go")
         self._drop_left()
         stream = self.streams.get(stream_id)
         if stream is not None:

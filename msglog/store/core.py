@@ -21,10 +21,11 @@ from weakref import WeakValueDictionary
 
 from msglog.checks import refused
 from msglog.clock import Clock, SystemClock
-from msglog.errors import MsglogError, StoreFailedError
+from msglog.errors import CorruptionError, MsglogError, StoreFailedError
 from msglog.storage import Engine, Options
 from msglog.storage.filesystem import FileSystem, MemoryFileSystem, OSFileSystem
 from msglog.storage.layout import LOCK
+from msglog.storage.replay import SENSELESS, makes_no_sense
 from msglog.store.options import MEMORY, differences
 from msglog.store.registration import Service, model_factories, start_services
 from msglog.waiting import Timers
@@ -49,6 +50,12 @@ class StoreCore:
         self.services: dict[str, Service] = {}
         try:
             self.services.update(start_services(self))
+        except (MsglogError, *SENSELESS) as error:
+            self.close()
+            if not makes_no_sense(error):
+                raise
+            what = f"{path}: the state contradicts itself ({type(error).__name__}); `msglog.verify` tells where"
+            raise CorruptionError(what, path=path, position=0) from error
         except BaseException:
             self.close()
             raise
@@ -107,7 +114,7 @@ def _acquire(path: str, options: Options, clock: Clock | None, given: frozenset[
         _release_abandoned()
         if path == MEMORY:
             return StoreCore(MemoryFileSystem(), path, options, clock or SystemClock()), True
-        with _typed_errors(path):
+        with typed_errors(path):
             core = _find(path)
             if core is not None:
                 _check_agreement(core, options, clock, given)
@@ -145,7 +152,7 @@ def _tell_opened(core: StoreCore) -> None:
 
 
 @contextlib.contextmanager
-def _typed_errors(path: str) -> Iterator[None]:
+def typed_errors(path: str) -> Iterator[None]:
     """Turn what the operating system refuses about a path into a typed error."""
     try:
         yield

@@ -50,14 +50,16 @@ def verify(path: str | os.PathLike[str], *, progress: Progress | None = None) ->
 
     All is checked that `Store.verify` checks. Nothing is written, recovered or locked: what a crash has left is judged
     as the next opening will find it. Raises `InvalidOptionError` or `InvalidTypeError` for a path without a store,
-    never for damage. Cost and memory as of `Store.verify`.
+    `StoreFailedError` for one that may not be read, never for damage. Cost and memory as of `Store.verify`.
     """
     check_callable("progress", progress)
     directory = check_path(path)
     if directory == MEMORY:
         raise refused("path", path, "the directory of a store")
     filesystem = cores.filesystem(directory)
-    if not is_store(filesystem, directory):
+    with cores.typed_errors(directory):
+        there = is_store(filesystem, directory)
+    if not there:
         raise refused("path", path, "a directory with a store")
     core = cores.find_open(directory)
     if core is not None and not core.engine.readonly:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from msglog.broker import Properties
+from msglog.log.share.sharing import Outcome as ShareOutcome
 from msglog.types import Record
 
 SHOWN_BYTES = 60
@@ -97,15 +98,20 @@ class Committed:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ShareSettled:
-    """A record that a share group is done with: acknowledged, rejected, or given up; the group gets it no more."""
+    """A record that a share group is done with; the group gets it no more.
+
+    `outcome`: "acked" or "rejected" by who had it in hand, or "delivery_limit": it was handed out too often.
+    """
 
     group: str
     topic: str
     partition: int
     offset: int
+    outcome: ShareOutcome = "acked"
 
     def __repr__(self) -> str:
-        return f"group={self.group!r} topic={self.topic!r} partition={self.partition} offset={self.offset}"
+        text = f"{self.outcome} group={self.group!r} topic={self.topic!r} partition={self.partition}"
+        return f"{text} offset={self.offset}"
 
 
 def describe_record(record: Record) -> str:

@@ -5,6 +5,7 @@ failed. Everything around behaves as with a real failure, since it takes the sam
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
@@ -14,6 +15,7 @@ from msglog.errors import DiskFullError, MsglogError
 from msglog.store import Store, StoreFace
 from msglog.testing.events import Committed, Published, Settled, ShareSettled
 from msglog.testing.matching import asked_for, check_payload, is_met, wording
+from msglog.testing.predicates import Asking
 from msglog.testing.tapping import Tap, core_of
 from msglog.testing.watching import Watcher
 from msglog.types import Record
@@ -91,6 +93,13 @@ class Fault:
             self._left -= 1
         return True
 
+    @property
+    def predicate(self) -> object:
+        """A predicate that is asked whether a call is meant, None when there is none; not public."""
+        expected: list[object] = [self._when, *self._expected.values()]
+        asked = [one for one in expected if callable(one)]
+        return asked[0] if asked else None
+
     def _is_meant(self, subject: object) -> bool:
         for name, value in self._expected.items():
             if name == "queue" and isinstance(subject, Published):
@@ -156,13 +165,16 @@ def was_injected(error: BaseException | None) -> bool:
 class _Injector(Watcher):
     """Lets what passes meet the faults that are in force."""
 
-    def __init__(self) -> None:
+    def __init__(self, asking: Asking) -> None:
         self.faults: tuple[Fault, ...] = ()
+        self._asking = asking
 
     def _meet(self, call: Call, subjects: Sequence[object], *, applied: bool = False) -> None:
         for subject in subjects:
             for fault in self.faults:
-                if fault.meets(call, subject, applied=applied):
+                meets = partial(fault.meets, call, subject, applied=applied)
+                predicate = fault.predicate
+                if meets() if predicate is None else self._asking.ask(predicate, meets):
                     fault.strike(subject)
 
     def writing(self) -> None:
@@ -212,7 +224,7 @@ class Faults:
         core = core_of(store)
         self._path = core.path
         self._tap = Tap.of(core)
-        self._injector = _Injector()
+        self._injector = _Injector(Asking(self._tap))
         self._lock = Lock()
 
     def fail(
@@ -241,11 +253,12 @@ class Faults:
                 offset of a record is the one that it would get.
             expected: which calls are meant, by value or predicate: `topic`, `partition`, `key`, `value` of an append;
                 `exchange`, `routing_key`, `body`, `queue` of a publication; `queue`, `routing_key`, `body`, `outcome`
-                of a message that is settled, `group`, `topic`, `partition`, `offset` of a share group's record;
-                the same four of a commit. Not for "write".
+                of a message that is settled, `group`, `topic`, `partition`, `offset`, `outcome` of a share group's
+                record; the first four of these of a commit. Not for "write".
 
         Each record and message of many counts; when one fails, nothing of the call is written. Predicates are called
-        under locks of the store, so they must not call it. Raises `InvalidTypeError`, `InvalidOptionError`.
+        under locks of the store, so they must not call it: what they call of it that needs these raises
+        `InvalidOptionError`. Raises `InvalidTypeError`, `InvalidOptionError`.
         """
         check_flag("applied", applied)
         check_choice("call", call, list(_FIELDS))

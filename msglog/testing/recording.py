@@ -277,15 +277,15 @@ class Recorder:
         partition: Any = ANYTHING,
         *,
         offset: Any = ANYTHING,
+        outcome: Any = ANYTHING,
         count: int | None = None,
         timeout: float = 0,
     ) -> list[ShareSettled]:
         """Assert that a share group is done with such a record, or with `count` of them; return all such.
 
-        It was acknowledged or rejected, or was handed out too often: the store does not tell these apart. Raises
-        `AssertionError`.
+        `outcome`: "acked", "rejected", or "delivery_limit" for what was handed out too often. Raises `AssertionError`.
         """
-        expected = asked_for(group=group, topic=topic, partition=partition, offset=offset)
+        expected = asked_for(group=group, topic=topic, partition=partition, offset=offset, outcome=outcome)
         return self._expect(_SHARED, lambda: self.share_settled, expected, count, timeout)
 
     def assert_idle(self, *, timeout: float = 0) -> None:

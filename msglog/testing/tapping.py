@@ -13,7 +13,7 @@ afterwards the change is made, and its caller is told otherwise. Imported by `re
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import UnionType
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from msglog.broker.vhost import VirtualHost
 from msglog.checks import wrong_type
@@ -22,6 +22,7 @@ from msglog.log.groups import GroupsModel
 from msglog.log.model import LogModel
 from msglog.log.records import records_of
 from msglog.log.share.model import ShareModel
+from msglog.log.share.sharing import Sharing
 from msglog.storage import CURSORS, Body, Commit, Stream, encode_one
 from msglog.storage.compiled import open_ways
 from msglog.storage.frame import CRC, decode, header_of
@@ -30,6 +31,7 @@ from msglog.storage.state import SETTLE
 from msglog.storage.writers import DirectWriter, JournalWriter
 from msglog.store import Store, StoreCore, StoreFace
 from msglog.testing.events import Committed, ShareSettled
+from msglog.testing.sharing import TappedSharing
 from msglog.testing.virtual_host import TappedVirtualHost
 from msglog.testing.watching import Watcher, tell_all
 from msglog.types import Record
@@ -101,11 +103,12 @@ class _TappedJournalWriter(_Tapped, JournalWriter):
 class Tap:
     """What watches one open store."""
 
-    def __init__(self, core: StoreCore) -> None:
+    def __init__(self, core: StoreCore, sharing: Sharing) -> None:
         self._engine = core.engine
         self._vhost = VirtualHost.of(core)
         self._log = cast(LogModel, core.engine.models[LogModel.section])
         self._shares = ShareModel.of(core.engine)
+        self._sharing = sharing
         self._writer_class = type(core.engine.writer)
         self._vhost_class = type(self._vhost)
         self._places: dict[int, tuple[str, int]] = {}
@@ -116,18 +119,24 @@ class Tap:
         """Return the tap of an open store. Raises `ReadOnlyError` for one that is not open for writing."""
         if core.engine.readonly:
             raise ReadOnlyError(f"nothing is written to a readonly store: {core.path}", path=core.path)
+        sharing = Sharing.of(core)  # which takes the lock itself
         with core.engine.lock:
             found = core.services.get(SERVICE)
             if found is None:
-                found = core.services[SERVICE] = cls(core)
+                found = core.services[SERVICE] = cls(core, sharing)
         return cast(Tap, found)
 
     def close(self) -> None:
         """The store closes: nothing more will come."""
 
+    @property
+    def lockers(self) -> tuple[Any, ...]:
+        """Who has, as `lock`, a lock under which watchers are called."""
+        return self._vhost, self._sharing, self._engine
+
     def add(self, watcher: Watcher) -> None:
         """Let somebody watch; who does so already goes on."""
-        with self._vhost.lock, self._engine.lock:
+        with self._vhost.lock, self._sharing.lock, self._engine.lock:
             if not self.watchers:
                 self._open()
             self.watchers = tuple(dict.fromkeys((*self.watchers, watcher)))
@@ -135,7 +144,7 @@ class Tap:
 
     def remove(self, watcher: Watcher) -> None:
         """Have somebody watch no more; who does not is ignored."""
-        with self._vhost.lock, self._engine.lock:
+        with self._vhost.lock, self._sharing.lock, self._engine.lock:
             before = self.watchers
             self.watchers = tuple(other for other in before if other is not watcher)
             cast(TappedVirtualHost, self._vhost).watchers = self.watchers
@@ -148,11 +157,14 @@ class Tap:
         cast(_Tapped, self._engine.writer).tap = self
         vhost = cast(TappedVirtualHost, self._vhost)
         vhost.append_settle = vhost.settle_one
+        self._sharing.__class__ = TappedSharing
+        cast(TappedSharing, self._sharing).outcomes = {}
         self._log.watch(watched=True)
 
     def _close(self) -> None:
         self._lend(self._writer_class, self._vhost_class)
         self._vhost.append_settle = self._engine.append_settle
+        self._sharing.__class__ = Sharing
         self._log.watch(watched=False)
 
     def _lend(self, writer_class: type, vhost_class: type) -> None:
@@ -206,11 +218,14 @@ class Tap:
             for (topic_id, partition), cursor_id in cursors.items()
             if topic_id in topics
         }
+        outcomes = cast(TappedSharing, self._sharing).outcomes
+        # All others go since there is no record of theirs any more.
         return [
-            ShareSettled(*places[cursor_id], offset)
+            ShareSettled(*places[cursor_id], offset, outcomes.pop((cursor_id, offset)))
             for _, cursor_id, first, end, *_ in settled
             if cursor_id in places
             for offset in range(first, end)
+            if (cursor_id, offset) in outcomes
         ]
 
     def _place_of(self, stream: Stream) -> tuple[str, int] | None:

@@ -5,7 +5,7 @@ is about is collected in its `Batch`, and told once that is written, whoever wri
 broker's lock. Imported by `tapping`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -135,13 +135,15 @@ class TappedVirtualHost(VirtualHost):
 
     # Settling
 
-    def dead_letter(self, batch: Batch, queue: Queue, stored: Stored, reason: Reason) -> None:
+    def dead_letter(
+        self, batch: Batch, queue: Queue, stored: Stored, reason: Reason, only: Collection[str] | None = None
+    ) -> None:
         """Add a dead letter to a commit, and note why and to where."""
         if not isinstance(batch, _Batch):
-            super().dead_letter(batch, queue, stored, reason)
+            super().dead_letter(batch, queue, stored, reason, only)
             return
         batch.landed.clear()
-        super().dead_letter(batch, queue, stored, reason)
+        super().dead_letter(batch, queue, stored, reason, only)
         targets = tuple(found.name for lane in batch.landed if (found := self._queue_of(lane)) is not None)
         settled = self._settled(queue, stored, reason, self._holder_of(queue, stored), targets)
         if stored.offset >= 0:

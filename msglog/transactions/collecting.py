@@ -386,7 +386,7 @@ class Collecting:
         self._check_open()
         raw = _raw(delivery)
         if isinstance(raw, ShareRecord):
-            self._log.settle(raw, release=False)
+            self._log.settle(raw, "ack")
         else:
             self._stage().settle(raw, "ack")
 
@@ -406,7 +406,7 @@ class Collecting:
         check_delay(delay_ms)
         raw = _raw(delivery)
         if isinstance(raw, ShareRecord):
-            self._log.settle(raw, release=requeue)
+            self._log.settle(raw, "release" if requeue else "reject")
         else:
             self._stage().settle(raw, "requeue" if requeue else "reject", delay_ms)
 

@@ -53,7 +53,7 @@ class ConsumerOutcomes:
         `handled`: the error came after the handler had ended; `last`: nobody tries again after this one.
         """
         lost = handled and isinstance(error, GroupError) and not self._is_shut_out(error)
-        if (lost or last or self.is_final(error)) and not (handled and self._is_done(record)):
+        if (lost or last or self.is_final(error)) and not (handled and self.is_done(record)):
             self.take_back(record)
         if lost:
             logger.info(
@@ -64,8 +64,8 @@ class ConsumerOutcomes:
             )
         return lost
 
-    def _is_done(self, record: Record) -> bool:
-        """Whether the commit was written although an exception followed, as an interrupt in the wait for its sync."""
+    def is_done(self, record: Record) -> bool:
+        """Whether its commit was written although an exception followed, as an interrupt in the wait for its sync."""
         with suppress(MsglogError):
             return self._consumer.committed(TopicPartition(record.topic, record.partition)) == record.offset + 1
         return False
@@ -157,9 +157,17 @@ class ShareOutcomes(_Settled):
         if dead_letter is None:
             consumer.leave_out(SUFFIX)
 
+    def check_deliveries(self, message: ShareRecord) -> None:
+        """Raise for a record whose last delivery ended with its process or its lock: all that is left is to give it up.
+
+        It is handed out once more for that, in `ShareConsumer.giving_up`.
+        """
+        if message.delivery_count > self._limit:
+            raise RuntimeError(f"it was handed out {self._limit} times, and the last time ended before it was done")
+
     def put_off(self, message: ShareRecord, error: Exception) -> int | None:
         """Keep it for later; return the number of attempts instead when its retries are used up."""
-        attempts = message.delivery_count
+        attempts = min(message.delivery_count, self._limit)
         delay_ms = self._retry.delay_for(attempts)
         if delay_ms is None or attempts >= self._limit:
             return attempts

@@ -3,7 +3,7 @@
 What becomes of one after an exception is decided by `outcomes`. Imported by `processing`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -44,7 +44,13 @@ class ConsumerSource:
 
     def run(self, timeout: float | None) -> int:
         """Process until the consumer is stopped or dry."""
-        self._loop.run(timeout)
+        try:
+            self._loop.run(timeout)
+        except BaseException:  # an interrupt on the way to the transaction, or from it
+            record = self._loop.record
+            if record is not None and not self._outcomes.is_done(record):
+                self._outcomes.take_back(record)
+            raise
         return self._done
 
     def do(self, record: Record) -> bool:
@@ -90,6 +96,23 @@ class _Settled(Generic[O]):
         self._store = store
         self._handler = handler
         self._done = 0
+
+    def run(self, timeout: float | None) -> int:
+        """Process until the consumer is stopped or dry."""
+        message = None
+        try:
+            for message in self._messages(timeout):
+                self._process(message)
+                message = None  # noqa: PLW2901 nothing is in hand
+        except BaseException:
+            if message is not None and message.pending:  # an interrupt on the way to its transaction, or from it
+                with suppress(MsglogError):
+                    self._outcomes.give_back(message)
+            raise
+        return self._done
+
+    def _messages(self, timeout: float | None) -> Iterator[Any]:
+        raise NotImplementedError
 
     def _process(self, message: Any) -> None:
         handled = False
@@ -139,11 +162,8 @@ class QueueSource(_Settled[QueueOutcomes]):
         self._outcomes = QueueOutcomes(consumer, consumer, retry, dead_letter)
         self._consumer = consumer
 
-    def run(self, timeout: float | None) -> int:
-        """Process until the consumer is stopped or dry."""
-        for delivery in self._consumer.iter(timeout):
-            self._process(delivery)
-        return self._done
+    def _messages(self, timeout: float | None) -> Iterator[Delivery]:
+        return self._consumer.iter(timeout)
 
     def _give_up(self, message: Delivery, attempts: int, error: Exception) -> None:
         self._outcomes.give_up(message, attempts, error)
@@ -155,15 +175,22 @@ class ShareSource(_Settled[ShareOutcomes]):
     def __init__(
         self, store: Store, consumer: ShareConsumer, handler: Handler, retry: Retry, dead_letter: str | None
     ) -> None:
-        super().__init__(store, handler)
+        super().__init__(store, self._handle)
+        self._user_handler = handler
         self._outcomes = ShareOutcomes(store, consumer, retry, dead_letter)
         self._consumer = consumer
 
     def run(self, timeout: float | None) -> int:
         """Process until the consumer is stopped or dry."""
-        for record in self._consumer.iter(timeout):
-            self._process(record)
-        return self._done
+        with self._consumer.giving_up():
+            return super().run(timeout)
+
+    def _handle(self, tx: Transaction, message: ShareRecord) -> object:
+        self._outcomes.check_deliveries(message)
+        return self._user_handler(tx, message)
+
+    def _messages(self, timeout: float | None) -> Iterator[ShareRecord]:
+        return self._consumer.iter(timeout)
 
     def _give_up(self, message: ShareRecord, attempts: int, error: Exception) -> None:
         letters = self._outcomes.dead_letters

@@ -392,3 +392,18 @@ def test_a_plain_append_to_a_topic_deleted_meanwhile(log, key):
     log._now_ms = lambda: (log.delete_topic("t"), 1)[1]
     with pytest.raises(TopicNotFoundError, match="meanwhile"):
         log.append("t", b"y", key=key)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "way"),
+    [
+        ("text", "not a str of length 4: encode it"),
+        (bytearray(b"ab"), "not a bytearray of length 2: make bytes of it"),
+        ({"a": 1}, "not a dict of length 1: objects are for views, which have a codec"),
+        (5, "not a int: objects are for views, which have a codec"),
+    ],
+)
+def test_what_is_no_bytes_is_told_how_it_gets_there(log, wrong, way):
+    log.create_topic("words")
+    with pytest.raises(InvalidTypeError, match=f"^value must be bytes or None, {way}$"):
+        log.append("words", wrong)

@@ -8,6 +8,7 @@ import pytest
 
 import msglog
 from msglog.cursors import OffsetRanges
+from msglog.storage.filesystem import OSFileSystem
 from msglog.store.verifying import verify_directory
 from support import everything
 from support.everything import DIRECTORY, damaged, disk, image_of, read_all
@@ -299,3 +300,17 @@ def test_the_index_by_key_is_checked(tmp_path):
     assert (problem.kind, problem.path) == ("index", str(runs[0]))
     (tmp_path / "s" / "keys" / "notes").write_bytes(b"?")
     assert {problem.kind for problem in msglog.verify(tmp_path / "s")} == {"index", "file"}
+
+
+def test_a_path_that_may_not_be_read_is_a_typed_error(tmp_path, monkeypatch):
+    msglog.Store(tmp_path / "s").close()
+
+    def refuse(_filesystem, path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(OSFileSystem, "list", refuse)
+    with pytest.raises(msglog.StoreFailedError, match="Permission denied"):
+        list(msglog.verify(tmp_path / "s"))
+    with pytest.raises(msglog.StoreFailedError, match="Permission denied"):
+        msglog.salvage(tmp_path / "s", tmp_path / "saved")
+    assert not (tmp_path / "saved").exists()

@@ -179,7 +179,7 @@ class FaultyFileSystem:
         prefix = os.path.join(path, "")
         return {
             name[len(prefix) :]: inode.size()
-            for name, inode in self.disk.names.items()
+            for name, inode in list(self.disk.names.items())
             if name.startswith(prefix) and "/" not in name[len(prefix) :]
         }
 

@@ -3,7 +3,8 @@
 CPython runs signal handlers only as the last part of calls, at the start of functions and at jumps back. An
 exception at another opcode is one that no program meets: between the end of a `with` block and the call of
 `__exit__`, say, where it would leak a lock. So `Striker` counts, and strikes at, the opcodes that follow one
-which runs handlers, as long as the same `except` or `with` is in force at both.
+which runs handlers, as long as the same `except` or `with` is in force at both. When a function of Python that was
+called by another one, with no C in between, returns, no handler runs.
 """
 
 import dis
@@ -12,6 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import CodeType, FrameType
 from typing import Any, ClassVar
+
+TELLS_RETURNS = sys.version_info < (3, 13)
+"""Whether a call of Python by Python can be told from one through C: the caller has passed the whole opcode."""
 
 _RUN_HANDLERS = ("RESUME", "CALL", "JUMP_BACKWARD", "POP_JUMP_BACKWARD")
 
@@ -31,6 +35,8 @@ class Striker:
         self._folder = folder
         self._at = at
         self._last: dict[FrameType, int] = {}
+        # Frames whose present opcode has called a function of Python.
+        self._calling: set[FrameType] = set()
 
     @contextmanager
     def striking(self) -> Iterator[None]:
@@ -43,18 +49,24 @@ class Striker:
         finally:
             sys.settrace(before)
             self._last.clear()
+            self._calling.clear()
 
     def _trace(self, frame: FrameType, _event: str, _argument: object) -> Callable[..., Any] | None:
         if self._folder not in frame.f_code.co_filename:
             return None
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
+        caller = frame.f_back
+        if TELLS_RETURNS and caller in self._last and caller.f_lasti != self._last[caller]:
+            self._calling.add(caller)
         return self._step
 
     def _step(self, frame: FrameType, event: str, _argument: object) -> Callable[..., Any]:
         if event == "opcode":
             before, self._last[frame] = self._last.get(frame, 0), frame.f_lasti
-            if _Code.of(frame.f_code).is_struck_by_signals(before, frame.f_lasti):
+            if frame in self._calling:
+                self._calling.discard(frame)
+            elif _Code.of(frame.f_code).is_struck_by_signals(before, frame.f_lasti):
                 number = self.seen
                 self.seen += 1
                 if number == self._at:

@@ -195,8 +195,13 @@ def test_the_message_of_share_groups(log, recorder):
     assert settled is recorder.share_settled[0]
     assert message_of(recorder.assert_share_settled, "s", offset=1) == lines(
         "no record was settled with group='s', offset=1; there is:",
-        "  1. group='s' topic='t' partition=0 offset=0",
+        "  1. acked group='s' topic='t' partition=0 offset=0",
         "nearest: 1. differs in offset: 0, not 1",
+    )
+    assert message_of(recorder.assert_share_settled, "s", outcome="rejected") == lines(
+        "no record was settled with group='s', outcome='rejected'; there is:",
+        "  1. acked group='s' topic='t' partition=0 offset=0",
+        "nearest: 1. differs in outcome: 'acked', not 'rejected'",
     )
 
 

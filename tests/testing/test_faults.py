@@ -8,6 +8,7 @@ import pytest
 
 import msglog
 from msglog.testing import Faults, record
+from support.brokers import Call
 
 
 def bodies(broker, queue="q"):
@@ -370,3 +371,64 @@ def test_a_fault_raises_errors_of_the_application_as_they_are(log, faults):
             log.append("t", b"v")
         assert failure.value.number == 3
         assert failure.value is not given
+
+
+STRUCK = {
+    "append": lambda store: store.log.append("t", b"v"),
+    "publish": lambda store: store.broker.send("q", b"v"),
+    "settle": lambda store: store.broker.get("q").ack(),
+    "write": lambda store: store.broker.send("q", b"v"),
+}
+CALLS_BACK = {
+    "append": lambda store: store.log.append("t", b"inner"),
+    "publish": lambda store: store.broker.send("q", b"inner"),
+    "look": lambda store: store.broker.queues() and store.broker.peek("q"),
+    "transaction": lambda store: in_transaction(store, lambda tx: tx.append("t", b"inner")),
+    "consume": lambda store: store.broker.consume("q").close(),
+}
+
+
+@pytest.mark.parametrize("inner", CALLS_BACK)
+@pytest.mark.parametrize(
+    ("call", "applied"), [*((call, False) for call in STRUCK), *((call, True) for call in STRUCK if call != "write")]
+)
+def test_a_predicate_that_calls_the_store_is_told_so_instead_of_waiting_for_itself(
+    store, broker, log, faults, call, inner, applied
+):
+    broker.send("q", b"first")
+    heard = []
+
+    def asks(_subject):
+        try:
+            CALLS_BACK[inner](store)
+        except msglog.InvalidOptionError as error:
+            heard.append(error)
+            raise
+
+    fault = faults.fail(call, msglog.StoreFailedError, applied=applied, when=asks)
+    with pytest.raises(msglog.InvalidOptionError, match="a predicate that does not call the store"):
+        Call(lambda: STRUCK[call](store)).result()
+    assert len(heard) == 1
+    fault.end()
+    log.append("t", b"later")
+    broker.send("q", b"later")
+    assert values(log)[-1] == b"later"
+    assert bodies(broker)[-1] == b"later"
+    assert list(store.verify()) == []
+
+
+def test_while_a_predicate_is_asked_other_threads_wait_and_go_on(log, broker, faults):
+    asked, go = threading.Event(), threading.Event()
+
+    def asks(_subject):
+        asked.set()
+        return not go.wait(10)
+
+    faults.fail("append", when=asks)
+    appending = Call(lambda: log.append("t", b"v"))
+    assert asked.wait(10)
+    other = Call(lambda: broker.send("q", b"other"))
+    go.set()
+    appending.result()
+    other.result()
+    assert (values(log), bodies(broker)) == ([b"v"], [b"other"])

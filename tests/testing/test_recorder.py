@@ -252,8 +252,40 @@ def test_what_a_share_group_is_done_with_is_recorded(store, log, recorder, way):
             record.release()
         else:
             getattr(record, way)()
-        assert recorder.share_settled == [ShareSettled("s", "two", 1, 1)]
+        outcome = {"reject": "rejected", "last delivery": "delivery_limit"}.get(way, "acked")
+        assert recorder.share_settled == [ShareSettled("s", "two", 1, 1, outcome)]
         assert recorder.settled == []
+
+
+def test_the_outcomes_of_a_share_group_are_told_apart(log, recorder):
+    log.append_many("t", [b"%d" % number for number in range(6)])
+    with log.share_consumer("t", group="s", delivery_limit=2) as consumer:
+        for record in consumer.poll(0, 5):
+            record.release()
+        acked, rejected, in_transaction, released, _closed = consumer.poll(0, 5)
+        acked.ack()
+        rejected.reject()
+        with log.store.transaction() as tx:
+            tx.reject(in_transaction)
+        released.release()
+    told = sorted((one.offset, one.outcome) for one in recorder.share_settled)
+    assert told == [(0, "acked"), (1, "rejected"), (2, "rejected"), (3, "delivery_limit"), (4, "delivery_limit")]
+    (found,) = recorder.assert_share_settled("s", offset=4, outcome="delivery_limit")
+    assert repr(found) == "delivery_limit group='s' topic='t' partition=0 offset=4"
+    with log.share_consumer("t", group="s", delivery_limit=3) as consumer:
+        consumer.poll(0)[0].release()
+    with log.share_consumer("t", group="s", delivery_limit=1) as stricter:
+        assert stricter.poll(0) == []
+    recorder.assert_share_settled("s", offset=5, outcome="delivery_limit", count=1)
+
+
+def test_what_is_no_record_any_more_is_not_recorded_as_settled(log, recorder):
+    log.append_many("t", [b"1", b"2", b"3"])
+    with log.share_consumer("t", group="s") as consumer:
+        log.delete_records("t", 0, 2)
+        (record,) = consumer.poll(0)
+        record.ack()
+    assert [one.offset for one in recorder.share_settled] == [2]
 
 
 def test_handles_made_before_and_while_it_records_are_seen(store, log, broker):

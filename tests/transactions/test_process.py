@@ -1,8 +1,11 @@
 """Consume, transform, produce: `store.process` with each kind of source."""
 
+import gc
 import re
+import shutil
 import threading
-from itertools import pairwise
+from contextlib import suppress
+from itertools import count, pairwise
 
 import pytest
 
@@ -10,8 +13,10 @@ import msglog
 from msglog import DiskFullError, InvalidOptionError, InvalidTypeError, Retry, TopicPartition
 from msglog.storage import Engine
 from msglog.testing import ManualClock
+from msglog.transactions import sources
 from msglog.transactions.dead_letters import DeadLetters
 from support.brokers import Call, ready, take, wait_until
+from support.opcodes import TELLS_RETURNS, Striker, Struck
 
 TWICE = Retry(limit=1, delay_ms=0)
 
@@ -26,11 +31,16 @@ def store(request, tmp_path, clock):
     options = {} if request.param == "memory" else {"sync": request.param}
     path = ":memory:" if request.param == "memory" else tmp_path / "store"
     with msglog.Store(path, clock=clock, **options) as opened:
-        opened.log.create_topic("in")
-        opened.log.create_topic("out")
-        opened.broker.declare_queue("dead")
-        opened.broker.declare_queue("work", dead_letter_exchange="", dead_letter_routing_key="dead")
+        make_places(opened)
         yield opened
+
+
+def make_places(store):
+    """Make what the messages come from and go to."""
+    store.log.create_topic("in")
+    store.log.create_topic("out")
+    store.broker.declare_queue("dead")
+    store.broker.declare_queue("work", dead_letter_exchange="", dead_letter_routing_key="dead")
 
 
 def body_of(message):
@@ -56,6 +66,16 @@ class Fails:
         if self.left.get(body, 0):
             self.left[body] -= 1
             raise ValueError(body.decode())
+
+
+class Raises:
+    """A handler that raises."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __call__(self, _tx, _message):
+        raise self.error
 
 
 def out(store):
@@ -201,6 +221,65 @@ def test_a_share_record_is_given_up_with_its_last_delivery(store):
         assert call.result() == 1
 
 
+def given_up(store):
+    """Process what there is; it must all go to the dead letters, without a call of the handler. Return those."""
+    with store.log.share_consumer("in", group="s", delivery_limit=2) as source:
+        assert store.process(source, Fails(), timeout=0) == 1
+        assert left(store, "share") == 0
+    assert out(store) == []
+    (letter,) = store.log.read("in.dead-letters")
+    assert dict(letter.headers)["dead-letter-attempts"] == b"2"
+    assert b"handed out 2 times" in dict(letter.headers)["dead-letter-reason"]
+    return letter.value
+
+
+def test_a_share_record_whose_last_delivery_ended_with_a_kill_has_its_dead_letter(tmp_path):
+    with msglog.Store(tmp_path / "s", sync="none") as store:
+        make_places(store)
+        fill(store, "share", b"deadly")
+        with store.log.share_consumer("in", group="s", delivery_limit=2) as source:
+            source.poll(0)[0].release()
+            assert len(source.poll(0)) == 1
+            shutil.copytree(tmp_path / "s", tmp_path / "killed")
+    with msglog.Store(tmp_path / "killed") as store:
+        assert given_up(store) == b"deadly"
+
+
+def test_so_it_does_when_that_ended_with_an_interrupt(store):
+    fill(store, "share", b"1")
+    with store.log.share_consumer("in", group="s", delivery_limit=2) as source:
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                store.process(source, Raises(KeyboardInterrupt))
+    assert given_up(store) == b"1"
+
+
+def test_so_it_does_when_that_ended_with_its_lock(store, clock):
+    fill(store, "share", b"slow")
+    with store.log.share_consumer("in", group="s", delivery_limit=2, lock_ms=10) as source:
+        assert store.process(source, lambda _tx, _record: clock.advance(ms=20), timeout=0) == 1
+    assert [record.value for record in store.log.read("in.dead-letters")] == [b"slow"]
+
+
+def test_who_ends_first_takes_it_from_nobody():
+    with msglog.Log(":memory:") as log:
+        log.create_topic("t")
+        log.append("t", b"1")
+        with log.share_consumer("t", group="s", delivery_limit=1) as source, source.giving_up():
+            with source.giving_up():
+                source.poll(0)[0].release()
+            assert [record.delivery_count for record in source.poll(0)] == [2]
+
+
+def test_outside_of_process_it_is_given_up_without(store):
+    fill(store, "share", b"1")
+    with store.log.share_consumer("in", group="s", delivery_limit=1) as source:
+        with pytest.raises(KeyboardInterrupt):
+            store.process(source, Raises(KeyboardInterrupt))
+        assert source.poll(0) == []
+        assert left(store, "share") == 0
+
+
 def test_the_handler_may_settle_the_message_itself(store):
     fill(store, "queue", b"1", b"2")
     with open_source(store, "queue") as source:
@@ -236,6 +315,27 @@ def test_an_interrupt_leaves_the_message_to_the_next(store, kind):
         assert out(store) == []
         assert store.process(source, copy, timeout=0) == 2
     assert out(store) == [b"1", b"2"]
+
+
+@pytest.mark.skipif(not TELLS_RETURNS, reason="where handlers run is known of these versions")
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_interrupt_between_messages_keeps_none_in_hand(kind):
+    for at in count():
+        striker = Striker(sources.__file__, at)
+        with msglog.Store(":memory:") as store:
+            make_places(store)
+            fill(store, kind, b"1", b"2")
+            with open_source(store, kind) as source:
+                gc.disable()  # a finalizer that is struck would swallow it
+                with suppress(Struck), striker.striking():
+                    store.process(source, copy, timeout=0)
+                gc.enable()
+                store.process(source, copy, timeout=0)
+                assert sorted(out(store)) == [b"1", b"2"], f"struck at {striker.place} (number {at})"
+                assert left(store, kind) == 0
+        if not striker.place:
+            break
+    assert at > 10
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -72,15 +72,27 @@ class ChannelConsumer(Subscriber):
 
     def receive(self, taken: Taken) -> None:
         """Take a message: it gets its tag, and goes to the channel's inbox."""
-        session = self.session
+        session, size = self.session, len(taken[1][3])
         self.look = False
         tag = self.last_tag = session.last_tag = session.last_tag + 1
         if not self.no_ack:
             session.unsettled[tag] = (self, taken)
             session.pushed += 1
         inbox = session.inbox
-        inbox.bytes_in += len(taken[1][3])
+        inbox.bytes_in += size
         inbox.put((self, tag, taken))
+
+    def kept(self, taken: Taken) -> bool:
+        """After an interrupt: whether the message came into the inbox. If not, its tag is nobody's."""
+        session = self.session
+        if any(type(entry) is tuple and entry[2] is taken for entry in session.inbox.entries):
+            return True
+        holder, told = session.unsettled.get(self.last_tag, (None, None))
+        if holder is self and told is taken:
+            del session.unsettled[self.last_tag]
+            session.pushed -= 1
+            session.inbox.bytes_in -= len(taken[1][3])
+        return False
 
     def wake(self) -> None:
         """Hear that the queue's stream has grown, or that the message at its head cannot be read."""

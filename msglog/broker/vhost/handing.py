@@ -9,9 +9,11 @@ is too much, until there is no news. It is called before the lock is let go. Imp
 """
 
 import logging
+from functools import partial
 from typing import Final
 
 from msglog.broker.lane import Holder, Lane, Stored
+from msglog.broker.line import Taker
 from msglog.broker.queue import Queue
 from msglog.broker.rules.dead_letters import Reason
 from msglog.broker.subscriber import Subscriber, Taken
@@ -34,7 +36,11 @@ class Handing(Removing):
     def take(self, queue: Queue, subscriber: Subscriber) -> Taken | None:
         """Hand out the next message that can be seen, None when there is none. Under the lock."""
         if not subscriber.no_ack and (plain := self.take_next(queue, subscriber)) is not None:
-            return Taken(*plain, redelivered=False, deliveries=0)
+            try:
+                return Taken(*plain, redelivered=False, deliveries=0)
+            except BaseException:
+                self.undo_take(plain[0], subscriber, plain[1][0])
+                raise
         expiring = queue.may_expire or queue.effective.message_ttl_ms is not None
         if expiring and self._head_expired(queue):
             self.drop_expired(queue)
@@ -50,7 +56,7 @@ class Handing(Removing):
             return None
         if expiring:
             self.news[queue] = None  # another message comes to the head, and has a time of its own
-        return self._hand_out(queue, subscriber, *head)
+        return self._hand_out(queue, subscriber, head[0], head[1])
 
     def _hand_out(self, queue: Queue, subscriber: Subscriber, lane: Lane, stored: Stored) -> Taken:
         offset = stored[0]
@@ -122,6 +128,28 @@ class Handing(Removing):
         lane.cursor.look_again()
         lane.forget_buffer()
         subscriber.miscounted = True
+
+    def put_back(self, subscriber: Subscriber, lane: Lane, stored: Stored) -> None:
+        """After an interrupt: what a call has taken comes back at once, for it never reached whoever called.
+
+        Not under the lock. A second interrupt in here leaves it to the next call that looks after queues.
+        """
+        self.abandon(partial(self.return_unseen, subscriber, lane, stored), subscriber.queue.line)
+        with self.lock:
+            if not self.closed:
+                self.attend()
+
+    def return_unseen(self, subscriber: Subscriber, lane: Lane, stored: Stored) -> None:
+        """Return what nobody has seen to its place; it does not count as handed out. Under the lock."""
+        offset, cursor = stored[0], lane.cursor
+        if subscriber.queue.deleted or cursor.unsettled.get(offset) is not subscriber:
+            return
+        if cursor.deliveries.get(offset, 0) > 1:
+            cursor.deliveries[offset] -= 1
+        else:
+            cursor.deliveries.pop(offset, None)
+        lane.give_back(offset, len(stored[3]))
+        self.news[subscriber.queue] = None
 
     def _head_expired(self, queue: Queue) -> bool:
         head = queue.head()
@@ -221,7 +249,12 @@ class Handing(Removing):
             queue, _ = self.news.popitem()
             # Else: nobody waits, nothing expires, nothing is too much.
             if not queue.deleted and (queue.line or queue.may_expire or not queue.plain):
-                self._look_after(queue)
+                try:
+                    self._look_after(queue)
+                except BaseException:  # an interrupt: whoever is in line looks again
+                    self.news[queue] = None
+                    queue.line.wake()
+                    raise
             if queue.watchers:
                 queue.tell_watchers()
 
@@ -266,10 +299,21 @@ class Handing(Removing):
                 return
             if taken is None:
                 return
-            line.pass_on(taker)
-            taker.receive(taken)
+            try:
+                line.pass_on(taker)
+                taker.receive(taken)
+            except BaseException:
+                self._not_received(taker, taken)
+                raise
             if not taker.may_take():
                 queue.leave_line(taker)
+
+    def _not_received(self, taker: Taker, taken: Taken) -> None:
+        """After an interrupt: what did not reach the one in line that it was taken for is nobody's."""
+        if taker.kept(taken):
+            taker.wake()
+        elif not taker.subscriber.no_ack:
+            self.undo_take(taken.lane, taker.subscriber, taken.stored[0])
 
     def _follow_up(self, queue: Queue) -> None:
         """Have the timers sync what nobody waits for, and attend to the queues that it went to."""
@@ -332,7 +376,14 @@ class Handing(Removing):
     def _release_abandoned(self) -> None:
         self.has_abandoned = False
         while not self.abandoned.empty():
-            self.abandoned.get_nowait()()
+            release = self.abandoned.get_nowait()
+            try:
+                release()
+            except MsglogError:
+                raise
+            except BaseException:  # an interrupt: the next one does it
+                self.abandon(release)
+                raise
 
     def release(self, subscriber: Subscriber) -> None:
         """End a consumer: what it has in hand goes back to its queue."""

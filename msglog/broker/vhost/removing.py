@@ -1,29 +1,47 @@
 """The part of the virtual host that takes messages out of queues unasked: expired, too many, dead-lettered, purged.
 
 Each step is one commit of bounded size: what is removed is settled in the same commit in which its dead letter is
-published, so it is never lost and never there twice. Imported by `handing`.
+published, so it is never lost and never there twice. Only a dead letter with copies for so many queues that one commit
+does not hold them goes to the queues in several; the message is settled with the last. Imported by `handing`.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice, takewhile
-from typing import Final
+from typing import Final, NamedTuple
 
 from msglog.broker.batch import Batch
 from msglog.broker.lane import Lane, Stored
+from msglog.broker.properties import Properties
 from msglog.broker.queue import Queue
 from msglog.broker.rules.dead_letters import Reason, dead_letter, is_cycle
 from msglog.broker.rules.message_codec import pack_meta
 from msglog.broker.vhost.state import VhostState
 from msglog.errors import TransactionTooLargeError
+from msglog.storage.options import MAX_COMMIT_BYTES
+from msglog.store import StoreCore
 
 # What one commit moves at the most: so many messages, and not many more bytes than these.
 STEP_MESSAGES: Final = 1000
 STEP_BYTES: Final = 8 << 20
 
 
+class _Letter(NamedTuple):
+    """A dead letter, and the queues that are to get it."""
+
+    exchange: str
+    targets: list[Queue]
+    meta: bytes
+    properties: Properties
+
+
 class Removing(VhostState):
     """Expiry, length limits, dead letters, purging."""
+
+    def __init__(self, core: StoreCore) -> None:
+        super().__init__(core)
+        # Queues that have a dead letter already whose message is not settled yet.
+        self._sent_ahead: dict[tuple[Lane, int], set[str]] = {}
 
     def remove(self, queue: Queue, found: Sequence[tuple[Lane, Stored]], reason: Reason) -> None:
         """Settle messages that wait or are in somebody's hand and publish their dead letters.
@@ -34,15 +52,43 @@ class Removing(VhostState):
             self._remove_together(queue, found, reason)
         except TransactionTooLargeError:
             if len(found) == 1:
-                raise
+                self._remove_in_pieces(queue, *found[0], reason)
+                return
             half = len(found) // 2
             self.remove(queue, found[:half], reason)
             self.remove(queue, found[half:], reason)
 
-    def _remove_together(self, queue: Queue, found: Sequence[tuple[Lane, Stored]], reason: Reason) -> None:
+    def _remove_in_pieces(self, queue: Queue, lane: Lane, stored: Stored, reason: Reason) -> None:
+        """Settle a message whose dead letter goes to more queues than one commit holds copies for.
+
+        What fails on the way is gone on with by the next try, as long as the process lives; a crash in between has some
+        queues get it twice.
+        """
+        letter = self._letter(queue, stored, reason)
+        names = [] if letter is None else [target.name for target in letter.targets]
+        there = self._sent_ahead.setdefault((lane, stored.offset), set())
+        left = [name for name in names if name not in there]
+        size = len(stored.body) + len(stored.meta)
+        most = max(1, MAX_COMMIT_BYTES // 2 // size)
+        while len(left) > most:
+            piece, left = left[:most], left[most:]
+            batch = self.batch()
+            self.dead_letter(batch, queue, stored, reason, piece)
+            batch.write()
+            there.update(piece)
+        self._remove_together(queue, [(lane, stored)], reason, left)
+        self._sent_ahead.pop((lane, stored.offset), None)
+
+    def _remove_together(
+        self,
+        queue: Queue,
+        found: Sequence[tuple[Lane, Stored]],
+        reason: Reason,
+        only: Collection[str] | None = None,
+    ) -> None:
         batch = self.batch()
         for lane, stored in found:
-            self.dead_letter(batch, queue, stored, reason)
+            self.dead_letter(batch, queue, stored, reason, only)
             batch.settle(lane, stored.offset, stored.offset + 1)
         for lane, stored in found:
             if stored.offset not in lane.cursor.unsettled:
@@ -67,25 +113,43 @@ class Removing(VhostState):
         """Give up what a lane no longer needs; see `housekeeping`."""
         raise NotImplementedError
 
-    def dead_letter(self, batch: Batch, queue: Queue, stored: Stored, reason: Reason) -> None:
-        """Add the dead letter of a message to a commit, if its queue has an exchange for them."""
-        exchange = queue.effective.dead_letter_exchange
-        if exchange is None or not self.model.topology.has_exchange(exchange):
+    def dead_letter(
+        self, batch: Batch, queue: Queue, stored: Stored, reason: Reason, only: Collection[str] | None = None
+    ) -> None:
+        """Add the dead letter of a message to a commit, if its queue has an exchange for them.
+
+        `only`: for the queues of these names, of all that it is routed to.
+        """
+        letter = self._letter(queue, stored, reason)
+        if letter is None:
             return
-        now_ms = self.now_ms()
         self.tell(
             logging.DEBUG,
             "a message of queue %r goes to exchange %r: %s",
             queue.name,
-            exchange,
+            letter.exchange,
             reason,
-            extra={"event": "dead_lettered", "queue": queue.name, "exchange": exchange, "reason": reason},
+            extra={"event": "dead_lettered", "queue": queue.name, "exchange": letter.exchange, "reason": reason},
         )
+        for target in letter.targets:
+            if only is not None and target.name not in only:
+                continue
+            if not self.is_full(target, batch, len(stored.body)) and not self.expires_at_once(
+                target, letter.properties.expiration
+            ):
+                batch.add(self.lane_for(target, letter.properties.priority), letter.meta, stored.body)
+                self.news[target] = None
+
+    def _letter(self, queue: Queue, stored: Stored, reason: Reason) -> "_Letter | None":
+        """Return a message's dead letter, None where its queue has no exchange for them."""
+        exchange = queue.effective.dead_letter_exchange
+        if exchange is None or not self.model.topology.has_exchange(exchange):
+            return None
         letter = dead_letter(
             self.meta_of(stored),
             queue=queue.name,
             reason=reason,
-            now_ms=now_ms,
+            now_ms=self.now_ms(),
             exchange=exchange,
             routing_key=queue.effective.dead_letter_routing_key,
         )
@@ -96,21 +160,16 @@ class Removing(VhostState):
             for name in names
             if name in self.queues and not is_cycle(properties.headers, name, reason)
         ]
-        if not targets:
-            return
-        meta = pack_meta(
-            letter.exchange,
-            letter.routing_keys[0],
-            properties,
-            dead_lettered=True,
-            blind_copies=letter.blind_copies,
-        )
-        for target in targets:
-            if not self.is_full(target, batch, len(stored.body)) and not self.expires_at_once(
-                target, properties.expiration
-            ):
-                batch.add(self.lane_for(target, properties.priority), meta, stored.body)
-                self.news[target] = None
+        meta = b""
+        if targets:
+            meta = pack_meta(
+                letter.exchange,
+                letter.routing_keys[0],
+                properties,
+                dead_lettered=True,
+                blind_copies=letter.blind_copies,
+            )
+        return _Letter(exchange, targets, meta, properties)
 
     # Limits of length
 

@@ -37,8 +37,11 @@ class ShareAdmin:
             self._sharing.take_up_abandoned()
             with self._engine.lock:
                 found = {
-                    TopicPartition(topic.name, number): (self._cursors.cursors[cursor_id], topic.partitions[number])
-                    for (topic_id, number), cursor_id in self._find(group).items()
+                    TopicPartition(topic.name, number): (
+                        self._model.cursor_of(self._cursors, group, (topic_id, number)),
+                        topic.partition(number),
+                    )
+                    for topic_id, number in self._find(group)
                     if (topic := self._log.topic_ids.get(topic_id)) is not None
                 }
                 live = self._sharing.groups.get(group) or ShareGroup(group)

@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 from types import TracebackType
 from typing import Final, Literal, Self, cast
@@ -105,6 +106,19 @@ class ShareConsumer:
         """How often a record is handed out before it is given up."""
         return self._member.delivery_limit
 
+    @contextmanager
+    def giving_up(self) -> Iterator[None]:
+        """In the block, hand out what was handed out too often as well, instead of settling it; not public.
+
+        Whoever polls gives such records up: their `delivery_count` is above `delivery_limit`.
+        """
+        who = object()  # several may poll at once
+        self._member.givers_up[who] = None
+        try:
+            yield
+        finally:
+            self._member.givers_up.pop(who, None)
+
     def leave_out(self, suffix: str) -> None:
         """Let patterns match no topics with this ending, from the next poll on; not public."""
         self._member.selection.leave_out(suffix)
@@ -132,6 +146,10 @@ class ShareConsumer:
             # An interrupt, too, must not cost the records that it kept from being returned.
             self._sharing.take_back(self._group, batch)
             raise
+
+    def take_back(self, record: ShareRecord) -> None:
+        """Make available what was polled together with a record and never reached whoever polled; not public."""
+        self._sharing.take_back(self._group, record.batch)
 
     def iter(self, timeout: float | None = None) -> Iterator[ShareRecord]:
         """Return an iterator over records; each is handed out, and its lock begins, when the loop comes to it.

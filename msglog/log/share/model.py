@@ -14,8 +14,8 @@ group is not kept: members end with their process (`sharing`). Imported by the l
 from collections.abc import Callable
 from typing import Any, cast
 
-from msglog.cursors import CursorModel
-from msglog.errors import GroupError
+from msglog.cursors import Cursor, CursorModel
+from msglog.errors import CorruptionError, GroupError
 from msglog.storage import Commit, Engine
 
 CursorIds = dict[tuple[int, int], int]
@@ -27,7 +27,8 @@ class ShareModel:
 
     section = "shares"
 
-    def __init__(self, _engine: Engine) -> None:
+    def __init__(self, engine: Engine) -> None:
+        self._path = engine.directory
         self.groups: dict[str, CursorIds] = {}
         self._appliers: dict[str, Callable[..., None]] = {
             "group": self._create,
@@ -58,6 +59,15 @@ class ShareModel:
             [group, [[topic_id, number, cursor_id] for (topic_id, number), cursor_id in cursors.items()]]
             for group, cursors in self.groups.items()
         ]
+
+    def cursor_of(self, cursors: CursorModel, group: str, key: tuple[int, int]) -> Cursor[Any]:
+        """Return a group's cursor on a partition. Raises `CorruptionError` when the state has none of that id."""
+        cursor = cursors.cursors.get(self.groups[group][key])
+        if cursor is None:
+            path = self._path
+            what = f"{path}: share group {group!r} has lost its cursor on partition {key[1]} of topic {key[0]}"
+            raise CorruptionError(what, path=path, position=0)
+        return cursor
 
     def check_free(self, group: str) -> None:
         """Make sure that consumers may use a name. Raises `GroupError` when it is a share group's."""

@@ -28,15 +28,19 @@ class Taken(NamedTuple):
 
 
 class Haul:
-    """What one poll has come to: records, and the events to write before anybody sees them."""
+    """What one poll has come to: records, and the events to write before anybody sees them.
 
-    __slots__ = ("batch", "events", "limit", "taken")
+    `given_up`: what was handed out too often, and is settled by these events.
+    """
+
+    __slots__ = ("batch", "events", "given_up", "limit", "taken")
 
     def __init__(self, batch: "Batch", limit: int) -> None:
         self.batch = batch
         self.limit = limit
         self.taken: list[Taken] = []
         self.events: list[list[Any]] = []
+        self.given_up: list[tuple[SharePartition, int]] = []
 
     @property
     def room(self) -> int:
@@ -72,8 +76,8 @@ class SharePartition:
     def take(self, haul: Haul) -> None:
         """Hand out what waits, lowest offsets first, until the haul is full; its events are to be written then.
 
-        Records that were handed out as often as the member allows are settled instead. Raises `CorruptionError`; what
-        came before it is in the haul.
+        Records that were handed out as often as the member allows are settled instead, unless it gives them up itself.
+        Raises `CorruptionError`; what came before it is in the haul.
         """
         cursor, stream = self.cursor, self.stream
         settled: list[tuple[int, int]] = []
@@ -118,8 +122,9 @@ class SharePartition:
                 settled.append(self._leave_out(first, offset))
             first = offset + 1
             times = self.times(offset)
-            if times >= batch.member.delivery_limit:
+            if times >= batch.member.delivery_limit and not batch.member.givers_up:
                 settled.append(self._leave_out(offset, first))
+                haul.given_up.append((self, offset))
                 continue
             fresh = offset == cursor.next
             batch.hold(self, offset)

@@ -1,7 +1,7 @@
 """A record in a share consumer's hand, and what can be done with it. Exported by `msglog`."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from msglog.errors import SettlementError
 from msglog.log.share.group import Batch
@@ -12,6 +12,9 @@ from msglog.types import Record
 
 if TYPE_CHECKING:
     from msglog.log.share.consumer import ShareConsumer
+
+Ending = Literal["ack", "reject", "release"]
+"""What a transaction does with a record."""
 
 _DONE: Final = "the record was settled or released already"
 _STAGED: Final = "the record is part of a transaction that has not ended"
@@ -65,7 +68,7 @@ class ShareRecord(Record):
 
     def reject(self) -> None:
         """Settle it without the work being done: nobody in the group will get it again. Raises as `ack` does."""
-        self._end(self._sharing.settle)
+        self._end(self._sharing.reject)
 
     def release(self) -> None:
         """Make it available again at once, to any member; its lowest offset comes first.
@@ -85,6 +88,11 @@ class ShareRecord(Record):
         return self._sharing
 
     @property
+    def batch(self) -> Batch:
+        """What was handed out together with it; not public."""
+        return self._batch
+
+    @property
     def pending(self) -> bool:
         """Whether it is still to be settled: not settled, nor part of a transaction; not public."""
         return self._settled is False
@@ -99,16 +107,18 @@ class ShareRecord(Record):
         if self._settled is transaction:
             self._settled = settled
 
-    def settlement(self, *, release: bool) -> list[Any] | None:
+    def settlement(self, ending: Ending) -> list[Any] | None:
         """Return the event that settles it, None when it is only to be released; under the lock of `sharing`.
 
         Not public. Raises as `ack` does. `settle_staged` is to be called once a commit with the event is written.
         """
         batch, partition, offset = self._batch, self._partition, self.offset
         self._sharing.check_in_hand(batch, partition, offset)
-        if release and not self._sharing.is_last_delivery(batch, partition, offset):
-            return None
-        return self._sharing.settlement(partition, offset)
+        if ending == "release":
+            if not self._sharing.is_last_delivery(batch, partition, offset):
+                return None
+            return self._sharing.settlement(partition, offset, "delivery_limit")
+        return self._sharing.settlement(partition, offset, "acked" if ending == "ack" else "rejected")
 
     def settle_staged(self, event: list[Any] | None) -> None:
         """The commit with the event of `settlement` is written: let the group follow, under the lock; not public."""

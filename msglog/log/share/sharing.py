@@ -16,7 +16,7 @@ import logging
 from collections.abc import Collection, Iterable
 from queue import Empty, SimpleQueue
 from threading import Lock
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 from msglog.cursors import CursorModel
 from msglog.errors import ClosedError, GroupError, MsglogError, SettlementError
@@ -30,6 +30,9 @@ from msglog.log.topic import Topic
 from msglog.store import StoreCore
 
 SERVICE: Final = "shares"
+
+Outcome = Literal["acked", "rejected", "delivery_limit"]
+"""Why a record is settled; the last one is that it was handed out too often."""
 
 logger = logging.getLogger("msglog.share")
 
@@ -156,8 +159,8 @@ class Sharing:
                 number = self._take_on(group.name, member, wanted)
             known = self._model.groups[group.name]
             for key in [key for key in wanted if key not in group.partitions]:
-                topic, cursor = wanted[key], self._cursors.cursors[known[key]]
-                group.add(key, SharePartition(topic, key[1], cursor, group.has_news))
+                cursor = self._model.cursor_of(self._cursors, group.name, key)
+                group.add(key, SharePartition(wanted[key], key[1], cursor, group.has_news))
         member.topics = names
         member.partitions = frozenset(group.partitions[key] for key in wanted)
         member.topics_version = version
@@ -213,7 +216,7 @@ class Sharing:
             try:
                 self._fill(group, haul)
             finally:
-                self._write(haul.events)  # before anybody sees the records
+                self._write_haul(haul)  # before anybody sees the records
             if haul.taken:
                 batch.due_ms = self._monotonic_ms() + member.lock_ms
                 member.batches[batch] = None
@@ -257,13 +260,17 @@ class Sharing:
 
     # Settling
 
-    def settle(self, batch: Batch, partition: SharePartition, offset: int) -> None:
+    def settle(self, batch: Batch, partition: SharePartition, offset: int, outcome: Outcome = "acked") -> None:
         """Settle a record for good. Raises `SettlementError` when it is not in hand any more."""
         self._check_member(batch)
         with self.lock:
             self.check_in_hand(batch, partition, offset)
-            self._write([self.settlement(partition, offset)])
+            self._write([self.settlement(partition, offset, outcome)])
             batch.drop(partition, offset)
+
+    def reject(self, batch: Batch, partition: SharePartition, offset: int) -> None:
+        """Do so without the work being done."""
+        self.settle(batch, partition, offset, "rejected")
 
     def release(self, batch: Batch, partition: SharePartition, offset: int) -> None:
         """Make a record available again, or settle it when it was handed out often enough. Raises as `settle`."""
@@ -271,7 +278,7 @@ class Sharing:
         with self.lock:
             self.check_in_hand(batch, partition, offset)
             if self.is_last_delivery(batch, partition, offset):
-                self._write([self.settlement(partition, offset)])
+                self._write([self.settlement(partition, offset, "delivery_limit")])
                 batch.drop(partition, offset)
             else:
                 self.return_to_group(batch, partition, offset)
@@ -279,7 +286,7 @@ class Sharing:
     @staticmethod
     def is_last_delivery(batch: Batch, partition: SharePartition, offset: int) -> bool:
         """Whether a record was handed out as often as its member allows. Under the lock."""
-        return partition.times(offset) >= batch.member.delivery_limit
+        return not batch.member.givers_up and partition.times(offset) >= batch.member.delivery_limit
 
     def return_to_group(self, batch: Batch, partition: SharePartition, offset: int) -> None:
         """Make a record in hand available again. Under the lock."""
@@ -291,9 +298,11 @@ class Sharing:
             self._repair([partition])
             raise
 
-    @staticmethod
-    def settlement(partition: SharePartition, offset: int) -> list[Any]:
-        """Return the event, of the section of cursors, that settles a record."""
+    def settlement(self, partition: SharePartition, offset: int, outcome: Outcome) -> list[Any]:  # noqa: ARG002 see below
+        """Return the event, of the section of cursors, that settles a record.
+
+        It does not tell the outcome: that is for whoever watches a store in a test, in a subclass of this.
+        """
         cursor = partition.cursor
         return ["settle", cursor.id, offset, offset + 1, cursor.next]
 
@@ -357,11 +366,10 @@ class Sharing:
         partitions = {partition: None for batch in batches for partition in batch.held if not partition.topic.deleted}
         try:
             for batch in batches:
-                limit = batch.member.delivery_limit
                 for partition, offsets in batch.held.items():
                     cursor = partition.cursor
                     for offset in sorted(offset for offset in offsets if cursor.unsettled.get(offset) is batch):
-                        if archive and partition in partitions and partition.times(offset) >= limit:
+                        if archive and partition in partitions and self.is_last_delivery(batch, partition, offset):
                             over.append((partition, offset))
                         else:
                             cursor.give_back(offset)
@@ -377,7 +385,7 @@ class Sharing:
 
     def _archive(self, over: list[tuple[SharePartition, int]]) -> None:
         try:
-            self._write([self.settlement(partition, offset) for partition, offset in over])
+            self._write([self.settlement(partition, offset, "delivery_limit") for partition, offset in over])
         except MsglogError as error:
             # Whoever would be handed them next settles them instead.
             logger.warning(
@@ -398,6 +406,10 @@ class Sharing:
             partition.wake()
 
     # Writing
+
+    def _write_haul(self, haul: Haul) -> None:
+        """Write what handing out has come to."""
+        self._write(haul.events)
 
     def _write(self, events: list[list[Any]]) -> None:
         """Write events of cursors in one commit, and wait for no sync."""

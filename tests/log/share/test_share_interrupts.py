@@ -1,15 +1,17 @@
 """Ctrl-C anywhere inside a poll or a settlement: no record is lost, none is settled that was not."""
 
+import asyncio
 import gc
 
 import pytest
 
-from msglog import Log, SettlementError, StoreFailedError
+from msglog import Log, SettlementError, StoreFailedError, aio
 from msglog.testing import ManualClock
 from support.broker_session import open_store
 from support.faults import Fault, FaultPlan
 from support.faulty_filesystem import FaultyFileSystem
 from support.opcodes import Striker, Struck
+from support.scale import stride
 from support.shares import offsets
 
 RECORDS = 6
@@ -62,6 +64,55 @@ def test_an_interrupt_anywhere(folder):
     assert places > 100
     for at in range(0, places, STEP):
         attempt(at, folder)
+
+
+def poll_once_struck(at, *, in_task):
+    """Interrupt one poll; the next one of the same member must have everything, as if it came for the first time."""
+    striker = Striker("msglog/", at)
+    with Log(":memory:") as log:
+        log.create_topic("t")
+        log.append_many("t", [b"x"] * RECORDS)
+        worker = (aio.Log(log.store) if in_task else log).share_consumer("t", group="g", delivery_limit=2)
+        poll = (lambda most: finished(worker.poll(0, most))) if in_task else (lambda most: worker.poll(0, most))
+        for record in poll(1):
+            record.ack()
+        records = []
+        gc.disable()
+        try:
+            with striker.striking():
+                records = poll(3)
+        except Struck:
+            pass
+        finally:
+            gc.enable()
+        records += poll(RECORDS)
+        assert sorted(offsets(records)) == list(range(1, RECORDS)), striker.place
+        assert {record.delivery_count for record in records} == {1}, striker.place
+        (worker.sync if in_task else worker).close()
+    return striker
+
+
+def finished(coroutine):
+    """Run a coroutine that waits for nothing."""
+    try:
+        coroutine.send(None)
+    except StopIteration as result:
+        return result.value
+    finally:
+        coroutine.close()
+    raise AssertionError("it waits")
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")  # struck between its call and its await
+@pytest.mark.parametrize("in_task", [False, True])
+def test_what_an_interrupted_poll_has_taken_comes_with_the_next(in_task):
+    async def main():
+        places = poll_once_struck(Striker.NEVER, in_task=in_task).seen
+        assert places > 50
+        for at in range(0, places, stride(2)):
+            poll_once_struck(at, in_task=in_task)
+
+    asyncio.run(main())  # those for tasks need a loop
 
 
 def test_a_consumer_that_could_not_be_made_is_no_member():

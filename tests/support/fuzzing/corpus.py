@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 CORPUS = Path(__file__).parents[2] / "fuzz" / "corpus"
-_SHARED = {"verify": "store", "salvage": "store"}
+_SHARED = {"state": "store", "verify": "store", "salvage": "store"}
 """Targets that have the inputs of another one."""
 
 

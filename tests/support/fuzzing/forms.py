@@ -48,7 +48,7 @@ class Form(NamedTuple):
 # Frames
 
 
-def _frames(data: bytes, position: int) -> Iterator[tuple[int, int]]:
+def frames_of(data: bytes, position: int) -> Iterator[tuple[int, int]]:
     """Yield where frames begin and end, as far as their lengths tell."""
     while position + HEADER_SIZE <= len(data):
         (length,) = _CRC.unpack_from(data, position + 12)
@@ -62,14 +62,14 @@ def _frames(data: bytes, position: int) -> Iterator[tuple[int, int]]:
 def repair_frames(data: bytes, position: int = 0, seed: int = 0) -> bytes:
     """Return frames, one behind the other, with checksums that match."""
     found = bytearray(data)
-    for start, end in _frames(data, position):
+    for start, end in frames_of(data, position):
         _CRC.pack_into(found, start, crc32c(data[start + 4 : end], seed))
     return bytes(found)
 
 
 def change_frames(data: bytes, chance: random.Random, position: int = 0) -> bytes:
     """Return frames of which one was changed, lost, repeated or moved."""
-    places = list(_frames(data, position))
+    places = list(frames_of(data, position))
     if not places:
         return mutate_bytes(data, chance)
     start, end = chance.choice(places)

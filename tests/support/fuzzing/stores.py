@@ -7,7 +7,8 @@ raise typed errors only, the others none at all but for a disk that is full.
 import contextlib
 import random
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import msgpack
@@ -19,6 +20,7 @@ from msglog.store import core as cores
 from msglog.store.verifying import is_store, verify_directory
 from support.disk import Disk, Image
 from support.faulty_filesystem import FaultyFileSystem
+from support.fuzzing.contradict import contradict_files
 from support.fuzzing.forms import Form, form_of
 from support.session import small_limits
 
@@ -104,6 +106,58 @@ def _add(store: msglog.Store) -> None:
             store.broker.send(queue.name, b"body")
 
 
+def contradicted(data: bytes) -> None:
+    """Use a store whose state contradicts itself: whatever does not work raises typed errors.
+
+    What keeps it from being opened is told by verifying it.
+    """
+    filesystem = _disk(data)
+    if filesystem is None:
+        return
+    with small_limits():
+        told = list(verify_directory(filesystem, DIRECTORY, None))
+        try:
+            with _as_the_machine(filesystem), msglog.Store(DIRECTORY, sync="interval") as store:
+                for call in (_read_topics, _read_queues, _work_in_groups, _add, _change_definitions):
+                    with contextlib.suppress(MsglogError):
+                        call(store)
+        except MsglogError:
+            if not told:
+                raise AssertionError("it does not open, and verifying tells of nothing") from None
+            raise
+
+
+def _work_in_groups(store: msglog.Store) -> None:
+    log = store.log
+    topics = list(log.topics())
+    for group in ("g", "new"):
+        with contextlib.suppress(MsglogError), log.consumer(*topics, group=group) as consumer:
+            consumer.poll(0)
+            consumer.commit()
+    for group in ("s", "shared"):
+        with contextlib.suppress(MsglogError), log.share_consumer(*topics, group=group) as sharer:
+            for record in sharer.poll(0):
+                record.ack()
+    with contextlib.suppress(MsglogError), log.producer("writer") as producer:
+        producer.append("t", b"value")
+
+
+def _change_definitions(store: msglog.Store) -> None:
+    log, broker = store.log, store.broker
+    calls: list[Callable[[], object]] = [
+        log.clean,
+        store.metrics,
+        *(partial(broker.publish, exchange.name, "a.b", b"body", delay_ms=1) for exchange in broker.exchanges()),
+        *(partial(broker.purge_queue, queue.name) for queue in broker.queues()),
+        *(partial(broker.delete_queue, queue.name) for queue in broker.queues()),
+        *(partial(log.delete_group, group) for group in log.groups()),
+        *(partial(log.delete_topic, topic) for topic in log.topics()),
+    ]
+    for call in calls:
+        with contextlib.suppress(MsglogError):
+            call()
+
+
 def verify(data: bytes) -> None:
     """Verify a store: whatever is wrong is told, nothing is raised."""
     filesystem = _disk(data)
@@ -166,6 +220,14 @@ def _change(data: bytes, chance: random.Random) -> bytes:
     return pack(files)
 
 
+def _contradict(data: bytes, chance: random.Random) -> bytes:
+    files = unpack(data)
+    if not files:
+        return data
+    contradict_files(files, chance)
+    return pack(files)
+
+
 class _StoreForm(Form):
     """Archives are always whole: what is changed is in them."""
 
@@ -175,3 +237,4 @@ class _StoreForm(Form):
 
 
 FORM = _StoreForm(_change, lambda data: data)
+STATE_FORM = _StoreForm(_contradict, lambda data: data)

@@ -161,6 +161,7 @@ TARGETS: Final[dict[str, Target]] = {
     "records": Target(_records, forms.LINES, 8),
     "messages": Target(_messages, forms.LINES, 8),
     "store": Target(stores.use, stores.FORM, 1),
+    "state": Target(stores.contradicted, stores.STATE_FORM, 1),
     "verify": Target(stores.verify, stores.FORM, 1),
     "salvage": Target(stores.salvage, stores.FORM, 1),
 }
