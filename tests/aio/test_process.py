@@ -575,7 +575,6 @@ def test_workers_that_are_cancelled_again_and_again_process_each_message_once(tm
 async def test_a_share_record_whose_last_delivery_was_cancelled_has_its_dead_letter(own, store):
     store.log.append("in", b"deadly")
     async with own.log.share_consumer("in", group="s", delivery_limit=1) as source:
-
         begun = asyncio.Event()
 
         async def hangs(_tx, _record):
