@@ -570,3 +570,22 @@ def test_workers_that_are_cancelled_again_and_again_process_each_message_once(tm
         assert sorted(out(store), key=int) == bodies
         assert left(store, kind) == 0
         check_counts(store)
+
+
+async def test_a_share_record_whose_last_delivery_was_cancelled_has_its_dead_letter(own, store):
+    store.log.append("in", b"deadly")
+    async with own.log.share_consumer("in", group="s", delivery_limit=1) as source:
+        begun = asyncio.Event()
+
+        async def hangs(_tx, _record):
+            begun.set()
+            await asyncio.Event().wait()
+
+        task = asyncio.create_task(own.process(source, hangs))
+        await soon(begun.wait())
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await own.process(source, copy, timeout=0) == 1
+    assert [record.value for record in store.log.read("in.dead-letters")] == [b"deadly"]
+    assert list(store.log.read("out")) == []

@@ -261,6 +261,16 @@ def test_so_it_does_when_that_ended_with_its_lock(store, clock):
     assert [record.value for record in store.log.read("in.dead-letters")] == [b"slow"]
 
 
+def test_who_ends_first_takes_it_from_nobody():
+    with msglog.Log(":memory:") as log:
+        log.create_topic("t")
+        log.append("t", b"1")
+        with log.share_consumer("t", group="s", delivery_limit=1) as source, source.giving_up():
+            with source.giving_up():
+                source.poll(0)[0].release()
+            assert [record.delivery_count for record in source.poll(0)] == [2]
+
+
 def test_outside_of_process_it_is_given_up_without(store):
     fill(store, "share", b"1")
     with store.log.share_consumer("in", group="s", delivery_limit=1) as source:

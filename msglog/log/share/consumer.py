@@ -112,11 +112,12 @@ class ShareConsumer:
 
         Whoever polls gives such records up: their `delivery_count` is above `delivery_limit`.
         """
-        self._member.gives_up = True
+        who = object()  # several may poll at once
+        self._member.givers_up[who] = None
         try:
             yield
         finally:
-            self._member.gives_up = False
+            self._member.givers_up.pop(who, None)
 
     def leave_out(self, suffix: str) -> None:
         """Let patterns match no topics with this ending, from the next poll on; not public."""

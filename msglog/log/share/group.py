@@ -49,7 +49,7 @@ class ShareMember:
 
     `first_topic_id`: topics from that id on were made after it joined. `partitions` are those of the topics it wants,
     as of `topics_version`. `batches` are in the order in which their locks expire; `timer` waits for the first.
-    `gives_up`: it is handed what was handed out too often, too, and gives that up itself.
+    `givers_up`: as long as there are any, it is handed what was handed out too often, too, for them to give up.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class ShareMember:
         self.batches: OrderedDict[Batch, None] = OrderedDict()
         self.timer: Timer | None = None
         self.gone = False
-        self.gives_up = False
+        self.givers_up: dict[object, None] = {}
 
 
 class ShareGroup:

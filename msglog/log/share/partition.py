@@ -122,7 +122,7 @@ class SharePartition:
                 settled.append(self._leave_out(first, offset))
             first = offset + 1
             times = self.times(offset)
-            if times >= batch.member.delivery_limit and not batch.member.gives_up:
+            if times >= batch.member.delivery_limit and not batch.member.givers_up:
                 settled.append(self._leave_out(offset, first))
                 haul.given_up.append((self, offset))
                 continue

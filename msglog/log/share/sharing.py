@@ -286,7 +286,7 @@ class Sharing:
     @staticmethod
     def is_last_delivery(batch: Batch, partition: SharePartition, offset: int) -> bool:
         """Whether a record was handed out as often as its member allows. Under the lock."""
-        return not batch.member.gives_up and partition.times(offset) >= batch.member.delivery_limit
+        return not batch.member.givers_up and partition.times(offset) >= batch.member.delivery_limit
 
     def return_to_group(self, batch: Batch, partition: SharePartition, offset: int) -> None:
         """Make a record in hand available again. Under the lock."""
