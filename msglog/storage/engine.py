@@ -224,9 +224,9 @@ class Engine:
             attempts -= 1
             try:
                 recovered = recover(self)
-            except (CorruptionError, FileNotFoundError):
-                # A writer at work may drop files between two looks of a reader.
-                if attempts == 0 or not self.writer_is_alive():
+            except (CorruptionError, FileNotFoundError, ReadOnlyError) as error:
+                # A writer at work may drop files between two looks of a reader, or close the store.
+                if attempts == 0 or not (self.writer_is_alive() or isinstance(error, ReadOnlyError)):
                     raise
         self.recovery = recovered.report
         self.commit_number = self.published = recovered.commit

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from msglog.errors import ReadOnlyError
+from msglog.storage import recovery
+from msglog.storage.checkpoint import read_checkpoints
 from support.children import child, line_from
 from support.history import read_state
 from support.numbered import A, do_commit, open_store, prepare, state_after
@@ -56,6 +58,25 @@ def test_a_reader_follows_over_the_ends_of_writers(directory, sync):
                 engine = open_store(directory, sync)
         assert line_from(reader).startswith("followed 60 ")
     engine.close()
+
+
+def test_a_store_that_is_closed_while_a_reader_opens_it_is_read(directory, monkeypatch):
+    engine = open_store(directory, "commit")
+    prepare(engine)
+    for number in range(1, 50):
+        do_commit(engine, number)
+
+    def then_closed(*given):
+        found = read_checkpoints(*given)
+        monkeypatch.undo()
+        engine.close()
+        return found
+
+    monkeypatch.setattr(recovery, "read_checkpoints", then_closed)
+    reader = open_store(directory, "commit", readonly=True)
+    assert engine.closed
+    assert read_state(reader) == state_after(49)
+    reader.close()
 
 
 @pytest.mark.parametrize("sync", MODES)
