@@ -506,9 +506,14 @@ def test_each_step_of_the_source_is_missed_when_it_is_wrong(old, new, expected, 
     tell(record_property, mutants_killed=1)
 
 
-def test_the_source_as_it_is_passes_the_same_check(expected, tmp_path, monkeypatch):
+@pytest.mark.parametrize("has_instruction", ['__builtin_cpu_supports("sse4.2")', "0"])
+def test_the_source_as_it_is_passes_the_same_check(has_instruction, expected, tmp_path, monkeypatch):
+    """On a processor with an instruction for checksums, and on any other."""
+    source = Path(compiled.SOURCE).read_text()
+    given = '#define PROCESSOR_HAS_CRC __builtin_cpu_supports("sse4.2")'
+    assert given in source
     same = tmp_path / "_compiled.c"
-    same.write_bytes(Path(compiled.SOURCE).read_bytes())
+    same.write_text(source.replace(given, f"#define PROCESSOR_HAS_CRC {has_instruction}"))
     monkeypatch.setattr(compiled, "_compiled", _loaded(compile_beside(same)))
     assert _live(tmp_path / "s", 7, "none", pure=False, steps=FEW_STEPS) == expected
 
