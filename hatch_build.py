@@ -1,8 +1,8 @@
 """Compiles the hot paths when the package is built, where that is possible; without them everything works, slower.
 
-It takes the compiler and the flags that Python itself was built with, and no other tool: a machine without them, an
-interpreter without its headers, or one without a global lock gets the package in pure Python. `MSGLOG_PURE_PYTHON=1`
-leaves it out, `MSGLOG_REQUIRE_COMPILED=1` makes a failure an error.
+It takes the compiler that Python itself was built with, whatever CC and CFLAGS say, and no other tool: a machine
+without it, an interpreter without its headers, or one without a global lock gets the package in pure Python.
+`MSGLOG_PURE_PYTHON=1` leaves it out, `MSGLOG_REQUIRE_COMPILED=1` makes a failure an error.
 """
 
 import os
@@ -31,7 +31,8 @@ class CompileHotPaths(BuildHookInterface[Any]):
         except (OSError, ValueError, subprocess.CalledProcessError) as error:
             if os.environ.get("MSGLOG_REQUIRE_COMPILED"):
                 raise
-            self.app.display_warning(f"msglog is installed in pure Python: {error}")
+            said = getattr(error, "stderr", None) or ""
+            self.app.display_warning(f"msglog is installed in pure Python: {error}\n{said}".rstrip())
             return
         if version != "editable":
             build_data["pure_python"] = False
@@ -42,7 +43,7 @@ class CompileHotPaths(BuildHookInterface[Any]):
 def compile_beside(source: Path) -> Path:
     """Compile a module of Python and return its path, in the directory of its source.
 
-    Raises OSError or ValueError where something is missing, CalledProcessError with what the compiler said.
+    Raises OSError or ValueError where something is missing, CalledProcessError with what the compiler said as a note.
     """
     if sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
         raise ValueError("the hot paths are for CPython with its global lock")
@@ -59,6 +60,9 @@ def compile_beside(source: Path) -> Path:
     try:
         subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 made of Python's own settings
         fresh.replace(target)
+    except subprocess.CalledProcessError as error:
+        error.add_note(error.stderr)
+        raise
     finally:
         fresh.unlink(missing_ok=True)
     return target

@@ -80,7 +80,7 @@ static int find_slots(PyTypeObject *engine, PyTypeObject *stream, PyTypeObject *
 
 #define SLOT(object, place) (*(PyObject **)((char *)(object) + (place)))
 
-/* Set a slot that holds an int, or None: giving up the old value runs no other code. */
+/* Set a slot whose old value is an int, None, or held elsewhere, too: giving it up runs no other code. */
 static void set_slot(PyObject *object, Py_ssize_t place, PyObject *value) {
     PyObject *old = SLOT(object, place);
     SLOT(object, place) = Py_NewRef(value);
@@ -157,8 +157,10 @@ typedef enum { FAILED = -1, DONE, FOR_PYTHON } Outcome;
 
 /* Take the store lock. Signal handlers may run while it is waited for, never once it is there. */
 static int take_lock(Ways *self) {
-    PyObject *turns = SLOT(self->engine, engine_slot.turns);
+    /* Held, since a handler that forks gives the engine of the child another lock. */
+    PyObject *turns = Py_NewRef(SLOT(self->engine, engine_slot.turns));
     PyObject *taken = Py_TYPE(turns)->tp_iternext(turns);
+    Py_DECREF(turns);
     if (taken == NULL) {
         if (!PyErr_Occurred()) PyErr_SetString(PyExc_AssertionError, "turns never end");
         return -1;
@@ -398,10 +400,11 @@ static PyObject *ways_append(Ways *self, PyObject *const *args, Py_ssize_t count
 
 static Outcome build_event(Ways *self, PyObject *rest, PyObject *cursor, PyObject *const *range) {
     char *event = PyBytes_AS_STRING(rest) + HEADER_SIZE - CRC_SIZE;
-    PyObject *id = PyObject_GetAttr(cursor, text_id), *next = PyObject_GetAttr(cursor, text_next);
-    if (id == NULL || next == NULL) {
-        Py_XDECREF(id);
-        Py_XDECREF(next);
+    PyObject *id = PyObject_GetAttr(cursor, text_id);
+    if (id == NULL) return FAILED;
+    PyObject *next = PyObject_GetAttr(cursor, text_next);
+    if (next == NULL) {
+        Py_DECREF(id);
         return FAILED;
     }
     long long numbers[] = {timestamp_of(id), timestamp_of(range[0]), timestamp_of(range[1]), timestamp_of(next)};
@@ -540,19 +543,20 @@ static PyObject *ways_append_copies(Ways *self, PyObject *const *args, Py_ssize_
     if (count != 4 || !PyList_CheckExact(args[0]) || !PyBytes_CheckExact(args[1]) || !PyBytes_CheckExact(args[2])
         || PyBytes_GET_SIZE(args[1]) + PyBytes_GET_SIZE(args[2]) > SMALL_LIMIT - KEY_SIZE)
         return PyObject_Vectorcall(self->append_copies, args, count, NULL);
-    Py_ssize_t copies = PyList_GET_SIZE(args[0]);
-    Frame *frames = PyMem_Calloc(copies, sizeof(Frame));
-    if (frames == NULL) return PyErr_NoMemory();
     Page page = {0};
     PyObject *offsets = NULL;
-    if (take_lock(self) < 0) {
-        PyMem_Free(frames);
-        return NULL;
-    }
-    Outcome outcome = copies_locked(self, frames, &page, args, copies, &offsets);
+    if (take_lock(self) < 0) return NULL;
+    /* Only now: while the lock was waited for, other code may have changed the list. */
+    Py_ssize_t copies = PyList_GET_SIZE(args[0]);
+    Frame *frames = PyMem_Calloc(copies, sizeof(Frame));
+    Outcome outcome = FAILED;
+    if (frames == NULL)
+        PyErr_NoMemory();
+    else
+        outcome = copies_locked(self, frames, &page, args, copies, &offsets);
     if (release_lock(self) < 0) outcome = FAILED;
     close_page(&page);
-    for (Py_ssize_t copy = 0; copy < copies; copy++) clear_frame(&frames[copy]);
+    for (Py_ssize_t copy = 0; frames != NULL && copy < copies; copy++) clear_frame(&frames[copy]);
     PyMem_Free(frames);
     if (outcome == DONE) return offsets;
     Py_XDECREF(offsets);
@@ -613,14 +617,14 @@ static PyObject *ways_new(PyTypeObject *type, PyObject *args, PyObject *options)
     self->segment_type = (PyTypeObject *)Py_NewRef(segment_type);
     self->map_type = (PyTypeObject *)Py_NewRef(map_type);
     self->crc32c = Py_NewRef(crc32c);
-    self->append = PyObject_GetAttrString(writer, "append");
-    self->append_settle = PyObject_GetAttrString(writer, "append_settle");
-    self->append_copies = PyObject_GetAttrString(writer, "append_copies");
     memcpy(self->plain, plain, HEADER_SIZE);
     memcpy(self->keyed, keyed, HEADER_SIZE);
     self->event_mark = event_mark;
     self->event_cost = event_cost;
-    if (!self->append || !self->append_settle || !self->append_copies) Py_CLEAR(self);
+    if (!(self->append = PyObject_GetAttrString(writer, "append"))
+        || !(self->append_settle = PyObject_GetAttrString(writer, "append_settle"))
+        || !(self->append_copies = PyObject_GetAttrString(writer, "append_copies")))
+        Py_CLEAR(self);
     return (PyObject *)self;
 }
 

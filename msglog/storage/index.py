@@ -35,7 +35,11 @@ class SparseIndex:
         return len(self._offsets)
 
     def add(self, offset: int, position: int, timestamp_ms: int) -> None:
-        """Note that a frame with this base offset begins at `position`."""
+        """Note that a frame with this base offset begins at `position`; again, if it was interrupted."""
+        count = len(self._offsets)
+        if count and self._offsets[-1] == offset:
+            return
+        del self._positions[count:], self._timestamps[count:]
         # The offsets come last: a reader that finds an offset finds the rest, too.
         self._positions.append(position)
         self._timestamps.append(timestamp_ms)

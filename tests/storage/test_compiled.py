@@ -4,11 +4,13 @@ Everything here is about files of the operating system or memory: other maps, as
 left to Python.
 """
 
+import gc
 import os
 import random
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,11 @@ from support.opcodes import Struck
 from support.scale import scaled
 from support.session import small_limits
 from support.telling import tell
+
+try:
+    from _testcapi import remove_mem_hooks, set_nomemory
+except ImportError:
+    remove_mem_hooks = set_nomemory = None
 
 pytestmark = pytest.mark.skipif(
     not compiled.is_compiled(), reason="installed without the compiled hot paths: no compiler, or no headers of Python"
@@ -181,21 +188,176 @@ def test_nearly_every_small_commit_goes_the_compiled_way(tmp_path, place, monkey
         assert len(left) < 4000 * 0.15  # an entry of the index, room in the file, a draft
 
 
-def test_what_is_refused_is_refused_alike_and_leaves_nothing_behind(tmp_path):
-    with Log(tmp_path / "s", sync="none", max_record_bytes=1000) as log:
-        log.create_topic("t")
-        engine = log.store._core.engine
-        stream = engine.streams[log.store._core.engine.models["log"].topics["t"].partitions[0].id]
-        before = engine.commit_number
-        for given in [(stream,), (stream, b"v"), (stream, b"v", 1, None, 2), (stream, "text", 1), (b"", b"v", 1),
-                      (stream, b"v", "1"), (stream, b"v", 1, "key"), (stream, b"v", 1 << 70)]:  # fmt: skip
-            with pytest.raises((TypeError, AttributeError, OverflowError, ValueError, Exception)):
-                engine.append(*given)
-            assert engine.lock.acquire(blocking=False)
+@pytest.fixture
+def life(tmp_path, monkeypatch):
+    made = Life(tmp_path / "s", 1, "none", monkeypatch, pure=False)
+    made.engine.append_copies(made.streams, b"value", b"key", made.clock.now_ms())  # opens their files
+    yield made
+    made.engine.close()
+
+
+def _outcome(call: Callable[..., object], given: tuple[object, ...]) -> object:
+    """Return what a call returns or raises. Counts of arguments have other words in C."""
+    try:
+        return call(*given)
+    except Exception as error:  # noqa: BLE001 the subject
+        return type(error), None if "positional argument" in str(error) else str(error)
+
+
+def test_what_is_refused_is_refused_alike_and_leaves_nothing_behind(life):
+    engine, streams, cursor = life.engine, life.streams, life.cursor
+    stream = streams[0]
+    unlike = {
+        "append": [
+            (), (stream,), (stream, b"v"), (stream, b"v", 1, None, 2), (stream, "text", 1), (stream, None, 1),
+            (b"", b"v", 1), (None, b"v", 1), (stream, b"v", "1"), (stream, b"v", 1.0),
+            (stream, b"v", 1, "key"), (stream, b"v", 1, 5), (stream, b"v", 1 << 63), (stream, b"v", 1 << 70),
+            (stream, b"v", -(1 << 70)),
+        ],
+        "append_copies": [
+            (), (streams,), (streams, b"v", b"k", 1, 2), (None, b"v", b"k", 1), ([*streams, None], b"v", b"k", 1),
+            (streams, "text", b"k", 1), (streams, b"v", None, 1), (streams, b"v", b"k", "1"),
+            (streams, b"v", b"k", 1 << 63),
+        ],
+        "append_settle": [
+            (), (cursor, 0, 1), (cursor, 0, 1, 1, 1), (None, 0, 1, 1), (cursor, -1, 1, 1), (cursor, 1, 0, 1),
+            (cursor, 0, 1 << 32, 1), (cursor, "0", 1, 1), (cursor, 0, None, 1), (cursor, 1 << 64, 1 << 64, 1),
+            (cursor, 0, 1, "1"), (cursor, 0, 1, 1 << 63),
+        ],
+    }  # fmt: skip
+    before = life.state()
+    for name, cases in unlike.items():
+        for given in cases:
+            outcome = _outcome(getattr(engine, name), given)
+            assert outcome == _outcome(getattr(engine.writer, name), given)
+            assert isinstance(outcome, tuple), given
+            assert engine.lock.acquire(blocking=False), given
             engine.lock.release()
-        assert engine.commit_number == before
-    with pytest.raises(ClosedError):
-        engine.append(stream, b"v", 1)
+            assert life.state() == before, given
+    engine.close()
+    for given in [(stream, b"v", 1), (stream, b"v", -1)]:
+        with pytest.raises(ClosedError):
+            engine.append(*given)
+
+
+def test_what_is_no_plain_bytes_or_int_is_taken_as_python_takes_it(life):
+    class Bytes(bytes):
+        pass
+
+    class Number(int):
+        pass
+
+    engine, stream = life.engine, life.streams[0]
+    for value in (bytearray(b"value"), memoryview(b"value"), Bytes(b"value"), b"value"):
+        for stamp in (True, Number(7), -7, 7):
+            offset = engine.append(stream, value, stamp, Bytes(b"key"))
+            frame = stream.reader(offset).read()
+            assert (frame.timestamps, frame.keys, frame.values) == (stamp, [b"key"], [b"value"])
+
+
+def test_an_error_of_a_cursor_is_the_one_that_is_raised(life):
+    class Wrong:
+        @property
+        def id(self):
+            raise Struck
+
+        @property
+        def next(self):
+            return 1
+
+    before = life.state()
+    with pytest.raises(Struck):
+        life.engine.append_settle(Wrong(), 0, 1, 1)  # type: ignore[arg-type]
+    assert life.state() == before
+
+
+def _meanwhile(engine: Engine, something: Callable[[], object]) -> None:
+    """Have something happen while the lock is waited for, as signal handlers and other threads may have it happen."""
+
+    def acquire():
+        something()
+        return engine.lock.acquire()
+
+    engine.turns = iter(acquire, None)
+
+
+def test_a_list_of_streams_that_gets_shorter_while_the_lock_is_waited_for_is_taken_as_it_is_then(life):
+    engine, streams = life.engine, list(life.streams)
+    _meanwhile(engine, lambda: streams.__delitem__(slice(1, None)))
+    ends = [stream.end for stream in life.streams]
+    assert engine.append_copies(streams, b"value", b"key", 1) == ends[:1]
+    assert [stream.end - end for stream, end in zip(life.streams, ends, strict=True)] == [1, 0, 0]
+
+
+def test_a_lock_that_is_replaced_while_it_is_waited_for_lives_until_then(life):
+    """As in a child of a signal handler that forks."""
+
+    def iterators():
+        return sum(type(one) is type(life.engine.turns) for one in gc.get_objects())
+
+    def replace():
+        life.engine._make_lock()
+        seen.append(iterators())
+
+    seen: list[int] = []
+    _meanwhile(life.engine, replace)
+    before = iterators()
+    life.engine.append(life.streams[0], b"value", 1)
+    assert seen == [before + 1]
+    assert iterators() == before
+
+
+def _fails(life: Life, number: int, call: Callable[..., object], given: list[Any]) -> bool:
+    """Make a call whose allocation `number` fails; return whether it had so many."""
+    engine, streams = life.engine, life.streams
+    before = [engine.commit_number, *(stream.end for stream in streams)]
+    set_nomemory(number, number + 1)
+    try:
+        call(*given)
+    except MemoryError:
+        remove_mem_hooks()
+    else:
+        remove_mem_hooks()
+        return False
+    with engine.lock:
+        engine.clear_obstacle()
+    after = [engine.commit_number, *(stream.end for stream in streams)]
+    assert after[0] > before[0] or after == before
+    return True
+
+
+def _failures(life: Life) -> int:
+    """Let each of the first allocations of each call fail, and return how many did."""
+    engine, streams, failures = life.engine, life.streams, 0
+    waiter = Waiter()
+    for waited_for in (False, True):
+        for stream in streams:
+            (stream.waiters.add if waited_for else stream.waiters.discard)(waiter)
+        for call, *given in [
+            (engine.append, streams[0], b"value", 7, b"key"),
+            (engine.append_copies, streams, b"value", b"key", 7),
+            (engine.append_settle, life.cursor, 0, 0, 7),
+        ]:
+            for number in range(25):
+                failures += _fails(life, number, call, given)
+                call(*given)
+    for stream in streams:
+        stream.waiters.clear()
+    return failures
+
+
+@pytest.mark.skipif(set_nomemory is None, reason="this Python has no `_testcapi`")
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="3.13 crashes by itself when it has no memory for a call")
+def test_each_allocation_may_fail_and_nothing_is_half_done_or_leaked(life, record_property):
+    """Where the frame is stored already, what comes next finishes it."""
+    failed = sum(_failures(life) for _ in range(4))
+    gc.collect()
+    before = sys.getallocatedblocks()
+    failed += sum(_failures(life) for _ in range(10))
+    gc.collect()
+    assert sys.getallocatedblocks() - before < 200
+    assert failed > 14 * 40
+    tell(record_property, failed_allocations=failed)
 
 
 def _calls(frame) -> set[str]:
@@ -344,9 +506,14 @@ def test_each_step_of_the_source_is_missed_when_it_is_wrong(old, new, expected, 
     tell(record_property, mutants_killed=1)
 
 
-def test_the_source_as_it_is_passes_the_same_check(expected, tmp_path, monkeypatch):
+@pytest.mark.parametrize("has_instruction", ['__builtin_cpu_supports("sse4.2")', "0"])
+def test_the_source_as_it_is_passes_the_same_check(has_instruction, expected, tmp_path, monkeypatch):
+    """On a processor with an instruction for checksums, and on any other."""
+    source = Path(compiled.SOURCE).read_text()
+    given = '#define PROCESSOR_HAS_CRC __builtin_cpu_supports("sse4.2")'
+    assert given in source
     same = tmp_path / "_compiled.c"
-    same.write_bytes(Path(compiled.SOURCE).read_bytes())
+    same.write_text(source.replace(given, f"#define PROCESSOR_HAS_CRC {has_instruction}"))
     monkeypatch.setattr(compiled, "_compiled", _loaded(compile_beside(same)))
     assert _live(tmp_path / "s", 7, "none", pure=False, steps=FEW_STEPS) == expected
 

@@ -15,4 +15,6 @@ def _load():
     return module
 
 
-compile_beside = _load().compile_beside
+_module = _load()
+CompileHotPaths = _module.CompileHotPaths
+compile_beside = _module.compile_beside

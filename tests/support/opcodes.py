@@ -54,6 +54,7 @@ class Striker:
     def _trace(self, frame: FrameType, _event: str, _argument: object) -> Callable[..., Any] | None:
         if self._folder not in frame.f_code.co_filename:
             return None
+        frame.f_trace = self._step  # 3.13 traces opcodes only if a frame that is traced asks
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
         caller = frame.f_back
