@@ -75,7 +75,15 @@ def test_the_copy_holds_what_the_store_holds(tmp_path, sync):
 
 @pytest.mark.parametrize("sync", MODES)
 def test_backups_under_load(tmp_path, sync, record_property):
-    with small_limits(), msglog.Store(tmp_path / "s", sync=sync, segment_bytes=4096) as store:
+    # Each life begins anew: what is written grows all the time, and with it what a backup takes.
+    pairs = [_written_beside_backups(tmp_path / str(life), sync) for life in range(scaled(1))]
+    tell(record_property, backups=ROUNDS * len(pairs), pairs=sum(pairs))
+
+
+def _written_beside_backups(directory, sync):
+    """Make backups while others write; return how many pairs of records there were in the end."""
+    directory.mkdir()
+    with small_limits(), msglog.Store(directory / "s", sync=sync, segment_bytes=4096) as store:
         log = store.log
         for name in ("left", "right"):
             log.create_topic(name, segment_bytes=2048)
@@ -95,78 +103,53 @@ def test_backups_under_load(tmp_path, sync, record_property):
         writer = threading.Thread(target=write_pairs)
         writer.start()
         with crowd.at_work():
-            for number in range(scaled(ROUNDS)):
+            for number in range(ROUNDS):
                 before = written[0]
-                report = store.backup(tmp_path / f"copy-{number}")
-                after = written[0]
-                check_copy(tmp_path / f"copy-{number}")
-                with msglog.Store(tmp_path / f"copy-{number}") as copy:
-                    left = [record.value for record in copy.log.read("left")]
-                    right = [record.value for record in copy.log.read("right")]
-                    assert report.commit < copy.metrics()["commits"] + 1
-                assert left == [b"%d" % place for place in range(len(left))]
-                assert right == left[: len(right)]
-                assert before <= len(right) <= len(left) <= min(len(right) + 1, after + 1)
+                report = store.backup(directory / f"copy-{number}")
+                _check_pairs(directory / f"copy-{number}", report, before, written[0])
         stop.set()
         writer.join(60)
         assert list(store.verify()) == []
-    with msglog.Store(tmp_path / "s") as store:
+    with msglog.Store(directory / "s") as store:
         assert store.recovery.clean
         assert list(store.verify()) == []
-    tell(record_property, backups=scaled(ROUNDS), pairs=written[0])
+    return written[0]
+
+
+def _check_pairs(directory, report, before, after):
+    """A copy has the pairs that were written before the backup began, and none from after its end."""
+    check_copy(directory)
+    with msglog.Store(directory) as copy:
+        left = [record.value for record in copy.log.read("left")]
+        right = [record.value for record in copy.log.read("right")]
+        assert report.commit < copy.metrics()["commits"] + 1
+    assert left == [b"%d" % place for place in range(len(left))]
+    assert right == left[: len(right)]
+    assert before <= len(right) <= len(left) <= min(len(right) + 1, after + 1)
 
 
 @pytest.mark.parametrize("sync", MODES)
 def test_backups_of_a_store_that_another_process_writes(tmp_path, sync, record_property):
-    arguments = [sys.executable, "-m", "support.crowd_of_everything", str(tmp_path / "s"), sync]
+    for life in range(scaled(1)):
+        _back_up_what_a_process_writes(tmp_path / str(life), sync)
+    tell(record_property, backups=(ROUNDS + 1) * scaled(1))
+
+
+def _back_up_what_a_process_writes(directory, sync):
+    directory.mkdir()
+    arguments = [sys.executable, "-m", "support.crowd_of_everything", str(directory / "s"), sync]
     with subprocess.Popen(arguments, cwd=TESTS, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
         assert writer.stdout.readline() == b"ready\n"
-        with msglog.Store(tmp_path / "s", readonly=True) as store:
-            for number in range(scaled(ROUNDS)):
+        with msglog.Store(directory / "s", readonly=True) as store:
+            for number in range(ROUNDS):
                 store.log.topics()  # it sees what was published
                 before = store.metrics()["commits"]
-                assert store.backup(tmp_path / f"copy-{number}").commit >= before
-                check_copy(tmp_path / f"copy-{number}")
+                assert store.backup(directory / f"copy-{number}").commit >= before
+                check_copy(directory / f"copy-{number}")
             writer.kill()
             writer.wait()
-            store.backup(tmp_path / "after")  # as the crash has left it
-    check_copy(tmp_path / "after")
-    tell(record_property, backups=scaled(ROUNDS) + 1)
-
-
-def test_a_store_in_memory_is_copied_to_disk(tmp_path):
-    with msglog.Store(":memory:", segment_bytes=4096) as store:
-        crowd = Crowd(store)
-        # Threads that never wait for a disk leave little time to anybody else: a few rounds take long enough.
-        with crowd.at_work():
-            for number in range(scaled(3)):
-                store.backup(tmp_path / f"copy-{number}")
-        for number in range(scaled(3)):
-            check_copy(tmp_path / f"copy-{number}")
-        names = {part.path for stream in store.core.engine.streams.values() for part in stream.parts}
-        there = {name for name in store.core.engine.filesystem._files if "/segments/" in name}
-        assert {name for name in there if not name.endswith(".index")} == names  # what was held is gone
-
-
-def test_a_closed_store_is_copied_by_a_reader(tmp_path):
-    everything.make(tmp_path / "s")
-    before = image_of(tmp_path / "s").files
-    with msglog.Store(tmp_path / "s", readonly=True) as store:
-        store.backup(tmp_path / "copy")
-    assert image_of(tmp_path / "s").files == before
-    check_copy(tmp_path / "copy")
-    assert read_all(image_of(tmp_path / "copy"))[1] == read_all(image_of(tmp_path / "s"))[1]
-
-
-def test_backups_of_backups(tmp_path):
-    everything.make(tmp_path / "0")
-    for number in range(3):
-        with msglog.Store(tmp_path / f"{number}") as store:
-            store.log.append("plain", b"%d" % number, partition=0)
-            store.backup(tmp_path / f"{number + 1}")
-    check_copy(tmp_path / "3")
-    with msglog.Store(tmp_path / "3") as store:
-        assert [record.value for record in store.log.read("plain", 0)][-3:] == [b"0", b"1", b"2"]
+            store.backup(directory / "after")  # as the crash has left it
+    check_copy(directory / "after")
 
 
 @pytest.mark.parametrize("target", ["s", "s/inside", "s/segments", "full", "file", "link", "link/inside", ""])
