@@ -148,6 +148,27 @@ def test_checksums_are_those_of_the_package_when_that_is_imported_before_or_late
         modules_after(program)
 
 
+def test_a_package_of_checksums_that_another_thread_is_importing_is_waited_for(tmp_path):
+    (tmp_path / "crc32c").mkdir()
+    (tmp_path / "crc32c" / "__init__.py").write_text(
+        "import sys\nsys.begun.set()\nsys.going_on.wait()\ndef crc32c(data, value=0): return 7\n"
+    )
+    program = f"""
+    import sys
+    import threading
+    sys.path.insert(0, {str(tmp_path)!r})
+    sys.begun, sys.going_on = threading.Event(), threading.Event()
+    importing = threading.Thread(target=__import__, args=("crc32c",))
+    importing.start()
+    assert sys.begun.wait(30)
+    threading.Timer(0.1, sys.going_on.set).start()
+    import msglog.checksum
+    assert msglog.checksum.crc32c(b"123456789") == 7
+    importing.join()
+    """
+    modules_after(program)
+
+
 def test_without_the_extension_where_it_is_looked_for_the_package_is_imported():
     program = """
     import importlib.machinery
