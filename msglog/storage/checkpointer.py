@@ -93,8 +93,10 @@ class Checkpointer:
                 raise engine.stop_writing("a sync failed", error) from error
             with engine.lock:
                 self._conclude(notes)
-            engine.free_journal(notes.checkpoint.commit)
-            self._unlink(notes.garbage)
+            try:
+                engine.free_journal(notes.checkpoint.commit)
+            finally:  # else nobody would remember these files until the store is opened again
+                self._unlink(notes.garbage)
 
     def _noted_beside_commits(self) -> Notes | None:
         """Take notes, then wait outside of the lock until every frame they speak of is in its segment.
