@@ -253,16 +253,34 @@ if not TYPE_CHECKING:  # for type checkers a name that is not above is a mistake
     _MODULES = {"aio", "clock", "codecs", "errors", "prometheus", "retry", "testing", "types"}
     _PLACE_OF = {name: place for place, names in _NAMES.items() for name in names.split()}
 
+    # What is imported as a whole before another package imports modules of it, each line what the next ones build on.
+    # Python fails two threads of which one comes to a package by its name, the other one by that of a module in it.
+    _BELOW = {
+        "msglog.store": "msglog.storage",
+        "msglog.store.verifying": "msglog.storage msglog.store",
+        "msglog.broker": "msglog.storage msglog.store",
+        "msglog.log": "msglog.storage msglog.store",
+        "msglog.transactions": "msglog.storage msglog.store msglog.broker msglog.log",
+        "msglog.salvaging": "msglog.storage msglog.store msglog.broker msglog.log",
+        "msglog.testing": "msglog.storage msglog.store msglog.broker msglog.log msglog.transactions",
+        "msglog.aio": "msglog.storage msglog.store msglog.broker msglog.log msglog.transactions",
+    }
+
+    def _import(place: str) -> object:
+        for below in _BELOW.get(place, "").split():
+            import_module(below)
+        return import_module(place)
+
     def __getattr__(name: str) -> object:
         """Import what a public name stands for. The version is read from the installed package's metadata."""
         if name == "__version__":
             return import_module("importlib.metadata").version(__name__)
         if name in _MODULES:
-            return import_module(f"{__name__}.{name}")
+            return _import(f"{__name__}.{name}")
         place = _PLACE_OF.get(name)
         if place is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(place), name)
+        value = globals()[name] = getattr(_import(place), name)
         return value
 
     def __dir__() -> list[str]:

@@ -120,6 +120,33 @@ def test_a_part_that_is_imported_again_after_an_interruption_announces_nothing_t
     assert model_factories() == before
 
 
+def test_whatever_is_asked_for_packages_are_imported_before_their_modules():
+    """Else two threads that ask for different names at once may wait for each other, and one of them fails."""
+    program = """
+    import builtins, os, sys
+    import msglog
+
+    original = builtins.__import__
+    early = set()
+
+    def watching(name, namespace=None, *rest):
+        package = ".".join(name.split(".")[:2])
+        importer = (namespace or {}).get("__name__", "")
+        if name.startswith("msglog.") and package not in sys.modules and name != package:
+            early.add(f"{name} by {importer}")
+        return original(name, namespace, *rest)
+
+    builtins.__import__ = watching
+    for name in ("Store", "verify", "Log", "Broker", "Transaction", "salvage", "aio", "testing", "Retry", "json_of"):
+        if os.fork() == 0:
+            getattr(msglog, name)
+            os._exit(len(early))
+        _, status = os.wait()
+        assert os.waitstatus_to_exitcode(status) == 0, name
+    """
+    modules_after(program)
+
+
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="has no attribute 'Logg'"):
         _ = msglog.Logg
