@@ -6,9 +6,7 @@ change. What stands here is imported when it is first asked for: who only catche
 
 from importlib import import_module
 
-from msglog.lazily import importer
-
-TYPE_CHECKING = False  # see `lazily`
+TYPE_CHECKING = False  # type checkers take the name for True; `typing` would cost more than all that is done here
 if TYPE_CHECKING:
     from msglog.broker import (
         Binding,
@@ -245,7 +243,7 @@ if not TYPE_CHECKING:  # for type checkers a name that is not above is a mistake
         "msglog.salvaging": "salvage",
         "msglog.store": "Store",
         "msglog.store.verifying": "verify",
-        "msglog.transactions.transaction": "Transaction",
+        "msglog.transactions": "Transaction",
         "msglog.types": (
             "BackupReport CleanReport Gap GroupDescription MemberDescription PartitionDescription Problem Record "
             "RecordMetadata RecoveryReport SalvageReport TopicDescription TopicPartition"
@@ -253,15 +251,37 @@ if not TYPE_CHECKING:  # for type checkers a name that is not above is a mistake
     }
     # Modules that need no import of their own: the public ones, and those whose names stand above.
     _MODULES = {"aio", "clock", "codecs", "errors", "prometheus", "retry", "testing", "types"}
-    _import = importer(__name__, _NAMES)
+    _PLACE_OF = {name: place for place, names in _NAMES.items() for name in names.split()}
+
+    # What is imported as a whole before another package imports modules of it, each line what the next ones build on.
+    # Python fails two threads of which one comes to a package by its name, the other one by that of a module in it.
+    _BELOW = {
+        "msglog.store": "msglog.storage",
+        "msglog.store.verifying": "msglog.storage msglog.store",
+        "msglog.broker": "msglog.storage msglog.store",
+        "msglog.log": "msglog.storage msglog.store",
+        "msglog.transactions": "msglog.storage msglog.store msglog.broker msglog.log",
+        "msglog.salvaging": "msglog.storage msglog.store msglog.broker msglog.log",
+        "msglog.testing": "msglog.storage msglog.store msglog.broker msglog.log msglog.transactions",
+        "msglog.aio": "msglog.storage msglog.store msglog.broker msglog.log msglog.transactions",
+    }
+
+    def _import(place: str) -> object:
+        for below in _BELOW.get(place, "").split():
+            import_module(below)
+        return import_module(place)
 
     def __getattr__(name: str) -> object:
         """Import what a public name stands for. The version is read from the installed package's metadata."""
         if name == "__version__":
             return import_module("importlib.metadata").version(__name__)
         if name in _MODULES:
-            return import_module(f"{__name__}.{name}")
-        return _import(name)
+            return _import(f"{__name__}.{name}")
+        place = _PLACE_OF.get(name)
+        if place is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(_import(place), name)
+        return value
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

@@ -20,10 +20,13 @@ _EXTENSION: Final = "crc32c._crc32c"
 
 
 def _load() -> Any:
-    """Return the extension module, None where it is not an ordinary file in the package's directory."""
+    """Return the extension module, None where it is not an ordinary file in the package's directory.
+
+    None, too, where another thread imports the package just now: an import statement waits for it.
+    """
     found = sys.modules.get(_PACKAGE) or sys.modules.get(_EXTENSION)
     if found is not None:
-        return found
+        return found if hasattr(found, "crc32c") else None
     package = PathFinder.find_spec(_PACKAGE)
     if package is None or not package.submodule_search_locations:
         return None

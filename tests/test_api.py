@@ -264,6 +264,7 @@ def promise(text):
 
 
 def parameters(owner, name):
+    assert hasattr(owner, name)  # what stands in `msglog` itself is imported by this
     found = list(inspect.signature(inspect.getattr_static(owner, name)).parameters.values())
     return found if inspect.ismodule(owner) else found[1:]
 

@@ -121,6 +121,33 @@ def test_a_part_that_is_imported_again_after_an_interruption_announces_nothing_t
     assert model_factories() == before
 
 
+def test_whatever_is_asked_for_packages_are_imported_before_their_modules():
+    """Else two threads that ask for different names at once may wait for each other, and one of them fails."""
+    program = """
+    import builtins, os, sys
+    import msglog
+
+    original = builtins.__import__
+    early = set()
+
+    def watching(name, namespace=None, *rest):
+        package = ".".join(name.split(".")[:2])
+        importer = (namespace or {}).get("__name__", "")
+        if name.startswith("msglog.") and package not in sys.modules and name != package:
+            early.add(f"{name} by {importer}")
+        return original(name, namespace, *rest)
+
+    builtins.__import__ = watching
+    for name in ("Store", "verify", "Log", "Broker", "Transaction", "salvage", "aio", "testing", "Retry", "json_of"):
+        if os.fork() == 0:
+            getattr(msglog, name)
+            os._exit(len(early))
+        _, status = os.wait()
+        assert os.waitstatus_to_exitcode(status) == 0, name
+    """
+    modules_after(program)
+
+
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="has no attribute 'Logg'"):
         _ = msglog.Logg
@@ -147,6 +174,27 @@ def test_checksums_are_those_of_the_package_when_that_is_imported_before_or_late
         assert msglog.checksum.crc32c is crc32c.crc32c
         """
         modules_after(program)
+
+
+def test_a_package_of_checksums_that_another_thread_is_importing_is_waited_for(tmp_path):
+    (tmp_path / "crc32c").mkdir()
+    (tmp_path / "crc32c" / "__init__.py").write_text(
+        "import sys\nsys.begun.set()\nsys.going_on.wait()\ndef crc32c(data, value=0): return 7\n"
+    )
+    program = f"""
+    import sys
+    import threading
+    sys.path.insert(0, {str(tmp_path)!r})
+    sys.begun, sys.going_on = threading.Event(), threading.Event()
+    importing = threading.Thread(target=__import__, args=("crc32c",))
+    importing.start()
+    assert sys.begun.wait(30)
+    threading.Timer(0.1, sys.going_on.set).start()
+    import msglog.checksum
+    assert msglog.checksum.crc32c(b"123456789") == 7
+    importing.join()
+    """
+    modules_after(program)
 
 
 def test_without_the_extension_where_it_is_looked_for_the_package_is_imported():

@@ -35,11 +35,13 @@ _TRIES_BESIDE_COMMITS = 3
 class Notes:
     """The store as it was at one commit. Taking notes changes nothing, so that giving up leaves nothing behind.
 
-    `listed`: segments with what the checkpoint says of them, as far as that is new; `dirty`: those to be synced first.
+    `listed`: segments with what the checkpoint says of them, as far as that is new; `made`: those of them that no
+    entry of the journal names yet; `dirty`: those to be synced first.
     """
 
     checkpoint: Checkpoint
     listed: list[tuple[Segment, int, bool]]
+    made: frozenset[Segment]
     garbage: list[str]
     names_version: int
     snapshot: bytes | None
@@ -47,10 +49,14 @@ class Notes:
     dirty: list[tuple[Segment, int]] = field(default_factory=list)
 
     def note_dirty(self) -> None:
-        """Note what must be synced, once all frames up to the listed positions are stored. Under the lock."""
+        """Note what must be synced, once all frames up to the listed positions are stored. Under the lock.
+
+        An empty segment may have been announced since the notes were taken, by an entry that nobody has synced: the
+        checkpoint lists it all the same.
+        """
         segments = [segment for segment, _, _ in self.listed]
         self.dirty = [
-            (segment, segment.stored_position) for segment in segments if segment.dirty or not segment.announced
+            (segment, segment.stored_position) for segment in segments if segment.dirty or segment in self.made
         ]
 
 
@@ -87,8 +93,10 @@ class Checkpointer:
                 raise engine.stop_writing("a sync failed", error) from error
             with engine.lock:
                 self._conclude(notes)
-            engine.free_journal(notes.checkpoint.commit)
-            self._unlink(notes.garbage)
+            try:
+                engine.free_journal(notes.checkpoint.commit)
+            finally:  # else nobody would remember these files until the store is opened again
+                self._unlink(notes.garbage)
 
     def _noted_beside_commits(self) -> Notes | None:
         """Take notes, then wait outside of the lock until every frame they speak of is in its segment.
@@ -174,6 +182,7 @@ class Checkpointer:
         return Notes(
             checkpoint,
             listed,
+            frozenset(segment for segment, _, _ in listed if not segment.announced),
             list(engine.table.garbage),
             engine.names_version,
             snapshot,

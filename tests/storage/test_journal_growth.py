@@ -17,7 +17,7 @@ from support.faults import Fault, FaultPlan
 from support.faulty_filesystem import FaultyFile
 from support.recovery import CrashCheck, recover
 from support.scale import scaled
-from support.session import Script, small_limits
+from support.session import DIRECTORY, Script, small_limits
 from support.striking import places_in, strike
 from support.telling import tell
 
@@ -116,6 +116,34 @@ def test_an_area_that_cannot_grow_refuses_the_commit_and_nothing_else():
             script.close()
             script.open()
             script.check()
+
+
+@pytest.mark.parametrize("what", [KeyboardInterrupt(), OSError(5, "an error of the disk")])
+def test_dropped_segments_go_whatever_becomes_of_the_journal(what, monkeypatch):
+    with small_limits():
+        script = Script()
+        script.open()
+        script.commit(("create", "a"))
+        for _ in range(3):
+            script.commit(("append", "a", 900))
+        script.engine.checkpoint()
+        script.commit(("trim", "a", 2))
+
+        def fail(*_: object) -> None:
+            raise what
+
+        monkeypatch.setattr(Journal, "prepare", fail)
+        with pytest.raises((KeyboardInterrupt, MsglogError)):
+            script.engine.checkpoint()
+        monkeypatch.undo()
+        files = script.filesystem.list(f"{DIRECTORY}/segments")
+        parts = script.stream("a").parts
+        assert {part.path for part in parts} == {
+            f"{DIRECTORY}/segments/{name}" for name in files if name.startswith("1-") and not name.endswith(".index")
+        }
+        script.kill()
+        script.open()
+        script.check()
 
 
 class _refusing:  # noqa: N801 read as a verb

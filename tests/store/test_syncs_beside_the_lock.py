@@ -10,8 +10,11 @@ import pytest
 import msglog
 from msglog.clock import ManualClock
 from support.broker_session import open_store, small_broker_limits
+from support.crash_images import crash_images
 from support.faulty_filesystem import FaultyFile, FaultyFileSystem
+from support.recovery import CrashCheck
 from support.session import Script, small_limits
+from support.telling import tell
 
 LARGE = bytes(20_000)
 
@@ -146,3 +149,28 @@ def test_segments_that_go_beside_a_checkpoint(watch, monkeypatch):
         script.open()
         script.check()
     assert watch.under_the_lock == []
+
+
+def test_an_empty_segment_that_gets_its_first_frame_while_a_checkpoint_begins(watch, monkeypatch, record_property):
+    """The checkpoint lists it as empty: it is on the disk before, although the entry with the frame names it, too."""
+    with small_limits():
+        script = Script()
+        script.open()
+        script.commit(("create", "a"))
+        script.append("a", 20)
+        engine = watch.engine = script.engine
+        drain = engine.writer.drain
+
+        def drain_and_append() -> None:
+            drain()
+            script.commit(("append", "a", 20), wait=False)
+
+        monkeypatch.setattr(engine.writer, "drain", drain_and_append)
+        script.roll("a")
+        engine.checkpoint()
+        assert watch.under_the_lock == []
+        watch.engine = None
+        disk = script.filesystem.disk
+        check = CrashCheck(script.history)
+        check.check_all(crash_images(disk.start, disk.operations, seed=4, each=2, chances=2))
+        tell(record_property, crash_images=check.tried)

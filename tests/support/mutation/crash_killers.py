@@ -339,6 +339,30 @@ def segments_dropped_beside_a_checkpoint() -> None:
         )
 
 
+def segments_begun_beside_a_checkpoint() -> None:
+    """A segment that was noted empty gets its first frame, in a commit that the power takes."""
+    with small_limits():
+        script = Script("commit")
+        script.open()
+        script.commit(("create", "a"))
+        script.append("a", 20)
+        script.roll("a")
+        engine = script.engine
+        drain = engine.writer.drain
+
+        def drain_and_append() -> None:
+            drain()
+            script.commit(("append", "a", 20), wait=False)
+
+        engine.writer.drain = drain_and_append  # type: ignore[method-assign]
+        begun = script.moment
+        engine.checkpoint()
+        disk = script.filesystem.disk
+        CrashCheck(script.history).check_all(
+            crash_images(disk.start, disk.operations, seed=1, first=begun, each=1, chances=1)
+        )
+
+
 def commits_during_a_checkpoint() -> None:
     """Commits come while a checkpoint is made: it does not cover them, and the journal keeps them."""
     with small_limits(JOURNAL_FIRST_BYTES=1 << 14):
@@ -544,6 +568,7 @@ def _all() -> Iterator[tuple[str, Callable[[], None]]]:
         commits_before_a_checkpoint,
         commits_during_a_checkpoint,
         segments_dropped_beside_a_checkpoint,
+        segments_begun_beside_a_checkpoint,
         areas_half_made_anew,
     ):
         yield check.__name__.replace("_", " "), check

@@ -87,6 +87,13 @@ ORDER: tuple[Mutation, ...] = (
         "a checkpoint forgets which segments to sync",
     ),
     swap(
+        "storage/checkpointer.py",
+        "if segment.dirty or segment in self.made",
+        "if segment.dirty or not segment.announced",
+        "segments begun beside a checkpoint",
+        "a checkpoint believes an entry that nobody has synced",
+    ),
+    swap(
         "storage/journal.py",
         "if 0 < area.last_commit <= commit and not area.replaced:",
         "if 0 < area.last_commit <= commit:",
