@@ -253,22 +253,17 @@ if not TYPE_CHECKING:  # for type checkers a name that is not above is a mistake
     _MODULES = {"aio", "clock", "codecs", "errors", "prometheus", "retry", "testing", "types"}
     _PLACE_OF = {name: place for place, names in _NAMES.items() for name in names.split()}
 
-    # What is imported as a whole before another package imports modules of it, each line what the next ones build on.
-    # Python fails two threads of which one comes to a package by its name, the other one by that of a module in it.
-    _BELOW = {
-        "msglog.store": "msglog.storage",
-        "msglog.store.verifying": "msglog.storage msglog.store",
-        "msglog.broker": "msglog.storage msglog.store",
-        "msglog.log": "msglog.storage msglog.store",
-        "msglog.transactions": "msglog.storage msglog.store msglog.broker msglog.log",
-        "msglog.salvaging": "msglog.storage msglog.store msglog.broker msglog.log",
-        "msglog.testing": "msglog.storage msglog.store msglog.broker msglog.log msglog.transactions",
-        "msglog.aio": "msglog.storage msglog.store msglog.broker msglog.log msglog.transactions",
-    }
+    # What these need is known without the rest.
+    _SMALL = {"msglog.clock", "msglog.codecs", "msglog.errors", "msglog.retry", "msglog.types"}
 
     def _import(place: str) -> object:
-        for below in _BELOW.get(place, "").split():
-            import_module(below)
+        """Import what is behind a public name; all but the small ones after the packages that they build on, in order.
+
+        Else Python would fail two threads of which one comes to a package by its name, the other one by a module in it.
+        """
+        if place not in _SMALL:
+            for package in ("storage", "store", "broker", "log", "transactions"):
+                import_module(f"{__name__}.{package}")
         return import_module(place)
 
     def __getattr__(name: str) -> object:

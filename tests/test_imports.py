@@ -29,9 +29,8 @@ NOT_BY_A_LOG = {
 """None of them for a log that is opened, appended to, read and closed."""
 
 OF_MSGLOG_NOT_BY_A_LOG = {
-    "msglog.aio", "msglog.broker.broker", "msglog.broker.channel", "msglog.broker.consumer", "msglog.broker.typed",
-    "msglog.cli", "msglog.prometheus", "msglog.salvaging", "msglog.storage.checking", "msglog.store.verifying",
-    "msglog.testing", "msglog.transactions.processing", "msglog.transactions.transaction",
+    "msglog.aio", "msglog.cli", "msglog.prometheus",
+    "msglog.salvaging", "msglog.storage.checking", "msglog.store.verifying", "msglog.testing",
 }  # fmt: skip
 
 OPEN_AND_APPEND = """
@@ -59,12 +58,12 @@ def _modules(program: str) -> set[str]:
 def test_importing_msglog_alone_imports_nothing_else():
     found = modules_after("import msglog")
     assert found & NOT_BY_MSGLOG == set()
-    assert {name for name in found if name.startswith("msglog.")} == {"msglog.lazily"}
+    assert {name for name in found if name.startswith("msglog.")} == set()
 
 
 def test_catching_an_error_imports_errors_only():
     found = modules_after("import msglog; msglog.MsglogError")
-    assert {name for name in found if name.startswith("msglog.")} == {"msglog.errors", "msglog.lazily"}
+    assert {name for name in found if name.startswith("msglog.")} == {"msglog.errors"}
 
 
 def test_a_log_that_is_used_imports_no_more_than_it_needs(tmp_path):

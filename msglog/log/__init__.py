@@ -4,19 +4,30 @@ Importing it makes it known to the store: its models, `store.log`, and backgroun
 `msglog` and the layers above; imports `store` and below, never the broker.
 """
 
-from typing import TYPE_CHECKING
-
-from msglog.lazily import importer
 from msglog.log.background import BackgroundCleaning
 from msglog.log.checking import LogCheck
+from msglog.log.consumer import Consumer
 from msglog.log.groups import GroupsModel
 from msglog.log.keys.checking import KeysCheck
 from msglog.log.keys.service import KeyIndexing
+from msglog.log.log import Log
 from msglog.log.measuring import measure_log
 from msglog.log.model import LogModel
+from msglog.log.producer import Producer
 from msglog.log.share.checking import ShareCheck
+from msglog.log.share.consumer import ShareConsumer
 from msglog.log.share.model import ShareModel
+from msglog.log.share.record import ShareRecord
+from msglog.log.subscription import Subscription
 from msglog.log.tables import log_tables
+from msglog.log.typed import (
+    TypedConsumer,
+    TypedProducer,
+    TypedRecord,
+    TypedShareConsumer,
+    TypedShareRecord,
+    TypedTopic,
+)
 from msglog.store import (
     register_check,
     register_face,
@@ -25,22 +36,6 @@ from msglog.store import (
     register_service,
     register_tables,
 )
-
-if TYPE_CHECKING:
-    from msglog.log.consumer import Consumer
-    from msglog.log.log import Log
-    from msglog.log.producer import Producer
-    from msglog.log.share.consumer import ShareConsumer
-    from msglog.log.share.record import ShareRecord
-    from msglog.log.subscription import Subscription
-    from msglog.log.typed import (
-        TypedConsumer,
-        TypedProducer,
-        TypedRecord,
-        TypedShareConsumer,
-        TypedShareRecord,
-        TypedTopic,
-    )
 
 __all__ = [
     "Consumer",
@@ -57,30 +52,13 @@ __all__ = [
     "TypedTopic",
 ]
 
-if not TYPE_CHECKING:
-    __getattr__ = importer(
-        __name__,
-        {
-            "msglog.log.consumer": "Consumer",
-            "msglog.log.log": "Log",
-            "msglog.log.producer": "Producer",
-            "msglog.log.share.consumer": "ShareConsumer",
-            "msglog.log.share.record": "ShareRecord",
-            "msglog.log.subscription": "Subscription",
-            "msglog.log.typed": (
-                "TypedConsumer TypedProducer TypedRecord TypedShareConsumer TypedShareRecord TypedTopic"
-            ),
-        },
-    )
-
-
 register_model(LogModel)
 register_model(GroupsModel)
 register_model(ShareModel)
 register_check(LogCheck)
 register_check(KeysCheck)
 register_check(ShareCheck)
-register_face("log", "msglog.log.log:Log")
+register_face("log", Log)
 register_measure(measure_log)
 register_tables(log_tables)
 register_service(BackgroundCleaning.name, BackgroundCleaning)

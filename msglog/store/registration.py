@@ -11,9 +11,7 @@ by `store` and the models.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
 from importlib import import_module
-from operator import attrgetter
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
@@ -87,8 +85,8 @@ PARTS: Final = ("msglog.cursors", "msglog.broker", "msglog.log", "msglog.transac
 _Announced = TypeVar("_Announced", bound=Callable[..., Any])
 
 _models: list[ModelFactory] = []
-_calls: dict[str, str] = {}
-_faces: dict[str, str] = {}
+_calls: "dict[str, Callable[..., Any]]" = {}
+_faces: dict[str, "Callable[[Store], Face]"] = {}
 _checks: list[CheckFactory] = []
 _measures: list[Measure] = []
 _tables: list[Tables] = []
@@ -113,22 +111,14 @@ def register_model(factory: ModelFactory) -> None:
     _add(_models, factory)
 
 
-def register_face(name: str, place: str) -> None:
-    """Make what is called with a store at `place` ("module:name") what the attribute `name` of a store returns."""
-    _faces[name] = place
+def register_face(name: str, face: "Callable[[Store], Face]") -> None:
+    """Make `face(store)` what the attribute `name` of a store returns."""
+    _faces[name] = face
 
 
-def register_call(name: str, place: str) -> None:
-    """Make what is called with a store and arguments at `place` ("module:name") what its method `name` does."""
-    _calls[name] = place
-
-
-@cache
-def _at(place: str) -> Callable[..., Any]:
-    """Return what stands at a place; its module is imported with the first use."""
-    module, _, name = place.partition(":")
-    found: Callable[..., Any] = attrgetter(name)(import_module(module))
-    return found
+def register_call(name: str, function: "Callable[..., Any]") -> None:
+    """Make `function(store, ...)` what the method `name` of a store does."""
+    _calls[name] = function
 
 
 def register_service(name: str, factory: "Callable[[StoreCore], Service]") -> None:
@@ -181,12 +171,12 @@ def model_factories() -> Sequence[ModelFactory]:
 
 def make_face(name: str, store: "Store") -> Any:
     """Return a new face of `store`."""
-    return _at(_faces[name])(store)
+    return _faces[name](store)
 
 
 def call(name: str, store: "Store", *arguments: Any, **options: Any) -> Any:
     """Do what the method `name` of `store` does."""
-    return _at(_calls[name])(store, *arguments, **options)
+    return _calls[name](store, *arguments, **options)
 
 
 def start_services(core: "StoreCore") -> dict[str, Service]:

@@ -12,18 +12,11 @@ do not know each other: each has a stage (`log/staging.py`, `broker/staging.py`)
 Imported by `msglog` and the layers above.
 """
 
-from typing import TYPE_CHECKING
-
-from msglog.lazily import importer
 from msglog.store import register_call
-
-if TYPE_CHECKING:
-    from msglog.transactions.transaction import Transaction
+from msglog.transactions.processing import process
+from msglog.transactions.transaction import Transaction
 
 __all__ = ["Transaction"]
 
-if not TYPE_CHECKING:
-    __getattr__ = importer(__name__, {"msglog.transactions.transaction": "Transaction"})
-
-register_call("transaction", "msglog.transactions.transaction:Transaction.begin")
-register_call("process", "msglog.transactions.processing:process")
+register_call("transaction", Transaction.begin)
+register_call("process", process)
