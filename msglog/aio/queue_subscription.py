@@ -47,7 +47,7 @@ class QueueSubscription(Subscribed):
             cancellations = Cancellations()
             async for delivery in self._consumer:
                 await self._handle(delivery)
-                cancellations.raise_lost()
+                await cancellations.raise_lost()
         except (ClosedError, ConsumerCancelledError):
             logger.debug(
                 "the queue or the store is gone: a task of a subscription ends",

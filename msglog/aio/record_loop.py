@@ -68,7 +68,7 @@ class TaskLoop(Stepping):
             if record is not None:
                 deadline = None
                 done = await self._handle(record)
-                cancellations.raise_lost()
+                await cancellations.raise_lost()
                 if not done:
                     records = self._consumer.steps_now()
                 continue

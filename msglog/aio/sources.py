@@ -154,7 +154,7 @@ class QueueSource(_Settled[QueueOutcomes]):
         cancellations = Cancellations()
         async for delivery in self._consumer.iter(timeout):
             await self._process(delivery)
-            cancellations.raise_lost()
+            await cancellations.raise_lost()
         return self._done
 
     async def _give_up(self, message: Delivery, attempts: int, error: Exception) -> None:
@@ -178,7 +178,7 @@ class ShareSource(_Settled[ShareOutcomes]):
         with self._consumer.sync.giving_up():
             async for record in self._consumer.iter(timeout):
                 await self._process(record)
-                cancellations.raise_lost()
+                await cancellations.raise_lost()
         return self._done
 
     async def _handle(self, tx: Transaction, message: ShareRecord) -> object:

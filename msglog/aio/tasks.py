@@ -51,9 +51,10 @@ class Cancellations:
         self._task = asyncio.current_task()
         self._before = 0 if self._task is None else self._task.cancelling()
 
-    def raise_lost(self) -> None:
+    async def raise_lost(self) -> None:
         """Raise `CancelledError` when the task was cancelled, unless that was taken back (`Task.uncancel`)."""
         if self._task is not None and self._task.cancelling() > self._before:
+            await asyncio.sleep(0)  # anyio cancels again, with a message that it knows its own cancellations by
             raise asyncio.CancelledError
 
 
