@@ -306,6 +306,14 @@ class TestRecordsThatDoNotDecode:
         assert await steps(reading(kind, asides)) == [0, RuntimeError, 2]
 
     @pytest.mark.parametrize("kind", READS)
+    async def test_what_it_raises_never_passes_for_the_end(self, reading, store, kind):
+        async def empty(_):
+            raise StopAsyncIteration
+
+        mixed(store)
+        assert await steps(reading(kind, empty)) == [0, RuntimeError, 2]
+
+    @pytest.mark.parametrize("kind", READS)
     async def test_a_step_that_is_cancelled_there_has_done_nothing(self, reading, own, store, kind):
         mixed(store)
         asides = Asides(own)

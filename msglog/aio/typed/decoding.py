@@ -44,6 +44,11 @@ async def looked_at(codec: MessageCodec[T], message: Message) -> TypedMessage[T]
         return None
 
 
+def _not_the_end(error: StopAsyncIteration) -> RuntimeError:
+    """Return what Python makes of one that a generator's code raises: it must not pass for the end of an iteration."""
+    return RuntimeError(f"on_decode_error raised {type(error).__name__}")
+
+
 class Decoding(Stepping, Generic[R, T]):
     """An asynchronous iterator over objects, without those that are left out; an error leaves it ready for the next.
 
@@ -70,6 +75,8 @@ class Decoding(Stepping, Generic[R, T]):
             item = self._kept.pop() if self._kept else await anext(self._items)
             try:
                 found = await self._decode(item)
+            except StopAsyncIteration as error:
+                raise _not_the_end(error) from error
             except Exception:
                 raise
             except BaseException:
@@ -87,7 +94,10 @@ class Calling(Stepping, Generic[T]):
 
     async def __anext__(self) -> T:
         await self._breathe()
-        found = await self._call()
+        try:
+            found = await self._call()
+        except StopAsyncIteration as error:
+            raise _not_the_end(error) from error
         if found is None:
             raise StopAsyncIteration
         return found
