@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Owner = tuple[Hashable, Hashable]
 
+_NESTED: Final = "transactions do not nest: this thread or task is in one on this store already"
+
 
 class _Reference(ref["Transaction"]):
     """A transaction that is open, as long as somebody else holds it; `key`: where it is noted."""
@@ -46,6 +48,13 @@ def current_owner() -> Owner:
     return current_thread(), asyncio.current_task()
 
 
+def check_outside(core: StoreCore) -> None:
+    """Raise `TransactionError` while the running thread or task is in a transaction on a store."""
+    known = _open.get((id(core), current_owner()))
+    if known is not None and known() is not None:
+        raise TransactionError(_NESTED)
+
+
 def enter(core: StoreCore, owner: Owner, transaction: "Transaction") -> None:
     """Note that an owner's transaction is open. Raises `TransactionError` inside of another one on the same store."""
     reference = _Reference(transaction, _forget)
@@ -53,7 +62,7 @@ def enter(core: StoreCore, owner: Owner, transaction: "Transaction") -> None:
     known = _open.setdefault(key, reference)
     if known is not reference:
         if known() is not None:
-            raise TransactionError("transactions do not nest: this thread or task is in one on this store already")
+            raise TransactionError(_NESTED)
         _open[key] = reference  # only the owner itself comes here with its key
 
 

@@ -392,6 +392,16 @@ async def generator(tx, message):
     yield await copy(tx, message)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_inside_of_a_transaction_nothing_is_processed(own, store, kind):
+    fill(store, kind, b"1")
+    async with open_source(own, kind) as source:
+        async with own.transaction():
+            with pytest.raises(msglog.TransactionError, match="do not nest"):
+                await own.process(source, copy, retry=Retry(limit=0), timeout=0)
+        assert await soon(own.process(source, copy, timeout=0)) == 1
+
+
 async def test_bad_input(own, store):
     async with own.log.consumer("in") as groupless, own.log.consumer("in", group="a", auto_commit=True) as automatic:
         for source in (groupless, automatic):
