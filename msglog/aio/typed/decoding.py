@@ -8,6 +8,7 @@ from inspect import isawaitable
 from typing import Generic, TypeVar
 
 from msglog.aio.iterating import Stepping
+from msglog.aio.tasks import Cancellations
 from msglog.broker import Message, TypedMessage
 from msglog.broker.typed import MessageCodec
 from msglog.errors import DecodeError
@@ -21,14 +22,20 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+async def answer(told: object) -> None:
+    """Wait for what a user's callable returned, if that can be awaited. A cancellation that it loses is one."""
+    if isawaitable(told):
+        cancellations = Cancellations()
+        await told
+        await cancellations.raise_lost()
+
+
 async def decoded(codec: RecordCodec[K, V], record: Record) -> TypedRecord[K, V] | None:
     """Return a record with objects, None for one that is left out: as `RecordCodec.decode_or_handle` for threads."""
     try:
         return codec.decode(record)
     except DecodeError as error:
-        told = codec.tell(error)
-        if isawaitable(told):
-            await told
+        await answer(codec.tell(error))
         codec.leave_out(error)
         return None
 
@@ -38,9 +45,7 @@ async def looked_at(codec: MessageCodec[T], message: Message) -> TypedMessage[T]
     try:
         return codec.decode(message)
     except DecodeError as error:
-        told = codec.tell(error)
-        if isawaitable(told):
-            await told
+        await answer(codec.tell(error))
         return None
 
 
