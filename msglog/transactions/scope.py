@@ -45,7 +45,9 @@ def current_owner() -> Owner:
     # Asked like this nothing is raised where no loop runs: that costs more than all the rest.
     if asyncio is None or asyncio._get_running_loop() is None:  # noqa: SLF001 there is no other name for it
         return current_thread(), None
-    return current_thread(), asyncio.current_task()
+    task = asyncio.current_task()
+    # Not the task itself: it holds the transaction, and nobody could collect either when its loop is gone.
+    return current_thread(), None if task is None else ref(task)
 
 
 def check_outside(core: StoreCore) -> None:
