@@ -8,6 +8,7 @@ were. Knows neither records nor messages. Imported by both models; the codecs ar
 import json
 from collections.abc import Callable
 from importlib import import_module
+from inspect import iscoroutinefunction
 from typing import Any, Final, Generic, NoReturn, Protocol, TypeVar, overload, runtime_checkable
 
 import msgpack
@@ -216,6 +217,8 @@ class SafeCodec(Generic[T]):
     def __init__(self, part: str, codec: Codec[T]) -> None:
         if isinstance(codec, type) or not isinstance(codec, Codec):
             raise wrong_type(part, codec, "a codec: an object with encode(obj) and decode(data)")
+        if iscoroutinefunction(codec.encode) or iscoroutinefunction(codec.decode):
+            raise wrong_type(part, codec, "a codec whose encode and decode are plain functions, for asyncio, too")
         content_type = getattr(codec, "content_type", None)
         if content_type is not None and not isinstance(content_type, str):
             raise wrong_type("content_type", content_type, "None or a str")
@@ -256,3 +259,14 @@ class SafeCodec(Generic[T]):
             part=self.part,
             codec=self.name,
         )
+
+
+def told(function: Callable[[DecodeError], object], error: DecodeError) -> object:
+    """Call what was given as `on_decode_error`. A `StopIteration` that it raises must not pass for the end of reading.
+
+    Not public. Raises what it raises, and `RuntimeError` for that, as Python does for generators.
+    """
+    try:
+        return function(error)
+    except StopIteration as stop:
+        raise RuntimeError("on_decode_error raised StopIteration") from stop

@@ -298,6 +298,16 @@ def test_what_is_no_codec_is_refused(wrong):
         SafeCodec("value", wrong)
 
 
+@pytest.mark.parametrize("method", ["encode", "decode"])
+def test_what_has_to_be_awaited_is_no_codec(method):
+    async def awaited(_): ...
+
+    codec = Shouting()
+    setattr(codec, method, awaited)
+    with pytest.raises(msglog.InvalidTypeError, match="value must be a codec whose encode and decode are plain"):
+        SafeCodec("value", codec)
+
+
 @pytest.mark.parametrize("codec", [JSON, MSGPACK, json_of(Order), msgpack_of(Order)], ids=repr)
 def test_threads_share_a_codec(codec):
     def work(number):

@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any, Self
 
 import msglog
-from msglog.aio.calls import Written, begin
+from msglog.aio.calls import Written, begin, now
 from msglog.aio.forwarding import plain
 from msglog.aio.polling import Polling
 from msglog.aio.waiting import TaskWaiter
@@ -156,7 +156,11 @@ class ShareConsumer(Polling[msglog.ShareRecord]):
         self._sync.stop()
 
     async def __aenter__(self) -> Self:
-        await self._written
+        try:
+            await self._written
+        except BaseException:  # nobody leaves what was not entered
+            now(self._sync.close)
+            raise
         return self
 
     def poll_now(self, max_records: int) -> list[msglog.ShareRecord]:

@@ -114,6 +114,8 @@ class Polling(ABC, Generic[R]):
                         in_force.deferral = outer
                     if records or self.has_stopped() or not await self.wait_for_more(deadline):
                         return records
+                    if self.has_stopped():  # perhaps by `close`, after which it would raise
+                        return []
         except BaseException:
             if records:
                 now(self._take_back, records)
@@ -185,5 +187,5 @@ class _Records(Stepping, Generic[R]):
                     return record
                 self._steps = None
                 deadline = deadline or deadline_after(self._timeout)
-                if consumer.has_stopped() or not await consumer.wait_for_more(deadline):
+                if consumer.has_stopped() or not await consumer.wait_for_more(deadline) or consumer.has_stopped():
                     raise StopAsyncIteration

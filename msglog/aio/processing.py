@@ -10,6 +10,7 @@ from msglog.aio.tasks import check_callback
 from msglog.aio.typed import TypedConsumer, TypedQueueConsumer, TypedShareConsumer
 from msglog.checks import check_timeout, refused, wrong_type
 from msglog.retry import Retry
+from msglog.transactions.scope import check_outside
 
 
 async def process(
@@ -27,6 +28,7 @@ async def process(
     if not isinstance(retry, Retry):
         raise wrong_type("retry", retry, "a Retry")
     seconds = check_timeout(timeout)
+    check_outside(store.core)  # else each message would fail, and be given up unseen
     if isinstance(source, TypedConsumer | TypedQueueConsumer | TypedShareConsumer):
         source, handler = source.raw, _of_typed(source, handler)
     return await _source_of(store, source, handler, retry, dead_letter).run(seconds)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from msglog.aio.calls import now
 from msglog.aio.delivery import Delivery
 from msglog.aio.queue_consumer import QueueConsumer
-from msglog.aio.tasks import Subscribed, cancels_itself, check_callback, check_concurrency
+from msglog.aio.tasks import Cancellations, Subscribed, cancels_itself, check_callback, check_concurrency
 from msglog.aio.waiting import TaskWaiter, left_until
 from msglog.broker.subscription import tell_failed
 from msglog.checks import check_timeout
@@ -44,8 +44,10 @@ class QueueSubscription(Subscribed):
 
     async def _run(self) -> None:
         try:
+            cancellations = Cancellations()
             async for delivery in self._consumer:
                 await self._handle(delivery)
+                await cancellations.raise_lost()
         except (ClosedError, ConsumerCancelledError):
             logger.debug(
                 "the queue or the store is gone: a task of a subscription ends",

@@ -9,6 +9,7 @@ from typing import Protocol
 from msglog.aio.calls import now
 from msglog.aio.consumer import Consumer
 from msglog.aio.iterating import Stepping
+from msglog.aio.tasks import Cancellations
 from msglog.log.back_offs import BackOffs
 from msglog.retry import Retry
 from msglog.store import StoreCore
@@ -56,6 +57,7 @@ class TaskLoop(Stepping):
     async def _run(self, timeout: float | None) -> None:
         records: Iterator[Record] = iter(())
         deadline: float | None = None
+        cancellations = Cancellations()
         while not self._consumer.has_stopped():
             await self._breathe()
             self._back_offs.resume_due()
@@ -65,7 +67,9 @@ class TaskLoop(Stepping):
                 record = now(next, records, None)
             if record is not None:
                 deadline = None
-                if not await self._handle(record):
+                done = await self._handle(record)
+                await cancellations.raise_lost()
+                if not done:
                     records = self._consumer.steps_now()
                 continue
             if self._back_offs.next_due_ms is not None:

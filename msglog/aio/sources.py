@@ -14,6 +14,7 @@ from msglog.aio.calls import now, run
 from msglog.aio.consumer import Consumer, ShareConsumer
 from msglog.aio.queue_consumer import QueueConsumer
 from msglog.aio.record_loop import TaskLoop
+from msglog.aio.tasks import Cancellations
 from msglog.broker import Delivery
 from msglog.errors import MsglogError, SettlementError
 from msglog.log import ShareRecord
@@ -150,8 +151,10 @@ class QueueSource(_Settled[QueueOutcomes]):
 
     async def run(self, timeout: float | None) -> int:
         """Process until the consumer is stopped or dry."""
+        cancellations = Cancellations()
         async for delivery in self._consumer.iter(timeout):
             await self._process(delivery)
+            await cancellations.raise_lost()
         return self._done
 
     async def _give_up(self, message: Delivery, attempts: int, error: Exception) -> None:
@@ -171,9 +174,11 @@ class ShareSource(_Settled[ShareOutcomes]):
 
     async def run(self, timeout: float | None) -> int:
         """Process until the consumer is stopped or dry."""
+        cancellations = Cancellations()
         with self._consumer.sync.giving_up():
             async for record in self._consumer.iter(timeout):
                 await self._process(record)
+                await cancellations.raise_lost()
         return self._done
 
     async def _handle(self, tx: Transaction, message: ShareRecord) -> object:

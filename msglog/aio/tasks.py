@@ -41,6 +41,23 @@ def cancels_itself() -> bool:
     return task is not None and not task.cancelling()
 
 
+class Cancellations:
+    """Those of the running task from now on: also one that the user's code lost, as by raising another error for it.
+
+    Whoever cancels waits for the end of the task; one that works in a loop must not go on then.
+    """
+
+    def __init__(self) -> None:
+        self._task = asyncio.current_task()
+        self._before = 0 if self._task is None else self._task.cancelling()
+
+    async def raise_lost(self) -> None:
+        """Raise `CancelledError` when the task was cancelled, unless that was taken back (`Task.uncancel`)."""
+        if self._task is not None and self._task.cancelling() > self._before:
+            await asyncio.sleep(0)  # anyio cancels again, with a message that it knows its own cancellations by
+            raise asyncio.CancelledError
+
+
 class Tasks:
     """Tasks that work until they are told to stop. The loop holds them, so nobody else has to."""
 

@@ -248,8 +248,9 @@ class Store:
         A kill at any point leaves the message processed with all its effects in the store, or not at all. Whatever
         `retry` says, a share group and a queue with a `delivery_limit` give up what was handed out so often: where the
         last time ended in a kill or an expired lock, a share record leaves no dead letter. Each message costs one sync
-        with `sync="commit"`. Raises `InvalidOptionError`, `InvalidTypeError`, what the source raises, and
-        `StoreFailedError`; the message in hand is then the next one, or back in its queue.
+        with `sync="commit"`. Raises `InvalidOptionError`, `InvalidTypeError`, `TransactionError` inside of a
+        transaction, what the source raises, and `StoreFailedError`; the message in hand is then the next one, or back
+        in its queue.
         """
         done: int = call("process", self, source, handler, retry=retry, timeout=timeout, dead_letter=dead_letter)
         return done

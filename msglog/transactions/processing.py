@@ -14,6 +14,7 @@ from msglog.checks import check_handler, check_timeout, refused, wrong_type
 from msglog.log import Consumer, ShareConsumer, TypedConsumer, TypedShareConsumer
 from msglog.retry import Retry
 from msglog.store import Store
+from msglog.transactions.scope import check_outside
 from msglog.transactions.sources import ConsumerSource, Handler, QueueSource, ShareSource, Source
 from msglog.transactions.transaction import Transaction
 
@@ -35,6 +36,7 @@ def process(
     if not isinstance(retry, Retry):
         raise wrong_type("retry", retry, "a Retry")
     seconds = check_timeout(timeout)
+    check_outside(store.core)  # else each message would fail, and be given up unseen
     if isinstance(source, TypedConsumer | TypedQueueConsumer | TypedShareConsumer):
         source, handler = source.raw, _of_typed(source, handler)
     return _source_of(store, source, handler, retry, dead_letter).run(seconds)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Owner = tuple[Hashable, Hashable]
 
+_NESTED: Final = "transactions do not nest: this thread or task is in one on this store already"
+
 
 class _Reference(ref["Transaction"]):
     """A transaction that is open, as long as somebody else holds it; `key`: where it is noted."""
@@ -43,7 +45,16 @@ def current_owner() -> Owner:
     # Asked like this nothing is raised where no loop runs: that costs more than all the rest.
     if asyncio is None or asyncio._get_running_loop() is None:  # noqa: SLF001 there is no other name for it
         return current_thread(), None
-    return current_thread(), asyncio.current_task()
+    task = asyncio.current_task()
+    # Not the task itself: it holds the transaction, and nobody could collect either when its loop is gone.
+    return current_thread(), None if task is None else ref(task)
+
+
+def check_outside(core: StoreCore) -> None:
+    """Raise `TransactionError` while the running thread or task is in a transaction on a store."""
+    known = _open.get((id(core), current_owner()))
+    if known is not None and known() is not None:
+        raise TransactionError(_NESTED)
 
 
 def enter(core: StoreCore, owner: Owner, transaction: "Transaction") -> None:
@@ -53,7 +64,7 @@ def enter(core: StoreCore, owner: Owner, transaction: "Transaction") -> None:
     known = _open.setdefault(key, reference)
     if known is not reference:
         if known() is not None:
-            raise TransactionError("transactions do not nest: this thread or task is in one on this store already")
+            raise TransactionError(_NESTED)
         _open[key] = reference  # only the owner itself comes here with its key
 
 

@@ -139,6 +139,39 @@ async def test_a_group_that_is_cancelled_gives_messages_back(own, store):
     assert store.log.end_offset("t") == 0
 
 
+@pytest.mark.parametrize("kind", ["queue", "topic"])
+async def test_scopes_in_handlers_are_their_own_and_scopes_around_process_end_it(own, kind):
+    for _ in range(3):
+        await (own.broker.send("q", b"x") if kind == "queue" else own.log.append("t", b"x"))
+    begun = anyio.Event()
+
+    async def moves_on(_tx, _message):
+        with anyio.move_on_after(0):
+            await anyio.sleep(inf)
+
+    async def loses(_tx, _message):
+        begun.set()
+        try:
+            await anyio.sleep(inf)
+        except BaseException as error:
+            raise OSError("the library that waited says so") from error
+
+    async def cancel(scope):
+        await begun.wait()
+        scope.cancel()
+
+    with anyio.fail_after(PATIENCE_SECONDS):
+        async with own.broker.consume("q") if kind == "queue" else own.log.consumer("t", group="g") as source:
+            assert await own.process(source, moves_on, timeout=0) == 3
+            await (own.broker.send("q", b"x") if kind == "queue" else own.log.append("t", b"x"))
+            async with anyio.create_task_group() as group:
+                with anyio.CancelScope() as scope:
+                    group.start_soon(cancel, scope)
+                    await own.process(source, loses, retry=msglog.Retry(delay_ms=0))
+            assert scope.cancelled_caught
+            assert await own.process(source, moves_on, timeout=0) == 1
+
+
 async def test_subscriptions_and_stores_end_in_scopes(tmp_path):
     heard = anyio.Event()
 

@@ -209,6 +209,23 @@ def test_a_cancelled_poll_leaves_the_position(store, how, when, early_record, re
     run(each_step(scenario, record_property, when))
 
 
+def test_a_share_consumer_that_is_cancelled_on_entering_is_closed(tmp_path):
+    async def enter(consumer):
+        async with consumer:
+            raise AssertionError("it was entered")
+
+    async def main():
+        async with aio.Store(tmp_path / "store") as own:
+            await own.log.create_topic("t")
+            consumer = own.log.share_consumer("t", group="new")
+            cancelled, _ = await cancel_at(enter(consumer), 1, "early")  # it waits for the group to be durable
+            assert cancelled
+            with pytest.raises(msglog.ClosedError):
+                await consumer.poll(0)
+
+    run(main())
+
+
 @pytest.mark.parametrize("when", WHEN)
 def test_a_cancelled_request_asks_again(store, when, record_property):
     async def scenario(step, when):

@@ -164,6 +164,27 @@ async def test_stop_ends_every_wait_and_iteration(own, ending):
         await consumer.close()
 
 
+@pytest.mark.parametrize("whose", ["its own", "the handle's"])
+async def test_closing_a_consumer_of_topics_ends_its_wait_as_stopping_does(own, whose):
+    consumers = own.log.consumer("t", group="g"), own.log.share_consumer("t", group="s")
+    iterated = own.log.consumer("t"), own.log.share_consumer("t", group="i")
+    waits = [asyncio.create_task(consumer.poll()) for consumer in consumers]
+    waits += [asyncio.create_task(all_of(consumer)) for consumer in iterated]
+    await turns()
+    if whose == "its own":
+        for consumer in (*consumers, *iterated):
+            await consumer.close()
+    else:
+        await own.close()
+    assert await soon(asyncio.gather(*waits)) == [[], [], [], []]
+    with pytest.raises(msglog.ClosedError):
+        await consumers[0].poll()
+
+
+async def all_of(consumer):
+    return [record async for record in consumer]
+
+
 async def test_closing_the_store_ends_every_wait(own, store):
     _, waits = each_kind(own)
     calls = [asyncio.create_task(wait()) for wait in (*waits, lambda: own.broker.get("q", timeout=None))]

@@ -294,6 +294,30 @@ async def test_a_task_that_is_cancelled_ends_without_a_word(own, store, kind, ca
     assert left_over(store, kind) == 1
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_loop_ends_although_callbacks_lose_its_cancellation(tmp_path, kind):
+    begun = []
+
+    async def work(_):
+        begun.append(1)
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError as error:
+            raise OSError("the library that waited says so") from error
+
+    async def main():
+        await own.log.create_topic("two", partitions=2)
+        await own.broker.declare_queue("q")
+        subscribe(own, kind, work, concurrency=2, on_error=msglog.Retry(delay_ms=0))
+        await send(own, kind, 4)
+        await until(lambda: begun)
+
+    with msglog.Store(tmp_path / "store") as store:
+        own = aio.Store(store)
+        run(main())  # which cancels what is left, and waits for it
+        assert left_over(store, kind) == 4
+
+
 async def test_a_queue_whose_tasks_have_all_ended_has_no_consumer(own):
     async def work(_): ...
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 
 import pytest
 
@@ -306,6 +307,14 @@ class TestRecordsThatDoNotDecode:
         assert await steps(reading(kind, asides)) == [0, RuntimeError, 2]
 
     @pytest.mark.parametrize("kind", READS)
+    async def test_what_it_raises_never_passes_for_the_end(self, reading, store, kind):
+        async def empty(_):
+            raise StopAsyncIteration
+
+        mixed(store)
+        assert await steps(reading(kind, empty)) == [0, RuntimeError, 2]
+
+    @pytest.mark.parametrize("kind", READS)
     async def test_a_step_that_is_cancelled_there_has_done_nothing(self, reading, own, store, kind):
         mixed(store)
         asides = Asides(own)
@@ -320,6 +329,34 @@ class TestRecordsThatDoNotDecode:
         asides.go_on.set()
         assert await steps(records) == [2]
         assert aside(store) == [BAD]
+
+    @pytest.mark.parametrize("kind", ["consumer", "share", "queue"])
+    async def test_a_cancellation_that_it_loses_ends_the_wait(self, own, store, kind):
+        asides = []
+
+        async def loses(error):
+            asides.append(error)
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(60 if len(asides) == 1 else 0)
+
+        store.log.append("t", BAD)
+        store.broker.send("q", BAD)
+        topic = own.log.topic("t", value=JSON, on_decode_error=loses)
+        queue = own.broker.queue("q", body=JSON, on_decode_error=loses)
+        made = {
+            "consumer": lambda: topic.consumer(group="g"),
+            "share": lambda: topic.share_consumer(group="s"),
+            "queue": queue.consume,
+        }
+        async with made[kind]() as consumer:
+            step = consumer.get if kind == "queue" else consumer.poll
+            task = asyncio.create_task(step())
+            await until(lambda: asides)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await soon(task)
+            assert not await step(0)
+        assert len(asides) == 2  # it was not dealt with
 
     @pytest.mark.parametrize("kind", ["consumer", "share"])
     async def test_a_poll_returns_what_came_before(self, own, store, kind):

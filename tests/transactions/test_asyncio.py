@@ -1,7 +1,9 @@
 """`async with`: tasks share syncs, the loop never waits, and cancelling ends a wait, not a commit."""
 
 import asyncio
+import gc
 import threading
+import weakref
 
 import pytest
 
@@ -128,6 +130,25 @@ def test_they_do_not_nest_in_a_task_and_belong_to_it(store):
 
     asyncio.run(main())
     assert _values(store) == [b"3", b"1"]
+
+
+def test_a_task_that_its_loop_left_behind_is_collected_with_its_transaction(store):
+    async def work():
+        async with store.transaction() as tx:
+            tx.append("t", b"x")
+            await asyncio.Event().wait()
+
+    async def main():
+        return weakref.ref(asyncio.create_task(work())), await asyncio.sleep(0)
+
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)  # it says that a task was destroyed
+    task, _ = loop.run_until_complete(main())
+    loop.close()
+    del loop
+    gc.collect()
+    assert task() is None
+    assert _values(store) == []
 
 
 def test_many_tasks_share_few_syncs(durable, monkeypatch):

@@ -504,6 +504,15 @@ def test_names_of_topics_for_dead_letters(store, kind):
                 store.process(source, copy, timeout=0, dead_letter=name)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_inside_of_a_transaction_nothing_is_processed(store, kind):
+    fill(store, kind, b"1")
+    with open_source(store, kind) as source:
+        with store.transaction(), pytest.raises(msglog.TransactionError, match="do not nest"):
+            store.process(source, copy, retry=Retry(limit=0), timeout=0)
+        assert store.process(source, copy, timeout=0) == 1
+
+
 def test_bad_input(store):
     log, broker = store.log, store.broker
     with log.consumer("in") as groupless, log.consumer("in", group="a", auto_commit=True) as automatic:

@@ -310,6 +310,19 @@ class TestLeavingOut:
                 consumer.poll(0)
             assert values(consumer.poll(0)) == [2]
 
+    @pytest.mark.usefixtures("mixed")
+    def test_what_a_callable_raises_never_passes_for_the_end(self, log):
+        def empty(_):
+            raise StopIteration
+
+        view = log.topic("t", value=JSON, on_decode_error=empty)
+        with view.consumer(group="g") as consumer, view.share_consumer(group="s") as share:
+            for records in (view.read(), consumer.iter(0), share.iter(0)):
+                assert next(records).value == 0
+                with pytest.raises(RuntimeError, match="StopIteration"):
+                    next(records)
+                assert next(records).value == 2
+
     def test_a_poll_waits_on_when_all_is_left_out(self, log, monkeypatch):
         view = log.topic("t", value=JSON, on_decode_error="skip")
         log.append("t", BAD)

@@ -8,6 +8,7 @@ from inspect import isawaitable
 from typing import Generic, TypeVar
 
 from msglog.aio.iterating import Stepping
+from msglog.aio.tasks import Cancellations
 from msglog.broker import Message, TypedMessage
 from msglog.broker.typed import MessageCodec
 from msglog.errors import DecodeError
@@ -21,14 +22,20 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+async def answer(told: object) -> None:
+    """Wait for what a user's callable returned, if that can be awaited. A cancellation that it loses is one."""
+    if isawaitable(told):
+        cancellations = Cancellations()
+        await told
+        await cancellations.raise_lost()
+
+
 async def decoded(codec: RecordCodec[K, V], record: Record) -> TypedRecord[K, V] | None:
     """Return a record with objects, None for one that is left out: as `RecordCodec.decode_or_handle` for threads."""
     try:
         return codec.decode(record)
     except DecodeError as error:
-        told = codec.tell(error)
-        if isawaitable(told):
-            await told
+        await answer(codec.tell(error))
         codec.leave_out(error)
         return None
 
@@ -38,10 +45,13 @@ async def looked_at(codec: MessageCodec[T], message: Message) -> TypedMessage[T]
     try:
         return codec.decode(message)
     except DecodeError as error:
-        told = codec.tell(error)
-        if isawaitable(told):
-            await told
+        await answer(codec.tell(error))
         return None
+
+
+def _not_the_end(error: StopAsyncIteration) -> RuntimeError:
+    """Return what Python makes of one that a generator's code raises: it must not pass for the end of an iteration."""
+    return RuntimeError(f"on_decode_error raised {type(error).__name__}")
 
 
 class Decoding(Stepping, Generic[R, T]):
@@ -70,6 +80,8 @@ class Decoding(Stepping, Generic[R, T]):
             item = self._kept.pop() if self._kept else await anext(self._items)
             try:
                 found = await self._decode(item)
+            except StopAsyncIteration as error:
+                raise _not_the_end(error) from error
             except Exception:
                 raise
             except BaseException:
@@ -87,7 +99,10 @@ class Calling(Stepping, Generic[T]):
 
     async def __anext__(self) -> T:
         await self._breathe()
-        found = await self._call()
+        try:
+            found = await self._call()
+        except StopAsyncIteration as error:
+            raise _not_the_end(error) from error
         if found is None:
             raise StopAsyncIteration
         return found

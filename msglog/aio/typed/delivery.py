@@ -1,13 +1,13 @@
 """A message with an object in a task's hand. Exported by `msglog.aio`; imported by the views that take messages."""
 
 from collections.abc import Mapping
-from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast, overload
 
 import msglog
 from msglog.aio.calls import Written
 from msglog.aio.delivery import Delivery
+from msglog.aio.typed.decoding import answer
 from msglog.broker.typed import MessageCodec
 from msglog.codecs import Codec
 from msglog.errors import DecodeError
@@ -83,7 +83,5 @@ async def delivered(codec: MessageCodec[T], delivery: Delivery) -> TypedDelivery
             codec.reject_or_raise(delivery, error)
         else:
             with delivery:
-                told = codec.tell(error)
-                if isawaitable(told):
-                    await told
+                await answer(codec.tell(error))
         return None

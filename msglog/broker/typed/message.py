@@ -15,7 +15,7 @@ from msglog.broker.delivery import Delivery
 from msglog.broker.message import Message
 from msglog.broker.properties import Properties
 from msglog.checks import check_handler, wrong_payload, wrong_type
-from msglog.codecs import Codec, SafeCodec
+from msglog.codecs import Codec, SafeCodec, told
 from msglog.errors import DecodeError, SettlementError
 
 logger = logging.getLogger("msglog.typed")
@@ -247,7 +247,7 @@ class MessageCodec(Generic[T]):
                 self.reject_or_raise(delivery, error)
             else:
                 with delivery:
-                    self._on_decode_error(error)
+                    told(self._on_decode_error, error)
             return None
 
     @property
@@ -262,7 +262,7 @@ class MessageCodec(Generic[T]):
         """
         if self._on_decode_error == "raise":
             raise error
-        return self._on_decode_error(error) if callable(self._on_decode_error) else None
+        return told(self._on_decode_error, error) if callable(self._on_decode_error) else None
 
     def reject_or_raise(self, delivery: Delivery, error: DecodeError) -> None:
         """Reject a message that does not decode, or raise the error with the message in hand."""

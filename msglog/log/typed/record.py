@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 from msglog.checks import check_handler, wrong_type
-from msglog.codecs import Codec, SafeCodec
+from msglog.codecs import Codec, SafeCodec, told
 from msglog.errors import DecodeError
 from msglog.log.arguments import as_sequence
 from msglog.log.records import fields_of
@@ -142,7 +142,7 @@ class RecordCodec(Generic[K, V]):
         if self.on_decode_error == "raise":
             raise error
         if callable(self.on_decode_error):
-            return self.on_decode_error(error)
+            return told(self.on_decode_error, error)
         record = error.record
         logger.warning(
             "left out: %s",
