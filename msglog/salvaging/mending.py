@@ -78,12 +78,12 @@ class Mending:
 
     def adopt(self) -> list[str]:
         """Make topics of the streams that belong to nothing, and give up such cursors; return the topics' names."""
+        self._drop_lost_shares()  # first: their cursors belong to nothing then
         claims = list(self._claims())
         streams = {claim.id for claim in claims if claim.what == "stream"}
         cursors = {claim.id for claim in claims if claim.what == "cursor"}
         for cursor_id in [cursor_id for cursor_id in self._cursors.cursors if cursor_id not in cursors]:
             self._cursors.apply(["close", cursor_id])
-        self._drop_lost_shares()
         orphans = [
             stream for stream in self._engine.streams.values() if stream.id != STATE_STREAM and stream.id not in streams
         ]

@@ -3,12 +3,14 @@
 import errno
 import random
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
 
 import msglog
 from msglog import DiskFullError, InvalidOptionError, StoreLockedError
+from msglog.salvaging.mending import Mending
 from msglog.salvaging.salvage import salvage_to
 from msglog.storage import Stream
 from msglog.storage.checking import FrameScan, Scanned
@@ -470,3 +472,21 @@ def test_what_the_disk_does_not_read_is_a_gap(tmp_path, monkeypatch):
         offsets = [record.offset for record in saved.log.read("t")]
         assert offsets == [*range(gap.first_offset), *range(gap.next_offset, 200)]
         assert list(saved.verify()) == []
+
+
+def test_cursors_of_share_groups_whose_topics_are_lost_are_given_up():
+    with msglog.Store(":memory:") as store:
+        store.log.create_topic("lost", partitions=2)
+        store.log.append_many("lost", [b"1", b"2"])
+        with store.log.share_consumer("lost", group="workers", start="earliest") as consumer:
+            assert consumer.poll(timeout=0)
+        engine = store.core.engine
+        models: dict[str, Any] = engine.models
+        topic = models["log"].topics.pop("lost")
+        del models["log"].topic_ids[topic.id]
+        assert models["cursors"].cursors
+        with engine.lock:
+            made = Mending(SimpleNamespace(engine=engine)).adopt()
+        assert len(made) == 2
+        assert models["cursors"].cursors == {}
+        assert not any(models["shares"].groups.values())
