@@ -29,9 +29,10 @@ def _store(sync) -> tuple[Image, State]:
     script = Script(sync, segment_bytes=500)
     script.open()
     script.commit(("create", "a"), ("create", "b"), ("event",))
-    script.commit(("append", "a", 20, 30, 40), ("append", "b", 10), ("event",))
-    script.append("a", 300, key=b"key")
-    script.append("a", 50)
+    for _ in range(scaled(1)):  # every bit of it is tried, so that what searches further needs a larger store
+        script.commit(("append", "a", 20, 30, 40), ("append", "b", 10), ("event",))
+        script.append("a", 300, key=b"key")
+        script.append("a", 50)
     script.close()
     script.open()
     script.append("b", 20)
