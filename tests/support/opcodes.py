@@ -4,7 +4,8 @@ CPython runs signal handlers only as the last part of calls, at the start of fun
 exception at another opcode is one that no program meets: between the end of a `with` block and the call of
 `__exit__`, say, where it would leak a lock. So `Striker` counts, and strikes at, the opcodes that follow one
 which runs handlers, as long as the same `except` or `with` is in force at both. When a function of Python that was
-called by another one, with no C in between, returns, no handler runs.
+called by another one, with no C in between, returns, no handler runs. Finalizers are left alone: when they run is the
+garbage collector's choice, and what is raised in one reaches nobody.
 """
 
 import dis
@@ -37,6 +38,8 @@ class Striker:
         self._last: dict[FrameType, int] = {}
         # Frames whose present opcode has called a function of Python.
         self._calling: set[FrameType] = set()
+        # How many finalizers are under way.
+        self._finalizing = 0
 
     @contextmanager
     def striking(self) -> Iterator[None]:
@@ -52,8 +55,11 @@ class Striker:
             self._calling.clear()
 
     def _trace(self, frame: FrameType, _event: str, _argument: object) -> Callable[..., Any] | None:
-        if self._folder not in frame.f_code.co_filename:
+        if self._finalizing or self._folder not in frame.f_code.co_filename:
             return None
+        if frame.f_code.co_name == "__del__":
+            self._finalizing += 1
+            return self._until_finalized
         frame.f_trace = self._step  # 3.13 traces opcodes only if a frame that is traced asks
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
@@ -61,6 +67,11 @@ class Striker:
         if TELLS_RETURNS and caller in self._last and caller.f_lasti != self._last[caller]:
             self._calling.add(caller)
         return self._step
+
+    def _until_finalized(self, _frame: FrameType, event: str, _argument: object) -> Callable[..., Any]:
+        if event == "return":
+            self._finalizing -= 1
+        return self._until_finalized
 
     def _step(self, frame: FrameType, event: str, _argument: object) -> Callable[..., Any]:
         if event == "opcode":
