@@ -60,6 +60,7 @@ class Lane:
         "retired_at",
         "return_order",
         "returned_bytes",
+        "sent_ahead",
         "stream",
         "trim_check",
     )
@@ -82,6 +83,8 @@ class Lane:
         self.trim_check = 0
         # Segments whose messages are all settled, kept as history: (end offset, settled at).
         self.retired_at: list[tuple[int, int]] = []
+        # Offsets of messages that are not settled yet, and the queues that have their dead letters already.
+        self.sent_ahead: dict[int, set[str]] = {}
 
     def ready(self) -> int:
         """Return how many messages wait to be delivered, those that are not synced yet among them."""

@@ -2,14 +2,14 @@
 
 from asyncio import sleep
 from collections.abc import AsyncIterator, Mapping
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msglog
 from msglog.aio.calls import Written
 from msglog.aio.consumer import Consumer
 from msglog.aio.forwarding import plain
 from msglog.aio.typed.decoding import Decoding, decoded
+from msglog.aio.typed.on_raw import OnRaw
 from msglog.aio.waiting import left_until
 from msglog.checks import check_timeout
 from msglog.log.consumer import MAX_RECORDS
@@ -22,7 +22,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class TypedConsumer(Generic[K, V]):
+class TypedConsumer(OnRaw[Consumer], Generic[K, V]):
     """Reads a topic in order, with objects, for one task at a time; made by `TypedTopic.consumer`.
 
     As `msglog.TypedConsumer`. `raw`: the `Consumer` itself, which shares everything with this one. A record that does
@@ -102,10 +102,6 @@ class TypedConsumer(Generic[K, V]):
     def __aiter__(self) -> AsyncIterator[TypedRecord[K, V]]:
         return self.iter()
 
-    def stop(self) -> None:
-        """Hand out nothing more. See `Consumer.stop`."""
-        self.raw.stop()
-
     # Committing
 
     def commit(
@@ -129,21 +125,6 @@ class TypedConsumer(Generic[K, V]):
     seek_to_committed = plain(msglog.TypedConsumer.seek_to_committed)
     pause = plain(msglog.TypedConsumer.pause)
     resume = plain(msglog.TypedConsumer.resume)
-
-    # Ending
-
-    async def close(self) -> None:
-        """End the consumer. See `Consumer.close`."""
-        await self.raw.close()
-
-    async def __aenter__(self) -> Self:
-        await self.raw.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.raw.__aexit__(kind, error, trace)
 
     def __repr__(self) -> str:
         return f"<msglog.aio.TypedConsumer {self.raw!r}>"

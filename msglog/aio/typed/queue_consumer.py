@@ -4,14 +4,14 @@ from asyncio import sleep
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from time import monotonic
-from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 
 import msglog
 from msglog.aio.delivery import Delivery
 from msglog.aio.queue_consumer import QueueConsumer
 from msglog.aio.typed.decoding import Calling
 from msglog.aio.typed.delivery import TypedDelivery, delivered
+from msglog.aio.typed.on_raw import OnRaw
 from msglog.broker.typed import MessageCodec
 from msglog.checks import check_timeout
 from msglog.errors import DecodeError, SettlementError
@@ -19,7 +19,7 @@ from msglog.errors import DecodeError, SettlementError
 T = TypeVar("T")
 
 
-class TypedQueueConsumer(Generic[T]):
+class TypedQueueConsumer(OnRaw[QueueConsumer], Generic[T]):
     """Takes messages with objects from one queue, for tasks; made by `TypedQueue.consume`.
 
     As `msglog.TypedQueueConsumer`. `raw`: the `QueueConsumer` itself. A message that does not decode is in hand until
@@ -79,23 +79,6 @@ class TypedQueueConsumer(Generic[T]):
 
     def __aiter__(self) -> AsyncIterator[TypedDelivery[T]]:
         return self.iter()
-
-    def stop(self) -> None:
-        """End iterations after the message in hand and make waiting calls return None. See `QueueConsumer.stop`."""
-        self.raw.stop()
-
-    async def close(self) -> None:
-        """End the consumer; what it has unsettled goes back to the queue. Calling again does nothing."""
-        await self.raw.close()
-
-    async def __aenter__(self) -> Self:
-        await self.raw.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.raw.__aexit__(kind, error, trace)
 
     def __repr__(self) -> str:
         return f"<msglog.aio.TypedQueueConsumer {self.raw!r}>"

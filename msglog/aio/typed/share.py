@@ -2,12 +2,12 @@
 
 from asyncio import sleep
 from collections.abc import AsyncIterator
-from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 
 import msglog
 from msglog.aio.consumer import ShareConsumer
 from msglog.aio.typed.decoding import Calling, decoded
+from msglog.aio.typed.on_raw import OnRaw
 from msglog.aio.waiting import left_until
 from msglog.checks import check_integer, check_timeout
 from msglog.log import ShareRecord, TypedShareRecord
@@ -19,7 +19,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class TypedShareConsumer(Generic[K, V]):
+class TypedShareConsumer(OnRaw[ShareConsumer], Generic[K, V]):
     """A member of a share group, for objects and tasks; made by `TypedTopic.share_consumer`.
 
     As `msglog.TypedShareConsumer`. `raw`: the `ShareConsumer` itself. A record that does not decode is in hand:
@@ -89,23 +89,6 @@ class TypedShareConsumer(Generic[K, V]):
 
     def __aiter__(self) -> AsyncIterator[TypedShareRecord[K, V]]:
         return self.iter()
-
-    def stop(self) -> None:
-        """Hand out nothing more. See `ShareConsumer.stop`."""
-        self.raw.stop()
-
-    async def close(self) -> None:
-        """Leave the group; what is in hand is available again. Calling again does nothing."""
-        await self.raw.close()
-
-    async def __aenter__(self) -> Self:
-        await self.raw.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.raw.__aexit__(kind, error, trace)
 
     def __repr__(self) -> str:
         return f"<msglog.aio.TypedShareConsumer {self.raw!r}>"

@@ -19,7 +19,6 @@ from msglog.broker.rules.message_codec import pack_meta
 from msglog.broker.vhost.state import VhostState
 from msglog.errors import TransactionTooLargeError
 from msglog.storage.options import MAX_COMMIT_BYTES
-from msglog.store import StoreCore
 
 # What one commit moves at the most: so many messages, and not many more bytes than these.
 STEP_MESSAGES: Final = 1000
@@ -37,11 +36,6 @@ class _Letter(NamedTuple):
 
 class Removing(VhostState):
     """Expiry, length limits, dead letters, purging."""
-
-    def __init__(self, core: StoreCore) -> None:
-        super().__init__(core)
-        # Queues that have a dead letter already whose message is not settled yet.
-        self._sent_ahead: dict[tuple[Lane, int], set[str]] = {}
 
     def remove(self, queue: Queue, found: Sequence[tuple[Lane, Stored]], reason: Reason) -> None:
         """Settle messages that wait or are in somebody's hand and publish their dead letters.
@@ -66,7 +60,7 @@ class Removing(VhostState):
         """
         letter = self._letter(queue, stored, reason)
         names = [] if letter is None else [target.name for target in letter.targets]
-        there = self._sent_ahead.setdefault((lane, stored.offset), set())
+        there = lane.sent_ahead.setdefault(stored.offset, set())
         left = [name for name in names if name not in there]
         size = len(stored.body) + len(stored.meta)
         most = max(1, MAX_COMMIT_BYTES // 2 // size)
@@ -77,7 +71,7 @@ class Removing(VhostState):
             batch.write()
             there.update(piece)
         self._remove_together(queue, [(lane, stored)], reason, left)
-        self._sent_ahead.pop((lane, stored.offset), None)
+        lane.sent_ahead.pop(stored.offset, None)
 
     def _remove_together(
         self,
