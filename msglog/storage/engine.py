@@ -35,7 +35,7 @@ from msglog.storage.layout import FAILED, JOURNALS, LOCK, PUBLISHED, SEGMENTS
 from msglog.storage.measuring import measure
 from msglog.storage.options import JOURNAL_FIRST_BYTES, JOURNAL_LARGEST_BYTES, SNAPSHOT_COST, Options
 from msglog.storage.published import PublishedPage
-from msglog.storage.recovery import Recovered, recover
+from msglog.storage.recovery import Recovered, recover, recover_beside
 from msglog.storage.segment import FIRST_ALLOCATION, Segment, SegmentFacts
 from msglog.storage.several import Several
 from msglog.storage.small_commit import SmallCommit
@@ -52,7 +52,6 @@ ModelFactory = Callable[["Engine"], Model]
 Append = Callable[..., int]
 # Loading so many bytes of a snapshot costs about as much as replaying one short event: decides when the next is due.
 _SNAPSHOT_BYTES_PER_COST = 16
-_READER_ATTEMPTS = 5
 
 
 class Engine:
@@ -218,16 +217,7 @@ class Engine:
 
     def load(self) -> Recovered:
         """Recover streams and models from the directory; a reader does so again when a new writer has begun."""
-        attempts = _READER_ATTEMPTS if self.readonly else 1
-        recovered: Recovered | None = None
-        while recovered is None:
-            attempts -= 1
-            try:
-                recovered = recover(self)
-            except (CorruptionError, FileNotFoundError, ReadOnlyError) as error:
-                # A writer at work may drop files between two looks of a reader, or close the store.
-                if attempts == 0 or not (self.writer_is_alive() or isinstance(error, ReadOnlyError)):
-                    raise
+        recovered = recover_beside(self) if self.readonly else recover(self)
         self.recovery = recovered.report
         self.commit_number = self.published = recovered.commit
         self.durable_commit = recovered.checkpoint.commit

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from msglog.storage.engine import Engine
 
 _FIRST_STREAM = 1
+# How often a reader looks while the writer stands still, and in all.
+_LOOKS = 5
+_MOST_LOOKS = 100
 
 
 @dataclass(slots=True)
@@ -50,6 +53,30 @@ class Recovered:
         self.checkpoint.sequence += 1
         self.checkpoint.clean = False
         write_checkpoint(filesystem, directory, self.checkpoint)
+
+
+def recover_beside(engine: "Engine") -> Recovered:
+    """Do so for a reader, beside a writer at work, which may drop files between two looks, or close the store.
+
+    What is found wrong counts only when the writer has made no checkpoint meanwhile: before it is one, nothing goes.
+    """
+    still = 0
+    for _ in range(_MOST_LOOKS):
+        before = _newest_sequence(engine)
+        try:
+            return recover(engine)
+        except (CorruptionError, FileNotFoundError, ReadOnlyError) as error:
+            if not (engine.writer_is_alive() or isinstance(error, ReadOnlyError)):
+                raise
+            still += before == _newest_sequence(engine)
+            if still == _LOOKS:
+                raise
+    return recover(engine)
+
+
+def _newest_sequence(engine: "Engine") -> int:
+    checkpoints = read_checkpoints(engine.filesystem, engine.directory)
+    return checkpoints[0].sequence if checkpoints else 0
 
 
 def recover(engine: "Engine") -> Recovered:

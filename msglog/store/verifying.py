@@ -202,13 +202,14 @@ def _check_followed(filesystem: FileSystem, directory: str, progress: Progress |
 
 
 def _look_again(look: Callable[[], list[Problem]]) -> list[Problem]:
-    """Look until nothing is found, some times: what a writer has half done it has done a moment later."""
+    """Look some times, and keep what is found each time: what a writer has half done it has done a moment later."""
     found = look()
     for _ in range(LOOKS):
         if not found:
             break
         Waiter().wait(PAUSE_SECONDS)
-        found = look()
+        again = look()
+        found = [problem for problem in found if problem in again]
     return found
 
 

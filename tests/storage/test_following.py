@@ -7,7 +7,7 @@ from threading import Thread
 import pytest
 
 from msglog.errors import CorruptionError
-from msglog.storage import Engine, Options
+from msglog.storage import Engine, Options, recovery
 from support.faulty_filesystem import FaultyFileSystem
 from support.history import State, difference, read_state
 from support.recovery import MODES
@@ -117,3 +117,45 @@ def test_a_segment_that_goes_while_its_events_are_read_does_not_stop_the_reader(
     assert not thread.is_alive()
     assert asked
     assert _readable(read_state(reader)) == _readable(script.history.latest)
+
+
+@pytest.mark.parametrize("sync", MODES)
+def test_what_goes_while_the_writer_goes_on_is_no_damage(monkeypatch, sync):
+    with small_limits():
+        script = Script(sync)
+        script.open()
+        script.commit(("create", "a"))
+        script.append("a", 100)
+        looks = []
+
+        def under_way(engine):
+            looks.append(engine)
+            if len(looks) <= 20:
+                script.append("a", 10)
+                script.engine.checkpoint()  # the writer makes a checkpoint, and drops what the reader was to read
+                raise CorruptionError("the segment is missing", path="a", position=0, first_offset=0, next_offset=1)
+            return recover(engine)
+
+        recover = recovery.recover
+        monkeypatch.setattr(recovery, "recover", under_way)
+        reader = _reader(script)
+        assert len(looks) == 21
+        assert read_state(reader) == read_state(script.engine)
+        reader.close()
+
+
+def test_what_is_gone_while_the_writer_stands_still_is_damage(monkeypatch):
+    with small_limits():
+        script = Script("none")
+        script.open()
+        script.commit(("create", "a"))
+        looks = []
+
+        def lost(engine):
+            looks.append(engine)
+            raise CorruptionError("the segment is missing", path="a", position=0, first_offset=0, next_offset=1)
+
+        monkeypatch.setattr(recovery, "recover", lost)
+        with pytest.raises(CorruptionError, match="missing"):
+            _reader(script)
+        assert len(looks) == 5
