@@ -20,7 +20,7 @@ from threading import Lock
 from typing import Any
 
 from msglog.clock import Clock
-from msglog.errors import ClosedError, CorruptionError, DiskFullError, MsglogError, ReadOnlyError, StoreFailedError
+from msglog.errors import ClosedError, DiskFullError, MsglogError, ReadOnlyError, StoreFailedError
 from msglog.storage import forks
 from msglog.storage.cache import SegmentCache, open_segment_limit
 from msglog.storage.checkpointer import Checkpointer

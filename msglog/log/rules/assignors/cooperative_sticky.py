@@ -13,7 +13,8 @@ def assign(members: Mapping[str, Member], partitions: Mapping[str, int]) -> Assi
     """Return the sticky assignment without the partitions that another member still owns.
 
     Follows Kafka's CooperativeStickyAssignor: what is withheld belongs to nobody's share, so its owner
-    revokes it, and the rebalance after that gives it away. A move takes two rebalances.
+    revokes it, and the rebalance after that gives it away. A move takes two rebalances. Where subscriptions differ
+    the second one may begin another move: it balances what is owned then.
     """
     owners = {partition: member.member_id for member in members.values() for partition in member.owned}
     return {
