@@ -154,7 +154,8 @@ typedef struct {
     PyTypeObject *area_type;
     PyTypeObject *single_type;
     PyObject *pending;            /* its deque of commits that are not shown yet */
-    PyObject *wait;               /* its own methods */
+    PyObject *append_unwaited;    /* its own methods */
+    PyObject *wait;
     PyObject *request_checkpoint;
     long long life;
     long long most_commits;       /* and bytes of events, before a checkpoint may be due */
@@ -638,10 +639,10 @@ static Outcome look_at_checkpoint(Ways *self, Entry *entry) {
     return DONE;
 }
 
-static PyObject *ways_append_journaled(Ways *self, PyObject *const *args, Py_ssize_t count) {
+static PyObject *append_by_journal(Ways *self, PyObject *const *args, Py_ssize_t count, PyObject *python, int waits) {
     PyObject *key = count > 3 ? args[3] : Py_None;
     Py_ssize_t size = size_of_one(self, args, count, key);
-    if (size < 0 || self->journal == NULL) return PyObject_Vectorcall(self->append, args, count, NULL);
+    if (size < 0) return PyObject_Vectorcall(python, args, count, NULL);
     Entry entry = {0};
     if (take_lock(self) < 0) return NULL;
     Outcome outcome = begin_entry(self, &entry, args, key, size);
@@ -650,12 +651,23 @@ static PyObject *ways_append_journaled(Ways *self, PyObject *const *args, Py_ssi
     if (release_lock(self) < 0) outcome = FAILED;
     PyObject *offset = NULL;
     if (outcome == DONE) {
-        PyObject *none = PyObject_CallOneArg(self->wait, PART(entry.single, S_NUMBER));
+        PyObject *none = waits ? PyObject_CallOneArg(self->wait, PART(entry.single, S_NUMBER)) : Py_NewRef(Py_None);
         if (none != NULL) offset = Py_NewRef(PART(entry.single, S_OFFSET));
         Py_XDECREF(none);
     }
     clear_entry(&entry);
-    return outcome == FOR_PYTHON ? PyObject_Vectorcall(self->append, args, count, NULL) : offset;
+    return outcome == FOR_PYTHON ? PyObject_Vectorcall(python, args, count, NULL) : offset;
+}
+
+static PyObject *ways_append_journaled(Ways *self, PyObject *const *args, Py_ssize_t count) {
+    if (self->journal == NULL) return PyErr_Format(PyExc_ValueError, "no journal");
+    return append_by_journal(self, args, count, self->append, 1);
+}
+
+/* append_unwaited(stream, value, timestamp_ms, key=None): the same, without waiting for the sync */
+static PyObject *ways_append_unwaited(Ways *self, PyObject *const *args, Py_ssize_t count) {
+    if (self->journal == NULL) return PyErr_Format(PyExc_ValueError, "no journal");
+    return append_by_journal(self, args, count, self->append_unwaited, 0);
 }
 
 /* show_singles(commit): store and show what is synced, as `_publish_up_to` does, as far as it is single records */
@@ -912,6 +924,7 @@ static int ways_traverse(Ways *self, visitproc visit, void *arg) {
     Py_VISIT(self->area_type);
     Py_VISIT(self->single_type);
     Py_VISIT(self->pending);
+    Py_VISIT(self->append_unwaited);
     Py_VISIT(self->wait);
     Py_VISIT(self->request_checkpoint);
     return 0;
@@ -933,6 +946,7 @@ static void ways_dealloc(Ways *self) {
     Py_XDECREF(self->area_type);
     Py_XDECREF(self->single_type);
     Py_XDECREF(self->pending);
+    Py_XDECREF(self->append_unwaited);
     Py_XDECREF(self->wait);
     Py_XDECREF(self->request_checkpoint);
     type->tp_free(self);
@@ -972,12 +986,13 @@ static PyObject *ways_new(PyTypeObject *type, PyObject *args, PyObject *options)
     return (PyObject *)self;
 }
 
-/* use_journal(journal, area type, single type, pending, wait, request_checkpoint, life, most commits, most cost) */
+/* use_journal(journal, area type, single type, pending, append_unwaited, wait, request_checkpoint, life, most commits,
+   most cost) */
 static PyObject *ways_use_journal(Ways *self, PyObject *args) {
-    PyObject *journal, *area_type, *single_type, *pending, *wait, *request_checkpoint;
+    PyObject *journal, *area_type, *single_type, *pending, *append_unwaited, *wait, *request_checkpoint;
     long long life, most_commits, most_state_cost;
-    if (!PyArg_ParseTuple(args, "OO!O!OOOLLL", &journal, &PyType_Type, &area_type, &PyType_Type, &single_type, &pending,
-                          &wait, &request_checkpoint, &life, &most_commits, &most_state_cost))
+    if (!PyArg_ParseTuple(args, "OO!O!OOOOLLL", &journal, &PyType_Type, &area_type, &PyType_Type, &single_type, &pending,
+                          &append_unwaited, &wait, &request_checkpoint, &life, &most_commits, &most_state_cost))
         return NULL;
     if (self->journal != NULL || !PyType_IsSubtype((PyTypeObject *)single_type, &PyTuple_Type)
         || ((PyTypeObject *)single_type)->tp_basicsize != PyTuple_Type.tp_basicsize)
@@ -986,6 +1001,7 @@ static PyObject *ways_use_journal(Ways *self, PyObject *args) {
     self->area_type = (PyTypeObject *)Py_NewRef(area_type);
     self->single_type = (PyTypeObject *)Py_NewRef(single_type);
     self->pending = Py_NewRef(pending);
+    self->append_unwaited = Py_NewRef(append_unwaited);
     self->wait = Py_NewRef(wait);
     self->request_checkpoint = Py_NewRef(request_checkpoint);
     self->life = life;
@@ -998,6 +1014,7 @@ static PyObject *ways_use_journal(Ways *self, PyObject *args) {
 static PyMethodDef ways_methods[] = {
     {"append", (PyCFunction)(void (*)(void))ways_append, METH_FASTCALL, NULL},
     {"append_journaled", (PyCFunction)(void (*)(void))ways_append_journaled, METH_FASTCALL, NULL},
+    {"append_unwaited", (PyCFunction)(void (*)(void))ways_append_unwaited, METH_FASTCALL, NULL},
     {"show_singles", (PyCFunction)ways_show_singles, METH_O, NULL},
     {"use_journal", (PyCFunction)ways_use_journal, METH_VARARGS, NULL},
     {"append_settle", (PyCFunction)(void (*)(void))ways_append_settle, METH_FASTCALL, NULL},

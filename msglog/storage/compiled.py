@@ -47,16 +47,17 @@ def open_ways(engine: "Engine") -> None:
     """Let the engine's short ways lead to its writer, or to what is compiled in front of that."""
     writer = engine.writer
     ways: DirectWriter | JournalWriter | Ways = writer
-    engine.append = writer.append
+    engine.append, engine.append_unwaited = writer.append, writer.append_unwaited
     usable = _USABLE and not os.environ.get("MSGLOG_PURE_PYTHON")
     if isinstance(writer, JournalWriter):
         writer.show_singles = None
         if usable and type(writer) is JournalWriter:
             made = _ways_of(engine, writer)
-            engine.append, writer.show_singles = made.append_journaled, made.show_singles
+            engine.append, engine.append_unwaited = made.append_journaled, made.append_unwaited
+            writer.show_singles = made.show_singles
     elif usable and type(writer) is DirectWriter:
         ways = _ways_of(engine, writer)
-        engine.append = ways.append
+        engine.append = engine.append_unwaited = ways.append
     engine.append_settle, engine.append_copies = ways.append_settle, ways.append_copies
 
 

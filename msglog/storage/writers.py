@@ -165,6 +165,8 @@ class DirectWriter(SmallCommits):
                 engine.release()
         raise AssertionError("turns never end")
 
+    append_unwaited = append
+
     def _append_slowly(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None) -> int:
         """Append where space, an index entry or a new segment is due."""
         commit = Commit(self._engine)
@@ -282,6 +284,10 @@ class JournalWriter(SmallEntries):
         self.wait(number)
         return offset
 
+    def append_unwaited(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None = None) -> int:
+        """Append one record for somebody who waits for its commit later: it may not be in the file before."""
+        return self._append_one(stream, value, timestamp_ms, key, waited_for=True)[1]
+
     def append_all(
         self, records: Sequence[Small], timestamp_ms: int, section: str = "", event: list[Any] | None = None
     ) -> int:
@@ -331,6 +337,7 @@ class JournalWriter(SmallEntries):
             Area,
             Single,
             self._pending,
+            self.append_unwaited,
             self.wait,
             self._request_checkpoint,
             self._engine.life,
