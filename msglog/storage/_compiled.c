@@ -41,6 +41,7 @@ enum {
     ENTRY_VERSION = 1,
     ENTRY_SIZE = 72, /* of an entry in the journal before its frame's header: its own header and one place */
     ENTRY_ALIGNMENT = 8,
+    LATEST_LIMIT = 4096,  /* of key and value of a record that is handed over */
     SMALL_LIMIT = 8 << 10 /* more than that is left to Python, which knows when a map is the wrong way */
 };
 
@@ -51,7 +52,7 @@ static struct {
         state_cost, streams, turns;
 } engine_slot;
 static struct {
-    Py_ssize_t active, end, id, next_offset, segment_bytes, segment_ms, unfinished, value_bytes, waiters;
+    Py_ssize_t active, end, id, latest, next_offset, segment_bytes, segment_ms, unfinished, value_bytes, waiters;
 } stream_slot;
 static struct {
     Py_ssize_t announced, before_ms, capacity, crc_seed, dropped, end_offset, file_id, first_timestamp_ms, index, limit,
@@ -86,7 +87,7 @@ static int find_slots(PyTypeObject *engine, PyTypeObject *stream, PyTypeObject *
         || FIND(engine, engine, published) || FIND(engine, engine, release) || FIND(engine, engine, snapshot_wanted)
         || FIND(engine, engine, state_cost) || FIND(engine, engine, streams) || FIND(engine, engine, turns)
         || FIND(stream, stream, active) || FIND(stream, stream, end) || FIND(stream, stream, id)
-        || FIND(stream, stream, next_offset) || FIND(stream, stream, segment_bytes)
+        || FIND(stream, stream, latest) || FIND(stream, stream, next_offset) || FIND(stream, stream, segment_bytes)
         || FIND(stream, stream, segment_ms) || FIND(stream, stream, unfinished) || FIND(stream, stream, value_bytes)
         || FIND(stream, stream, waiters) || FIND(segment, segment, announced) || FIND(segment, segment, before_ms)
         || FIND(segment, segment, capacity) || FIND(segment, segment, crc_seed) || FIND(segment, segment, dropped)
@@ -162,7 +163,7 @@ typedef struct {
     long long most_state_cost;
 } Ways;
 
-static PyObject *text_append, *text_id, *text_next, *text_popleft, *text_settle, *text_tell_waiters, *text_wake;
+static PyObject *text_append, *text_id, *text_next, *text_popleft, *text_settle, *text_wake;
 
 /* One frame of one record, built, with all that follows from it. */
 typedef struct {
@@ -389,16 +390,32 @@ static long long timestamp_of(PyObject *object) {
 
 /* append(stream, value, timestamp_ms, key=None) */
 
+static int wake_waiters(PyObject *stream) {
+    PyObject *waiters = SLOT(stream, stream_slot.waiters);
+    if (waiters == NULL || !PySet_Check(waiters) || PySet_GET_SIZE(waiters) == 0) return 0;
+    PyObject *those = PySequence_Tuple(waiters);
+    if (those == NULL) return -1;
+    int failed = 0;
+    for (Py_ssize_t place = 0; !failed && place < PyTuple_GET_SIZE(those); place++) {
+        PyObject *none = PyObject_CallMethodNoArgs(PyTuple_GET_ITEM(those, place), text_wake);
+        failed = none == NULL;
+        Py_XDECREF(none);
+    }
+    Py_DECREF(those);
+    return failed ? -1 : 0;
+}
+
+/* Wake who waits, with a small record in their hands: `Stream.tell_waiters`. */
 static int tell_waiters(Frame *frame, PyObject *timestamp, PyObject *key, PyObject *value, PyObject *number) {
     PyObject *waiters = SLOT(frame->stream, stream_slot.waiters);
     if (waiters == NULL || !PySet_Check(waiters) || PySet_GET_SIZE(waiters) == 0) return 0;
-    long long total = PyLong_AsLongLong(frame->total) - PyBytes_GET_SIZE(value); /* before this record */
-    PyObject *latest = Py_BuildValue("(OOOOOL)", frame->offset, timestamp, key, value, number, total);
-    if (latest == NULL) return -1;
-    PyObject *none = PyObject_CallMethodOneArg(frame->stream, text_tell_waiters, latest);
-    Py_DECREF(latest);
-    Py_XDECREF(none);
-    return none == NULL ? -1 : 0;
+    if (PyBytes_GET_SIZE(value) + (key == Py_None ? 0 : PyBytes_GET_SIZE(key)) <= LATEST_LIMIT) {
+        long long total = PyLong_AsLongLong(frame->total) - PyBytes_GET_SIZE(value); /* before this record */
+        PyObject *latest = Py_BuildValue("(OOOOOL)", frame->offset, timestamp, key, value, number, total);
+        if (latest == NULL) return -1;
+        Py_XSETREF(SLOT(frame->stream, stream_slot.latest), latest);
+    }
+    return wake_waiters(frame->stream);
 }
 
 static void put_body(char *body, PyObject *key, PyObject *value) {
@@ -845,21 +862,6 @@ static Outcome build_copies(Ways *self, Frame *frames, PyObject *const *args, Py
     return DONE;
 }
 
-static int wake_waiters(PyObject *stream) {
-    PyObject *waiters = SLOT(stream, stream_slot.waiters);
-    if (waiters == NULL || !PySet_Check(waiters) || PySet_GET_SIZE(waiters) == 0) return 0;
-    PyObject *those = PySequence_Tuple(waiters);
-    if (those == NULL) return -1;
-    int failed = 0;
-    for (Py_ssize_t place = 0; !failed && place < PyTuple_GET_SIZE(those); place++) {
-        PyObject *none = PyObject_CallMethodNoArgs(PyTuple_GET_ITEM(those, place), text_wake);
-        failed = none == NULL;
-        Py_XDECREF(none);
-    }
-    Py_DECREF(those);
-    return failed ? -1 : 0;
-}
-
 static Outcome copies_locked(Ways *self, Frame *frames, Page *page, PyObject *const *args, Py_ssize_t copies,
                              PyObject **offsets) {
     long long next = next_number(self);
@@ -1045,10 +1047,9 @@ PyMODINIT_FUNC PyInit__compiled(void) {
     text_next = PyUnicode_InternFromString("next");
     text_popleft = PyUnicode_InternFromString("popleft");
     text_settle = PyUnicode_InternFromString("settle");
-    text_tell_waiters = PyUnicode_InternFromString("tell_waiters");
     text_wake = PyUnicode_InternFromString("wake");
     PyObject *made = PyModule_Create(&module), *type = PyType_FromSpec(&ways_spec);
-    if (!text_append || !text_id || !text_next || !text_popleft || !text_settle || !text_tell_waiters || !text_wake
+    if (!text_append || !text_id || !text_next || !text_popleft || !text_settle || !text_wake
         || !made || !type || PyModule_AddObjectRef(made, "Ways", type) < 0 || PyModule_AddIntConstant(made, "SOURCE_CRC", SOURCE_CRC) < 0)
         Py_CLEAR(made);
     Py_XDECREF(type);
