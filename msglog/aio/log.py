@@ -18,7 +18,7 @@ from msglog.log.appending import HeadersArgument
 from msglog.log.rules.membership import AssignorName
 from msglog.log.share.consumer import DEFAULT_DELIVERY_LIMIT, DEFAULT_LOCK_MS
 from msglog.log.typed import OnDecodeError, RecordCodec
-from msglog.transactions.looping import durable
+from msglog.transactions.looping import next_sync
 from msglog.types import Record, RecordMetadata, TopicPartition
 
 K = TypeVar("K")
@@ -74,9 +74,7 @@ class Log(Face[msglog.Log]):
             if metadata is not None:
                 engine = self._engine
                 if engine.published < engine.commit_number:
-                    future = durable(engine, engine.commit_number)
-                    if future is not None:
-                        await future
+                    await next_sync(engine)
                 return metadata
         call = partial(
             self.sync.append,

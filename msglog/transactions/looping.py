@@ -26,15 +26,19 @@ _MOST_THREADS: Final = 32
 
 def running_loop() -> "asyncio.AbstractEventLoop":
     """Return the event loop that runs in this thread. Raises `NoEventLoopError`."""
-    module = sys.modules.get("asyncio")  # a plain import is slow, and whoever runs a loop has made it
-    found = None if module is None else module._get_running_loop()  # noqa: SLF001 it raises nothing
+    global _find_loop  # noqa: PLW0603 - bound once
+    if _find_loop is None and "asyncio" in sys.modules:  # a plain import is slow, and whoever runs a loop has made it
+        _find_loop = sys.modules["asyncio"]._get_running_loop  # noqa: SLF001 it raises nothing
+    found = None if _find_loop is None else _find_loop()
     if found is None:
         raise NoEventLoopError(
             "no running event loop of asyncio in this thread: what is awaited works under asyncio, and under anyio on "
             "its asyncio backend; elsewhere use the classes for threads"
         )
-    loop: asyncio.AbstractEventLoop = found
-    return loop
+    return found
+
+
+_find_loop: "Callable[[], asyncio.AbstractEventLoop | None] | None" = None
 
 
 async def wait_off_the_loop(engine: Engine, commit: int) -> None:
@@ -54,11 +58,18 @@ def durable(engine: Engine, commit: int) -> "asyncio.Future[None] | None":
     """
     if engine.published >= commit and not engine.checkpoint_requested:
         return None
-    try:
-        loop = running_loop()
-    except NoEventLoopError as error:
-        error.outcome = "unknown"  # it is written, and will be synced
-        raise
+    return next_sync(engine)
+
+
+def next_sync(engine: Engine) -> "asyncio.Future[None]":
+    """Return what is done when all that is written by now is as durable as `sync` promises. Raises as `durable`."""
+    loop = None if _find_loop is None else _find_loop()
+    if loop is None:
+        try:
+            loop = running_loop()
+        except NoEventLoopError as error:
+            error.outcome = "unknown"  # it is written, and will be synced
+            raise
     last = _last
     syncs = last[2] if last is not None and last[0]() is loop and last[1]() is engine else _syncs_of(loop, engine)
     future = loop.create_future()
@@ -149,12 +160,11 @@ class _Syncs:
         covered = self._covered if error is None else len(self.waiting)
         left = self.waiting[covered:]
         for future in self.waiting[:covered]:
-            if future.done():  # cancelled
-                continue
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)
+            if not future.done():  # cancelled
+                if error is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(error)
         self.waiting = left
         self._covered = 0
         if left:
