@@ -1,13 +1,14 @@
 /* The hot paths of `DirectWriter` in C: `append`, `append_settle`, `append_copies`. And those of `JournalWriter` for
-   single records: `append_journaled`, and `show_singles` after the sync.
+   single records: `append_journaled`, `append_unwaited`, and `show_singles` after the sync.
 
-   They write the same bytes and leave the same state as the Python methods of the same names, which stand in writers.py,
-   small_commit.py and small_entry.py and say what is done and why. Here is only what nearly every call does: room in a mapped file, no
+   They write the same bytes and leave the same state as the Python methods, which stand in writers.py, small_commit.py
+   and small_entry.py and say what is done and why. Here is only what nearly every call does: room in a mapped file, no
    obstacle, no index entry due. Whatever else comes up is left to the Python method, before anything was changed.
 
    What makes it simple to be sure of: everything that can fail, or can run other Python code, comes first; from the
    first byte that is stored up to the published number nothing does, so that no signal handler and no other thread
-   gets in between. The exception is the cursor that `append_settle` changes; it leaves the same note as in Python.
+   gets in between. The exceptions are the cursor that `append_settle` changes, and the dict and the deque that get what
+   is journaled; there the engine's obstacle is the same note as in Python.
 
    Attributes are slots. Their places are looked up once, by name, from the classes' own descriptors; each object's
    class is checked before its slots are touched.
@@ -39,7 +40,7 @@ enum {
     PAGE_COMMIT = 2,      /* the slot of the published page */
     ENTRY_MAGIC = 0x454D4C4D,
     ENTRY_VERSION = 1,
-    ENTRY_SIZE = 72, /* of an entry in the journal before its frame's header: its own header and one place */
+    BEFORE_FRAME_SIZE = 72, /* of an entry in the journal before its frame's header: its own header and one place */
     ENTRY_ALIGNMENT = 8,
     LATEST_LIMIT = 4096,  /* of key and value of a record that is handed over */
     SMALL_LIMIT = 8 << 10 /* more than that is left to Python, which knows when a map is the wrong way */
@@ -517,7 +518,7 @@ static PyObject *active_area(Ways *self) {
 }
 
 /* Whether nothing but a frame up to `end` is due: what `single` asks, and that the map is one of those for here. */
-static int has_room(Ways *self, PyObject *stream, PyObject *segment, long long end) {
+static int has_room_for_one(Ways *self, PyObject *stream, PyObject *segment, long long end) {
     PyObject *map = SLOT(segment, segment_slot.map), *streams = SLOT(self->engine, engine_slot.streams);
     PyObject *id = SLOT(stream, stream_slot.id);
     if (map == NULL || !(Py_IS_TYPE(map, self->map_type) || PyByteArray_CheckExact(map)) || id == NULL
@@ -546,12 +547,13 @@ static PyObject *frame_of(Ways *self, PyObject *segment, PyObject *const *args, 
 
 static PyObject *entry_of(Ways *self, PyObject *area, PyObject *frame, long long number, long long synced,
                           long long file_id, long long position) {
-    Py_ssize_t size = PyBytes_GET_SIZE(frame), length = ENTRY_SIZE + KEY_SIZE + size;
-    PyObject *entry = PyBytes_FromStringAndSize(NULL, (length + ENTRY_ALIGNMENT - 1) / ENTRY_ALIGNMENT * ENTRY_ALIGNMENT);
+    Py_ssize_t size = PyBytes_GET_SIZE(frame), length = BEFORE_FRAME_SIZE + KEY_SIZE + size;
+    Py_ssize_t padded = (length + ENTRY_ALIGNMENT - 1) / ENTRY_ALIGNMENT * ENTRY_ALIGNMENT;
+    PyObject *entry = PyBytes_FromStringAndSize(NULL, padded);
     if (entry == NULL) return NULL;
     char *data = PyBytes_AS_STRING(entry);
-    memset(data, 0, ENTRY_SIZE);
-    memset(data + length, 0, PyBytes_GET_SIZE(entry) - length);
+    memset(data, 0, BEFORE_FRAME_SIZE);
+    memset(data + length, 0, padded - length);
     put32(data + 4, ENTRY_MAGIC);
     put32(data + 8, length);
     put32(data + 12, self->life);
@@ -562,9 +564,10 @@ static PyObject *entry_of(Ways *self, PyObject *area, PyObject *frame, long long
     put32(data + 44, ENTRY_VERSION);
     put64(data + 48, file_id);
     put64(data + 56, position);
-    memcpy(data + ENTRY_SIZE, PyBytes_AS_STRING(frame), HEADER_SIZE);
-    put32(data + ENTRY_SIZE + HEADER_SIZE, size - HEADER_SIZE);
-    memcpy(data + ENTRY_SIZE + HEADER_SIZE + KEY_SIZE, PyBytes_AS_STRING(frame) + HEADER_SIZE, size - HEADER_SIZE);
+    char *header = data + BEFORE_FRAME_SIZE, *body = header + HEADER_SIZE + KEY_SIZE;
+    memcpy(header, PyBytes_AS_STRING(frame), HEADER_SIZE);
+    put32(header + HEADER_SIZE, size - HEADER_SIZE);
+    memcpy(body, PyBytes_AS_STRING(frame) + HEADER_SIZE, size - HEADER_SIZE);
     unsigned long crc;
     PyObject *seed = SLOT(area, area_slot.crc_seed);
     if (checksum(self, seed, data + CRC_SIZE, length - CRC_SIZE, &crc) < 0) Py_CLEAR(entry);
@@ -581,13 +584,14 @@ static Outcome begin_entry(Ways *self, Entry *entry, PyObject *const *args, PyOb
     long long offset = number_in(stream, stream_slot.next_offset);
     long long total = number_in(stream, stream_slot.value_bytes), end = position + HEADER_SIZE + size;
     long long area_position = number_in(area, area_slot.position);
+    Py_ssize_t entry_size = BEFORE_FRAME_SIZE + HEADER_SIZE + KEY_SIZE + size + ENTRY_ALIGNMENT;
     if (number < 0 || synced < 0 || position < 0 || file_id < 0 || offset < 0 || total < 0 || area_position < 0
         || timestamp_of(args[2]) < 0 || SLOT(segment, segment_slot.crc_seed) == NULL
         || SLOT(area, area_slot.crc_seed) == NULL || SLOT(area, area_slot.unwritten) == NULL
         || !PyDict_CheckExact(SLOT(area, area_slot.unwritten))
-        || area_position + size + ENTRY_SIZE + HEADER_SIZE + KEY_SIZE + ENTRY_ALIGNMENT > number_in(area, area_slot.size))
+        || area_position + entry_size > number_in(area, area_slot.size))
         return FOR_PYTHON;
-    int room = has_room(self, stream, segment, end);
+    int room = has_room_for_one(self, stream, segment, end);
     if (room <= 0) return room < 0 ? FAILED : FOR_PYTHON;
     entry->area = Py_NewRef(area);
     PyObject *single = entry->single = self->single_type->tp_alloc(self->single_type, S_PARTS);
@@ -993,8 +997,9 @@ static PyObject *ways_new(PyTypeObject *type, PyObject *args, PyObject *options)
 static PyObject *ways_use_journal(Ways *self, PyObject *args) {
     PyObject *journal, *area_type, *single_type, *pending, *append_unwaited, *wait, *request_checkpoint;
     long long life, most_commits, most_state_cost;
-    if (!PyArg_ParseTuple(args, "OO!O!OOOOLLL", &journal, &PyType_Type, &area_type, &PyType_Type, &single_type, &pending,
-                          &append_unwaited, &wait, &request_checkpoint, &life, &most_commits, &most_state_cost))
+    if (!PyArg_ParseTuple(args, "OO!O!OOOOLLL", &journal, &PyType_Type, &area_type, &PyType_Type, &single_type,
+                          &pending, &append_unwaited, &wait, &request_checkpoint, &life, &most_commits,
+                          &most_state_cost))
         return NULL;
     if (self->journal != NULL || !PyType_IsSubtype((PyTypeObject *)single_type, &PyTuple_Type)
         || ((PyTypeObject *)single_type)->tp_basicsize != PyTuple_Type.tp_basicsize)
@@ -1049,8 +1054,8 @@ PyMODINIT_FUNC PyInit__compiled(void) {
     text_settle = PyUnicode_InternFromString("settle");
     text_wake = PyUnicode_InternFromString("wake");
     PyObject *made = PyModule_Create(&module), *type = PyType_FromSpec(&ways_spec);
-    if (!text_append || !text_id || !text_next || !text_popleft || !text_settle || !text_wake
-        || !made || !type || PyModule_AddObjectRef(made, "Ways", type) < 0 || PyModule_AddIntConstant(made, "SOURCE_CRC", SOURCE_CRC) < 0)
+    if (!text_append || !text_id || !text_next || !text_popleft || !text_settle || !text_wake || !made || !type
+        || PyModule_AddObjectRef(made, "Ways", type) < 0 || PyModule_AddIntConstant(made, "SOURCE_CRC", SOURCE_CRC) < 0)
         Py_CLEAR(made);
     Py_XDECREF(type);
     return made;

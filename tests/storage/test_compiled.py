@@ -647,7 +647,7 @@ MUTATIONS = [
 JOURNAL_MUTATIONS = [
     ("if (frame != NULL) put32(data, crc);", ""),
     ("if (entry != NULL) put32(data, crc);", ""),
-    ("memset(data + length, 0, PyBytes_GET_SIZE(entry) - length);", ""),
+    ("memset(data + length, 0, padded - length);", ""),
     ("put32(data + 8, length);", ""),
     ("put32(data + 12, self->life);", ""),
     ("put64(data + 24, synced);", ""),
