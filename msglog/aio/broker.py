@@ -37,6 +37,7 @@ class Broker(Face[msglog.Broker]):
     """
 
     def _make(self, store: msglog.Store) -> msglog.Broker:
+        self._host = VirtualHost.of(store.core)
         return msglog.Broker(store)
 
     def _attach(self, child: Closing) -> None:

@@ -18,12 +18,14 @@ from msglog.log.appending import HeadersArgument
 from msglog.log.rules.membership import AssignorName
 from msglog.log.share.consumer import DEFAULT_DELIVERY_LIMIT, DEFAULT_LOCK_MS
 from msglog.log.typed import OnDecodeError, RecordCodec
-from msglog.storage import Deferral, in_force
-from msglog.transactions.looping import durable, wait_off_the_loop
+from msglog.transactions.looping import next_sync
 from msglog.types import Record, RecordMetadata, TopicPartition
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+# The empty tuple is one object.
+_NO_HEADERS = ()
 
 RebalanceCallback = Callable[[Consumer, frozenset[TopicPartition]], None]
 
@@ -37,12 +39,12 @@ class Log(Face[msglog.Log]):
 
     def _make(self, store: msglog.Store) -> msglog.Log:
         made = msglog.Log(store)
-        self._append = made.append  # type: ignore[method-assign]
+        self._append_plain = made.append_plain  # type: ignore[method-assign]
         return made
 
-    def _append(self, *args: Any, **options: Any) -> RecordMetadata:
+    def _append_plain(self, topic: str, value: bytes | None, key: bytes | None) -> RecordMetadata | None:
         """Stand for the threaded method until the store is open; raises."""
-        return self.sync.append(*args, **options)
+        return self.sync.append_plain(topic, value, key)
 
     async def append(
         self,
@@ -61,43 +63,33 @@ class Log(Face[msglog.Log]):
         Appends of tasks that wait at the same time share syncs. When it is cancelled the record is there nevertheless,
         or will be: the outcome is unknown to the task, as after a timeout.
         """
+        if (
+            headers is _NO_HEADERS
+            and partition is None
+            and timestamp_ms is None
+            and expected_offset is None
+            and expected_key_offset is None
+        ):
+            metadata = self._append_plain(topic, value, key)
+            if metadata is not None:
+                engine = self._engine
+                if engine.published < engine.commit_number:
+                    await next_sync(engine)
+                return metadata
+        call = partial(
+            self.sync.append,
+            topic,
+            value,
+            key=key,
+            headers=headers,
+            partition=partition,
+            timestamp_ms=timestamp_ms,
+            expected_offset=expected_offset,
+            expected_key_offset=expected_key_offset,
+        )
         if expected_key_offset is not None:  # it may have to read records, and to wait for a sync before it decides
-            return await run(
-                self.sync.append,
-                topic,
-                value,
-                key=key,
-                headers=headers,
-                partition=partition,
-                timestamp_ms=timestamp_ms,
-                expected_offset=expected_offset,
-                expected_key_offset=expected_key_offset,
-            )
-        # `write` in place: of a thousand appends at a time its call would be a tenth.
-        deferral, outer = Deferral(), in_force.deferral
-        try:
-            try:
-                in_force.deferral = deferral
-                metadata = self._append(
-                    topic,
-                    value,
-                    key=key,
-                    headers=headers,
-                    partition=partition,
-                    timestamp_ms=timestamp_ms,
-                    expected_offset=expected_offset,
-                )
-            finally:
-                in_force.deferral = outer
-        except msglog.MsglogError:
-            if deferral.commit:
-                await wait_off_the_loop(self._engine, deferral.commit)
-            raise
-        if deferral.commit:
-            future = durable(self._engine, deferral.commit)
-            if future is not None:
-                await future
-        return metadata
+            return await run(call)
+        return await write(self._engine, call)
 
     async def append_many(
         self,

@@ -23,6 +23,8 @@ from msglog.showing import one_line
 from msglog.storage import Engine
 from msglog.waiting import Waiter, deadline_after
 
+_new_tuple = tuple.__new__  # half of what the constructor costs
+
 
 class Taking:
     """Taking messages for one subscriber, with waiting. `stopped` makes every call return empty; it takes no lock."""
@@ -114,9 +116,11 @@ class Taking:
 
     def look(self, wait: Wait) -> bool:
         """Woken: hand out what there is, to oneself and to others in line. Return whether the call has left it."""
-        vhost, queue = self.vhost, self.subscriber.queue
+        vhost, subscriber = self.vhost, self.subscriber
+        queue = subscriber.queue
         with vhost.lock:
-            self._check(queue)
+            if vhost.closed or queue.deleted or subscriber.cancelled:
+                self._check(queue)
             if self._take_in_turn(queue, wait):
                 return True
             vhost.news[queue] = None
@@ -137,14 +141,14 @@ class Taking:
         if found is None:
             return False
         try:
-            wait.taken = Taken(*found, redelivered=False, deliveries=0)
+            wait.taken = _new_tuple(Taken, (found[0], found[1], False, 0))
         except BaseException:
             vhost.undo_take(found[0], subscriber, found[1][0])
             raise
         wait.over = True
         subscriber.waits.remove(wait)
         queue.leave_line(wait)
-        if queue.line:
+        if queue.line.takers:
             vhost.news[queue] = None
         if vhost.news:
             vhost.attend()

@@ -47,38 +47,42 @@ class Line:
     interrupt leaves the line before a change or after it.
     """
 
-    __slots__ = ("_takers", "front")
+    __slots__ = ("front", "takers")
 
     def __init__(self) -> None:
-        self._takers: tuple[Taker, ...] = ()
+        self.takers: tuple[Taker, ...] = ()
         self.front: Taker | None = None
 
     def join(self, taker: Taker) -> None:
         """Go behind those of one's priority and of higher ones."""
-        others = tuple(other for other in self._takers if other is not taker)
+        others = tuple(other for other in self.takers if other is not taker)
         place = len(others)
         while place and others[place - 1].priority < taker.priority:
             place -= 1
-        self._takers = (*others[:place], taker, *others[place:])
+        self.takers = (*others[:place], taker, *others[place:])
         taker.in_line = True
         self.look()
 
     def pass_on(self, taker: Taker) -> None:
         """Go to the end of one's level, having been served."""
-        if len(self._takers) > 1:
+        if len(self.takers) > 1:
             self.join(taker)
 
     def leave(self, taker: Taker) -> bool:
         """Leave the line; return whether one was in it."""
-        was_there = taker in self._takers
-        self._takers = tuple(other for other in self._takers if other is not taker)
+        if self.takers == (taker,):  # nearly always, and it stands between a wake and its message
+            self.takers, self.front = (), None
+            taker.in_line = False
+            return True
+        was_there = taker in self.takers
+        self.takers = tuple(other for other in self.takers if other is not taker)
         taker.in_line = False
         self.look()
         return was_there
 
     def look(self) -> Taker | None:
         """Find out who is served next, None when nobody may take a message."""
-        for taker in self._takers:
+        for taker in self.takers:
             if taker.may_take():
                 self.front = taker
                 return taker
@@ -92,10 +96,10 @@ class Line:
             front.wake()
 
     def __iter__(self) -> Iterator[Taker]:
-        return iter(self._takers)
+        return iter(self.takers)
 
     def __bool__(self) -> bool:
-        return bool(self._takers)
+        return bool(self.takers)
 
     def __len__(self) -> int:
-        return len(self._takers)
+        return len(self.takers)

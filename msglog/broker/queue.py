@@ -184,10 +184,11 @@ class Queue:
 
     def leave_line(self, taker: Taker) -> None:
         """Take somebody out of the line."""
-        self.line.leave(taker)
-        if not self.line:
+        line = self.line
+        line.leave(taker)
+        if not line.takers:
             for lane in self.lanes:
-                lane.stream.waiters.discard(self.line)
+                lane.stream.waiters.discard(line)
 
     def __repr__(self) -> str:
         return f"<Queue {self.name!r} ready={self.ready()} unsettled={self.unsettled()}>"

@@ -86,12 +86,13 @@ class Subscriber(Holder):
 class Wait:
     """A call that waits for a message: a place in the queue's line, and a hand held out."""
 
-    __slots__ = ("in_line", "over", "subscriber", "taken", "waiter")
+    __slots__ = ("in_line", "over", "subscriber", "taken", "wake")
 
     def __init__(self, subscriber: Subscriber, waiter: Wakeable) -> None:
         self.in_line = False
         self.subscriber = subscriber
-        self.waiter = waiter
+        # Makes the call look. Whoever publishes does this: a method of its own would only stand in the way.
+        self.wake = waiter.wake
         self.taken: Taken | None = None
         # The call has ended: whatever an interrupt leaves of it in line takes nothing.
         self.over = False
@@ -108,12 +109,8 @@ class Wait:
     def receive(self, taken: Taken) -> None:
         """Take a message in hand and wake the call."""
         self.taken = taken
-        self.waiter.wake()
+        self.wake()
 
     def kept(self, taken: Taken) -> bool:
         """Whether the message is in the hand."""
         return self.taken is taken
-
-    def wake(self) -> None:
-        """Make the call look."""
-        self.waiter.wake()

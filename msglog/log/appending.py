@@ -105,6 +105,36 @@ class Appending(LogHandle):
             expected_key_offset=expected_key_offset,
         )
 
+    def append_plain(self, topic: str, value: bytes | None, key: bytes | None) -> RecordMetadata | None:
+        """Append a record as `append` does, without waiting for its sync; not public.
+
+        Returns None, with nothing appended, where that takes more than the short way. For event loops, which wait for
+        the engine's `commit_number` in their own way.
+        """
+        try:
+            found = self._topics[topic]
+        except (KeyError, TypeError):
+            return None
+        if type(value) is not bytes:
+            return None
+        if key is None:
+            if len(value) > found.plain_limit:
+                return None
+            number = 0 if found.sticky is None else found.choose_sticky(len(value))
+        elif type(key) is bytes and len(value) + len(key) <= found.keyed_limit:
+            number = 0 if found.sticky is None else partition_for_key(key, len(found.partitions))
+        else:
+            return None
+        now_ms = time_ns() // 1_000_000 if self._system_time else self._now_ms()
+        append = self._append_unwaited
+        try:
+            offset = append(found.partitions[number], value, now_ms, key)
+        except ClosedError:
+            if found.deleted:
+                raise placing.deleted_meanwhile(found) from None
+            raise
+        return _new_tuple(RecordMetadata, (topic, number, offset, now_ms, False))
+
     def append_many(
         self,
         topic: str,

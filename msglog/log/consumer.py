@@ -176,6 +176,8 @@ class Consumer(Positioning):
             if records or not self._wait(deadline):
                 return records
             look = self._must_look()
+            if not look and (latest := self._fetcher.take_latest()) is not None:
+                return latest
         return []
 
     def iter(self, timeout: float | None = None) -> Iterator[Record]:
@@ -227,6 +229,8 @@ class Consumer(Positioning):
                     if run is not None or not self._wait(deadline):
                         return run
                     look = self._must_look()
+                    if not look and (run := self._fetcher.run_latest()) is not None:
+                        return run
             finally:
                 self._note_polling(polls=False)
         return None

@@ -220,9 +220,9 @@ class ConsumerBase:
             self._calling_back = False
 
     def _note_polling(self, *, polls: bool) -> None:
-        seat = self._seat
-        if seat is not None:
-            seat.polls = polls
+        member = self._member
+        if member is not None and member.seat is not None:
+            member.seat.polls = polls
 
     # Waiting
 

@@ -51,6 +51,18 @@ class Fetcher:
                 raise
         return records
 
+    def take_latest(self) -> list[Record] | None:
+        """Return what `take` does, after a wait and where it is one record that was just appended; None elsewhere."""
+        if len(self._ring) != 1:
+            return None
+        cursor = self._ring[0]
+        offset = cursor.hold_latest()
+        if offset is None:
+            return None
+        self._run = None
+        self._taken[cursor] = offset
+        return list(cursor.left)
+
     def take_back(self) -> None:
         """Go back to where the positions were before the last `take`: its records have not reached anybody."""
         for cursor, position in self._taken.items():
@@ -78,6 +90,13 @@ class Fetcher:
         self._turn -= ready.remaining
         self._run = ready
         return ready.left
+
+    def run_latest(self) -> Iterator[Record] | None:
+        """Return what `run` does, after a wait and where it is one record that was just appended; None elsewhere."""
+        if len(self._ring) != 1 or self._ring[0].hold_latest() is None:
+            return None
+        cursor = self._run = self._ring[0]
+        return cursor.left
 
     def finish_hand(self) -> None:
         """Note that the records handed out last are done with: somebody asks for more."""

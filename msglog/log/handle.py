@@ -27,6 +27,7 @@ class LogHandle(StoreFace):
         self._topics = self._model.topics
         # Bound once: looking them up at each append would cost a tenth of it.
         self._append = self._engine.append
+        self._append_unwaited = self._engine.append_unwaited
         self._now_ms = self._core.clock.now_ms
         # The machine's clock is read in place: the call in between would cost a twentieth.
         self._system_time = isinstance(self._core.clock, SystemClock)

@@ -23,6 +23,7 @@ from msglog.types import Record, TopicPartition
 Start = Literal["earliest", "latest", "error"]
 
 _NONE: Iterator[Record] = iter(())
+_new_record = tuple.__new__
 NO_OFFSET = -1
 """What an `OffsetOutOfRangeError` tells as the offset when there is none at all (Kafka's "no offset")."""
 
@@ -59,7 +60,8 @@ class PartitionCursor:
         self.left: Iterator[Record] = iter(())
         self._reader = stream.reader(0)
         # The frame in hand: `_size` of its records, from number `_first` on, are those with offsets from
-        # `_position` to before `_stop`. What `_uncounted` still has to give is not handed out yet.
+        # `_position` to before `_stop`. What `_uncounted` still has to give is not handed out yet. Without a frame but
+        # with a size it is the one record that was appended last.
         self._frame: Frame | None = None
         self._first = self._size = self._stop = 0
         self._uncounted = repeat(1, 0)
@@ -77,8 +79,10 @@ class PartitionCursor:
     def last_offset(self) -> int | None:
         """The offset of the record handed out last from the frame in hand, None if it was none yet."""
         taken = self._size - length_hint(self._uncounted)
-        if not taken or self._frame is None:
+        if not taken:
             return None
+        if self._frame is None:
+            return self._stop - 1
         return self._frame.offsets[self._first + taken - 1]
 
     @property
@@ -114,7 +118,10 @@ class PartitionCursor:
 
     def detach(self) -> None:
         """End the runs of all who hold `left`; what was read ahead stays for later."""
-        self._hold(self._frame if self.remaining else None, self.position, self._stop, self._next_read)
+        if self._frame is None and self.remaining:
+            self.seek(self._stop - 1)
+        else:
+            self._hold(self._frame if self.remaining else None, self.position, self._stop, self._next_read)
 
     def in_hand(self) -> bool:
         """Whether records read ahead can be handed out: not when paused, nor when they were removed meanwhile."""
@@ -138,6 +145,38 @@ class PartitionCursor:
         if self._next_read >= self.stream.end and self._position is not None:
             return False  # as after each last record
         return self._read()
+
+    def hold_latest(self) -> int | None:
+        """Have in hand what was appended last, if it is the next record and there is no other; return its offset.
+
+        What `ready` and a reader do, for who has waited for that record: it comes from whoever appended it, and what
+        stands between the wake and the record is this.
+        """
+        stream, offset = self.stream, self._next_read
+        latest = stream.latest
+        if (
+            latest is None
+            or latest[0] != offset
+            or self.paused
+            or self._position is None
+            or length_hint(self._uncounted)
+            or offset < stream.start
+            or not self._reader.passes(latest)
+        ):
+            return None
+        topic, number = self.partition
+        record = _new_record(Record, (topic, number, offset, latest[1], latest[2], latest[3], ()))
+        uncounted = repeat(1, 1)
+        left = compress((record,), uncounted)
+        # Stores alone, as in `_hold`; whoever still iterates has come to the end.
+        self._frame = None
+        self._first = 0
+        self._size = 1
+        self._stop = self._next_read = offset + 1
+        self._uncounted = uncounted
+        self.left = left
+        self._position = offset
+        return offset
 
     def has_more(self) -> bool:
         """Whether `ready` has something to do: a record, or an error to raise."""

@@ -1,12 +1,14 @@
-/* The hot paths of `DirectWriter` in C: `append`, `append_settle`, `append_copies`.
+/* The hot paths of `DirectWriter` in C: `append`, `append_settle`, `append_copies`. And those of `JournalWriter` for
+   single records: `append_journaled`, `append_unwaited`, and `show_singles` after the sync.
 
-   They write the same bytes and leave the same state as the Python methods of the same names, which stand in writers.py
-   and small_commit.py and say what is done and why. Here is only what nearly every call does: room in a mapped file, no
+   They write the same bytes and leave the same state as the Python methods, which stand in writers.py, small_commit.py
+   and small_entry.py and say what is done and why. Here is only what nearly every call does: room in a mapped file, no
    obstacle, no index entry due. Whatever else comes up is left to the Python method, before anything was changed.
 
    What makes it simple to be sure of: everything that can fail, or can run other Python code, comes first; from the
    first byte that is stored up to the published number nothing does, so that no signal handler and no other thread
-   gets in between. The exception is the cursor that `append_settle` changes; it leaves the same note as in Python.
+   gets in between. The exceptions are the cursor that `append_settle` changes, and the dict and the deque that get what
+   is journaled; there the engine's obstacle is the same note as in Python.
 
    Attributes are slots. Their places are looked up once, by name, from the classes' own descriptors; each object's
    class is checked before its slots are touched.
@@ -15,6 +17,7 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <limits.h>
 #include <stddef.h>
 #include <structmember.h>
 
@@ -35,20 +38,33 @@ enum {
     KEY_SIZE = 4,         /* the length before a key */
     EVENT_SIZE = 25,      /* a settlement: mark, cursor, first, count, next */
     PAGE_COMMIT = 2,      /* the slot of the published page */
+    ENTRY_MAGIC = 0x454D4C4D,
+    ENTRY_VERSION = 1,
+    BEFORE_FRAME_SIZE = 72, /* of an entry in the journal before its frame's header: its own header and one place */
+    ENTRY_ALIGNMENT = 8,
+    LATEST_LIMIT = 4096,  /* of key and value of a record that is handed over */
     SMALL_LIMIT = 8 << 10 /* more than that is left to Python, which knows when a map is the wrong way */
 };
 
 /* Slots */
 
 static struct {
-    Py_ssize_t commit_number, failure, obstacle, page_slots, published, release, state_cost, turns;
+    Py_ssize_t commit_number, durable_commit, failure, obstacle, page_slots, published, release, snapshot_wanted,
+        state_cost, streams, turns;
 } engine_slot;
 static struct {
-    Py_ssize_t active, end, next_offset, unfinished, value_bytes, waiters;
+    Py_ssize_t active, end, id, latest, next_offset, segment_bytes, segment_ms, unfinished, value_bytes, waiters;
 } stream_slot;
 static struct {
-    Py_ssize_t before_ms, crc_seed, end_offset, limit, map, max_timestamp_ms, position, stored_position, value_total;
+    Py_ssize_t announced, before_ms, capacity, crc_seed, dropped, end_offset, file_id, first_timestamp_ms, index, limit,
+        map, max_timestamp_ms, next_index_position, position, stored_position, value_total, zeroed_position;
 } segment_slot;
+static struct {
+    Py_ssize_t _active, _areas;
+} journal_slot;
+static struct {
+    Py_ssize_t crc_seed, last_commit, position, size, unwritten;
+} area_slot;
 
 static int find_slot(PyTypeObject *type, const char *name, Py_ssize_t *place) {
     PyObject *descriptor = PyObject_GetAttrString((PyObject *)type, name);
@@ -67,15 +83,27 @@ static int find_slot(PyTypeObject *type, const char *name, Py_ssize_t *place) {
 #define FIND(class, type, name) find_slot(type, #name, &class##_slot.name)
 
 static int find_slots(PyTypeObject *engine, PyTypeObject *stream, PyTypeObject *segment) {
-    return FIND(engine, engine, commit_number) || FIND(engine, engine, failure) || FIND(engine, engine, obstacle)
-        || FIND(engine, engine, page_slots) || FIND(engine, engine, published) || FIND(engine, engine, release)
-        || FIND(engine, engine, state_cost) || FIND(engine, engine, turns) || FIND(stream, stream, active)
-        || FIND(stream, stream, end) || FIND(stream, stream, next_offset) || FIND(stream, stream, unfinished)
-        || FIND(stream, stream, value_bytes) || FIND(stream, stream, waiters) || FIND(segment, segment, before_ms)
-        || FIND(segment, segment, crc_seed) || FIND(segment, segment, end_offset) || FIND(segment, segment, limit)
-        || FIND(segment, segment, map) || FIND(segment, segment, max_timestamp_ms)
-        || FIND(segment, segment, position) || FIND(segment, segment, stored_position)
-        || FIND(segment, segment, value_total);
+    return FIND(engine, engine, commit_number) || FIND(engine, engine, durable_commit)
+        || FIND(engine, engine, failure) || FIND(engine, engine, obstacle) || FIND(engine, engine, page_slots)
+        || FIND(engine, engine, published) || FIND(engine, engine, release) || FIND(engine, engine, snapshot_wanted)
+        || FIND(engine, engine, state_cost) || FIND(engine, engine, streams) || FIND(engine, engine, turns)
+        || FIND(stream, stream, active) || FIND(stream, stream, end) || FIND(stream, stream, id)
+        || FIND(stream, stream, latest) || FIND(stream, stream, next_offset) || FIND(stream, stream, segment_bytes)
+        || FIND(stream, stream, segment_ms) || FIND(stream, stream, unfinished) || FIND(stream, stream, value_bytes)
+        || FIND(stream, stream, waiters) || FIND(segment, segment, announced) || FIND(segment, segment, before_ms)
+        || FIND(segment, segment, capacity) || FIND(segment, segment, crc_seed) || FIND(segment, segment, dropped)
+        || FIND(segment, segment, end_offset) || FIND(segment, segment, file_id)
+        || FIND(segment, segment, first_timestamp_ms) || FIND(segment, segment, index)
+        || FIND(segment, segment, limit) || FIND(segment, segment, map) || FIND(segment, segment, max_timestamp_ms)
+        || FIND(segment, segment, next_index_position) || FIND(segment, segment, position)
+        || FIND(segment, segment, stored_position) || FIND(segment, segment, value_total)
+        || FIND(segment, segment, zeroed_position);
+}
+
+static int find_journal_slots(PyTypeObject *journal, PyTypeObject *area) {
+    return FIND(journal, journal, _active) || FIND(journal, journal, _areas) || FIND(area, area, crc_seed)
+        || FIND(area, area, last_commit) || FIND(area, area, position) || FIND(area, area, size)
+        || FIND(area, area, unwritten);
 }
 
 #define SLOT(object, place) (*(PyObject **)((char *)(object) + (place)))
@@ -123,9 +151,20 @@ typedef struct {
     char keyed[HEADER_SIZE];
     long long event_cost;
     unsigned char event_mark;
+    /* For a `JournalWriter` only: */
+    PyObject *journal;
+    PyTypeObject *area_type;
+    PyTypeObject *single_type;
+    PyObject *pending;            /* its deque of commits that are not shown yet */
+    PyObject *append_unwaited;    /* its own methods */
+    PyObject *wait;
+    PyObject *request_checkpoint;
+    long long life;
+    long long most_commits;       /* and bytes of events, before a checkpoint may be due */
+    long long most_state_cost;
 } Ways;
 
-static PyObject *text_id, *text_next, *text_settle, *text_tell_waiters, *text_wake;
+static PyObject *text_append, *text_id, *text_next, *text_popleft, *text_settle, *text_wake;
 
 /* One frame of one record, built, with all that follows from it. */
 typedef struct {
@@ -207,21 +246,42 @@ __attribute__((target("sse4.2"))) static unsigned long crc_by_processor(unsigned
 #define crc_by_processor(seed, data, size) 0
 #endif
 
-/* Take the checksum of a frame, by the processor or by the library that Python takes it with. */
-static int take_crc(Ways *self, Frame *frame) {
-    PyObject *seed = SLOT(frame->segment, segment_slot.crc_seed);
+/* Take a checksum, by the processor or by the library that Python takes it with. */
+static int checksum(Ways *self, PyObject *seed, const char *data, Py_ssize_t size, unsigned long *crc) {
     if (PROCESSOR_HAS_CRC) {
         unsigned long number = PyLong_AsUnsignedLong(seed);
         if (number == (unsigned long)-1 && PyErr_Occurred()) return -1;
-        frame->crc = crc_by_processor(number, PyBytes_AS_STRING(frame->rest), PyBytes_GET_SIZE(frame->rest));
+        *crc = crc_by_processor(number, data, size);
         return 0;
     }
-    PyObject *arguments[] = {frame->rest, seed};
-    PyObject *crc = PyObject_Vectorcall(self->crc32c, arguments, 2, NULL);
-    if (crc == NULL) return -1;
-    frame->crc = PyLong_AsUnsignedLong(crc);
-    Py_DECREF(crc);
-    return frame->crc == (unsigned long)-1 && PyErr_Occurred() ? -1 : 0;
+    PyObject *bytes = PyBytes_FromStringAndSize(data, size);
+    if (bytes == NULL) return -1;
+    PyObject *arguments[] = {bytes, seed};
+    PyObject *taken = PyObject_Vectorcall(self->crc32c, arguments, 2, NULL);
+    Py_DECREF(bytes);
+    if (taken == NULL) return -1;
+    *crc = PyLong_AsUnsignedLong(taken);
+    Py_DECREF(taken);
+    return *crc == (unsigned long)-1 && PyErr_Occurred() ? -1 : 0;
+}
+
+/* Take the checksum of a frame. */
+static int take_crc(Ways *self, Frame *frame) {
+    PyObject *seed = SLOT(frame->segment, segment_slot.crc_seed);
+    return checksum(self, seed, PyBytes_AS_STRING(frame->rest), PyBytes_GET_SIZE(frame->rest), &frame->crc);
+}
+
+/* Put a frame's header, without the checksum before it. */
+static void put_header(char *rest, const char *header, Py_ssize_t size, long long offset, long long timestamp_ms,
+                       long long number, long long total) {
+    memcpy(rest, header + CRC_SIZE, HEADER_SIZE - CRC_SIZE);
+    char *start = rest - CRC_SIZE; /* as if the checksum stood there, so that positions are those of the frame */
+    put32(start + AT_SIZE, size);
+    put64(start + AT_OFFSET, offset);
+    put64(start + AT_TIMESTAMP, timestamp_ms);
+    put64(start + AT_LATEST_TIMESTAMP, timestamp_ms);
+    put64(start + AT_NUMBER, number);
+    put64(start + AT_TOTAL, total);
 }
 
 /* Build a frame's header with room for `size` bytes behind it, of which `value_size` count; find its place. */
@@ -252,15 +312,7 @@ static Outcome begin_frame(Ways *self, Frame *frame, PyObject *stream, const cha
     frame->next_offset = PyLong_FromLongLong(offset + 1);
     frame->total = PyLong_FromLongLong(total + value_size);
     if (!frame->rest || !frame->offset || !frame->after || !frame->next_offset || !frame->total) return FAILED;
-    char *rest = PyBytes_AS_STRING(frame->rest);
-    memcpy(rest, header + CRC_SIZE, HEADER_SIZE - CRC_SIZE);
-    char *start = rest - CRC_SIZE; /* as if the checksum stood there, so that positions are those of the frame */
-    put32(start + AT_SIZE, size);
-    put64(start + AT_OFFSET, offset);
-    put64(start + AT_TIMESTAMP, timestamp_ms);
-    put64(start + AT_LATEST_TIMESTAMP, timestamp_ms);
-    put64(start + AT_NUMBER, number);
-    put64(start + AT_TOTAL, total);
+    put_header(PyBytes_AS_STRING(frame->rest), header, size, offset, timestamp_ms, number, total);
     return DONE;
 }
 
@@ -306,14 +358,19 @@ static void close_page(Page *page) {
     if (page->view.obj != NULL) PyBuffer_Release(&page->view);
 }
 
-/* Publish a commit. Last of all comes the page: who sees its number in another process sees all of the commit. */
-static void publish(Ways *self, Page *page, PyObject *number, long long value) {
-    set_slot(self->engine, engine_slot.commit_number, number);
+/* Show a commit's number. Last of all comes the page: who sees it in another process sees all of the commit. */
+static void publish_number(Ways *self, Page *page, PyObject *number, long long value) {
     set_slot(self->engine, engine_slot.published, number);
     if (page->list != NULL)
         PyList_SetItem(page->list, PAGE_COMMIT, Py_NewRef(number));
     else
         __atomic_store_n((uint64_t *)page->view.buf + PAGE_COMMIT, (uint64_t)value, __ATOMIC_RELEASE);
+}
+
+/* Publish a commit. */
+static void publish(Ways *self, Page *page, PyObject *number, long long value) {
+    set_slot(self->engine, engine_slot.commit_number, number);
+    publish_number(self, page, number, value);
     set_slot(self->engine, engine_slot.obstacle, SLOT(self->engine, engine_slot.failure));
 }
 
@@ -334,20 +391,35 @@ static long long timestamp_of(PyObject *object) {
 
 /* append(stream, value, timestamp_ms, key=None) */
 
+static int wake_waiters(PyObject *stream) {
+    PyObject *waiters = SLOT(stream, stream_slot.waiters);
+    if (waiters == NULL || !PySet_Check(waiters) || PySet_GET_SIZE(waiters) == 0) return 0;
+    PyObject *those = PySequence_Tuple(waiters);
+    if (those == NULL) return -1;
+    int failed = 0;
+    for (Py_ssize_t place = 0; !failed && place < PyTuple_GET_SIZE(those); place++) {
+        PyObject *none = PyObject_CallMethodNoArgs(PyTuple_GET_ITEM(those, place), text_wake);
+        failed = none == NULL;
+        Py_XDECREF(none);
+    }
+    Py_DECREF(those);
+    return failed ? -1 : 0;
+}
+
+/* Wake who waits, with a small record in their hands: `Stream.tell_waiters`. */
 static int tell_waiters(Frame *frame, PyObject *timestamp, PyObject *key, PyObject *value, PyObject *number) {
     PyObject *waiters = SLOT(frame->stream, stream_slot.waiters);
     if (waiters == NULL || !PySet_Check(waiters) || PySet_GET_SIZE(waiters) == 0) return 0;
-    long long total = PyLong_AsLongLong(frame->total) - PyBytes_GET_SIZE(value); /* before this record */
-    PyObject *latest = Py_BuildValue("(OOOOOL)", frame->offset, timestamp, key, value, number, total);
-    if (latest == NULL) return -1;
-    PyObject *none = PyObject_CallMethodOneArg(frame->stream, text_tell_waiters, latest);
-    Py_DECREF(latest);
-    Py_XDECREF(none);
-    return none == NULL ? -1 : 0;
+    if (PyBytes_GET_SIZE(value) + (key == Py_None ? 0 : PyBytes_GET_SIZE(key)) <= LATEST_LIMIT) {
+        long long total = PyLong_AsLongLong(frame->total) - PyBytes_GET_SIZE(value); /* before this record */
+        PyObject *latest = Py_BuildValue("(OOOOOL)", frame->offset, timestamp, key, value, number, total);
+        if (latest == NULL) return -1;
+        Py_XSETREF(SLOT(frame->stream, stream_slot.latest), latest);
+    }
+    return wake_waiters(frame->stream);
 }
 
-static void put_body(PyObject *rest, PyObject *key, PyObject *value) {
-    char *body = PyBytes_AS_STRING(rest) + HEADER_SIZE - CRC_SIZE;
+static void put_body(char *body, PyObject *key, PyObject *value) {
     if (key != Py_None) {
         put32(body, PyBytes_GET_SIZE(key));
         memcpy(body + KEY_SIZE, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key));
@@ -364,7 +436,7 @@ static Outcome append_locked(Ways *self, Frame *frame, Page *page, PyObject *con
     const char *header = key == Py_None ? self->plain : self->keyed;
     Outcome outcome = begin_frame(self, frame, stream, header, size, PyBytes_GET_SIZE(value), timestamp_ms, next);
     if (outcome != DONE) return outcome;
-    put_body(frame->rest, key, value);
+    put_body(PyBytes_AS_STRING(frame->rest) + HEADER_SIZE - CRC_SIZE, key, value);
     PyObject *number = PyLong_FromLongLong(next);
     if (number == NULL || take_crc(self, frame) < 0 || open_page(self, page) < 0) {
         Py_XDECREF(number);
@@ -378,13 +450,19 @@ static Outcome append_locked(Ways *self, Frame *frame, Page *page, PyObject *con
     return outcome;
 }
 
-static PyObject *ways_append(Ways *self, PyObject *const *args, Py_ssize_t count) {
-    PyObject *key = count > 3 ? args[3] : Py_None;
+/* Return how long the body of one record is, -1 where its append is not for here. */
+static Py_ssize_t size_of_one(Ways *self, PyObject *const *args, Py_ssize_t count, PyObject *key) {
     if (count < 3 || count > 4 || !Py_IS_TYPE(args[0], self->stream_type) || !PyBytes_CheckExact(args[1])
         || (key != Py_None && !PyBytes_CheckExact(key)))
-        return PyObject_Vectorcall(self->append, args, count, NULL);
+        return -1;
     Py_ssize_t size = PyBytes_GET_SIZE(args[1]) + (key == Py_None ? 0 : KEY_SIZE + PyBytes_GET_SIZE(key));
-    if (size > SMALL_LIMIT) return PyObject_Vectorcall(self->append, args, count, NULL);
+    return size > SMALL_LIMIT ? -1 : size;
+}
+
+static PyObject *ways_append(Ways *self, PyObject *const *args, Py_ssize_t count) {
+    PyObject *key = count > 3 ? args[3] : Py_None;
+    Py_ssize_t size = size_of_one(self, args, count, key);
+    if (size < 0) return PyObject_Vectorcall(self->append, args, count, NULL);
     Frame frame = {0};
     Page page = {0};
     if (take_lock(self) < 0) return NULL;
@@ -394,6 +472,293 @@ static PyObject *ways_append(Ways *self, PyObject *const *args, Py_ssize_t count
     close_page(&page);
     clear_frame(&frame);
     return outcome == FOR_PYTHON ? PyObject_Vectorcall(self->append, args, count, NULL) : offset;
+}
+
+/* append_journaled(stream, value, timestamp_ms, key=None): by an entry in the journal, as `JournalWriter.append` */
+
+/* The parts of a `Single`, by place. */
+enum {
+    S_NUMBER,
+    S_STREAM,
+    S_SEGMENT,
+    S_POSITION,
+    S_END,
+    S_OFFSET,
+    S_TIMESTAMP,
+    S_TOTAL,
+    S_FRAME,
+    S_ENTRY,
+    S_ENTRY_POSITION,
+    S_PARTS
+};
+
+/* One record's commit, built, with what follows from it. */
+typedef struct {
+    PyObject *single;
+    PyObject *area;
+    PyObject *area_after; /* the position behind the entry */
+    PyObject *next_offset;
+} Entry;
+
+static void clear_entry(Entry *entry) {
+    Py_CLEAR(entry->single);
+    Py_CLEAR(entry->area);
+    Py_CLEAR(entry->area_after);
+    Py_CLEAR(entry->next_offset);
+}
+
+#define PART(single, place) PyTuple_GET_ITEM(single, place)
+
+static PyObject *active_area(Ways *self) {
+    PyObject *areas = SLOT(self->journal, journal_slot._areas);
+    long long active = number_in(self->journal, journal_slot._active);
+    if (areas == NULL || !PyList_CheckExact(areas) || active < 0 || active >= PyList_GET_SIZE(areas)) return NULL;
+    PyObject *area = PyList_GET_ITEM(areas, active);
+    return Py_IS_TYPE(area, self->area_type) ? area : NULL;
+}
+
+/* Whether nothing but a frame up to `end` is due: what `single` asks, and that the map is one of those for here. */
+static int has_room_for_one(Ways *self, PyObject *stream, PyObject *segment, long long end) {
+    PyObject *map = SLOT(segment, segment_slot.map), *streams = SLOT(self->engine, engine_slot.streams);
+    PyObject *id = SLOT(stream, stream_slot.id);
+    if (map == NULL || !(Py_IS_TYPE(map, self->map_type) || PyByteArray_CheckExact(map)) || id == NULL
+        || SLOT(stream, stream_slot.segment_ms) != Py_None || SLOT(segment, segment_slot.announced) != Py_True
+        || end > number_in(segment, segment_slot.capacity) || end > number_in(stream, stream_slot.segment_bytes)
+        || streams == NULL || !PyDict_CheckExact(streams))
+        return 0;
+    PyObject *known = PyDict_GetItemWithError(streams, id);
+    return known == NULL && PyErr_Occurred() ? -1 : known == stream;
+}
+
+static PyObject *frame_of(Ways *self, PyObject *segment, PyObject *const *args, PyObject *key, Py_ssize_t size,
+                          long long offset, long long number, long long total) {
+    PyObject *frame = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + size);
+    if (frame == NULL) return NULL;
+    char *data = PyBytes_AS_STRING(frame);
+    const char *header = key == Py_None ? self->plain : self->keyed;
+    put_header(data + CRC_SIZE, header, size, offset, timestamp_of(args[2]), number, total);
+    put_body(data + HEADER_SIZE, key, args[1]);
+    unsigned long crc;
+    PyObject *seed = SLOT(segment, segment_slot.crc_seed);
+    if (checksum(self, seed, data + CRC_SIZE, HEADER_SIZE - CRC_SIZE + size, &crc) < 0) Py_CLEAR(frame);
+    if (frame != NULL) put32(data, crc);
+    return frame;
+}
+
+static PyObject *entry_of(Ways *self, PyObject *area, PyObject *frame, long long number, long long synced,
+                          long long file_id, long long position) {
+    Py_ssize_t size = PyBytes_GET_SIZE(frame), length = BEFORE_FRAME_SIZE + KEY_SIZE + size;
+    Py_ssize_t padded = (length + ENTRY_ALIGNMENT - 1) / ENTRY_ALIGNMENT * ENTRY_ALIGNMENT;
+    PyObject *entry = PyBytes_FromStringAndSize(NULL, padded);
+    if (entry == NULL) return NULL;
+    char *data = PyBytes_AS_STRING(entry);
+    memset(data, 0, BEFORE_FRAME_SIZE);
+    memset(data + length, 0, padded - length);
+    put32(data + 4, ENTRY_MAGIC);
+    put32(data + 8, length);
+    put32(data + 12, self->life);
+    put64(data + 16, number);
+    put64(data + 24, synced);
+    put32(data + 32, 1); /* frame */
+    put32(data + 36, 1); /* body */
+    put32(data + 44, ENTRY_VERSION);
+    put64(data + 48, file_id);
+    put64(data + 56, position);
+    char *header = data + BEFORE_FRAME_SIZE, *body = header + HEADER_SIZE + KEY_SIZE;
+    memcpy(header, PyBytes_AS_STRING(frame), HEADER_SIZE);
+    put32(header + HEADER_SIZE, size - HEADER_SIZE);
+    memcpy(body, PyBytes_AS_STRING(frame) + HEADER_SIZE, size - HEADER_SIZE);
+    unsigned long crc;
+    PyObject *seed = SLOT(area, area_slot.crc_seed);
+    if (checksum(self, seed, data + CRC_SIZE, length - CRC_SIZE, &crc) < 0) Py_CLEAR(entry);
+    if (entry != NULL) put32(data, crc);
+    return entry;
+}
+
+/* Give one record its place, as `SmallEntries.single` does. */
+static Outcome begin_entry(Ways *self, Entry *entry, PyObject *const *args, PyObject *key, Py_ssize_t size) {
+    PyObject *stream = args[0], *segment = SLOT(stream, stream_slot.active), *area = active_area(self);
+    if (segment == NULL || area == NULL || !Py_IS_TYPE(segment, self->segment_type)) return FOR_PYTHON;
+    long long number = next_number(self), synced = number_in(self->engine, engine_slot.published);
+    long long position = number_in(segment, segment_slot.position), file_id = number_in(segment, segment_slot.file_id);
+    long long offset = number_in(stream, stream_slot.next_offset);
+    long long total = number_in(stream, stream_slot.value_bytes), end = position + HEADER_SIZE + size;
+    long long area_position = number_in(area, area_slot.position);
+    Py_ssize_t entry_size = BEFORE_FRAME_SIZE + HEADER_SIZE + KEY_SIZE + size + ENTRY_ALIGNMENT;
+    if (number < 0 || synced < 0 || position < 0 || file_id < 0 || offset < 0 || total < 0 || area_position < 0
+        || timestamp_of(args[2]) < 0 || SLOT(segment, segment_slot.crc_seed) == NULL
+        || SLOT(area, area_slot.crc_seed) == NULL || SLOT(area, area_slot.unwritten) == NULL
+        || !PyDict_CheckExact(SLOT(area, area_slot.unwritten))
+        || area_position + entry_size > number_in(area, area_slot.size))
+        return FOR_PYTHON;
+    int room = has_room_for_one(self, stream, segment, end);
+    if (room <= 0) return room < 0 ? FAILED : FOR_PYTHON;
+    entry->area = Py_NewRef(area);
+    PyObject *single = entry->single = self->single_type->tp_alloc(self->single_type, S_PARTS);
+    if (single == NULL) return FAILED;
+    PyTuple_SET_ITEM(single, S_STREAM, Py_NewRef(stream));
+    PyTuple_SET_ITEM(single, S_SEGMENT, Py_NewRef(segment));
+    PyTuple_SET_ITEM(single, S_POSITION, Py_NewRef(SLOT(segment, segment_slot.position)));
+    PyTuple_SET_ITEM(single, S_OFFSET, Py_NewRef(SLOT(stream, stream_slot.next_offset)));
+    PyTuple_SET_ITEM(single, S_TIMESTAMP, Py_NewRef(args[2]));
+    PyTuple_SET_ITEM(single, S_ENTRY_POSITION, Py_NewRef(SLOT(area, area_slot.position)));
+    PyTuple_SET_ITEM(single, S_NUMBER, PyLong_FromLongLong(number));
+    PyTuple_SET_ITEM(single, S_END, PyLong_FromLongLong(end));
+    PyTuple_SET_ITEM(single, S_TOTAL, PyLong_FromLongLong(total + PyBytes_GET_SIZE(args[1])));
+    PyObject *frame = frame_of(self, segment, args, key, size, offset, number, total);
+    PyTuple_SET_ITEM(single, S_FRAME, frame);
+    if (frame == NULL) return FAILED;
+    PyObject *packed = entry_of(self, area, frame, number, synced, file_id, position);
+    PyTuple_SET_ITEM(single, S_ENTRY, packed);
+    if (packed == NULL) return FAILED;
+    entry->area_after = PyLong_FromLongLong(area_position + PyBytes_GET_SIZE(packed));
+    entry->next_offset = PyLong_FromLongLong(offset + 1);
+    return PART(single, S_NUMBER) == NULL || PART(single, S_END) == NULL || PART(single, S_TOTAL) == NULL
+            || entry->area_after == NULL || entry->next_offset == NULL
+        ? FAILED
+        : DONE;
+}
+
+/* Write the entry and advance the assigned state, as `redo_single`; what fails here is done by that later. */
+static Outcome write_entry(Ways *self, Entry *entry) {
+    PyObject *single = entry->single, *area = entry->area, *timestamp = PART(single, S_TIMESTAMP);
+    PyObject *stream = PART(single, S_STREAM), *segment = PART(single, S_SEGMENT);
+    set_slot(self->engine, engine_slot.obstacle, single);
+    PyObject *unwritten = SLOT(area, area_slot.unwritten);
+    if (PyDict_SetItem(unwritten, PART(single, S_ENTRY_POSITION), PART(single, S_ENTRY)) < 0) return FAILED;
+    set_slot(area, area_slot.position, entry->area_after);
+    set_slot(area, area_slot.last_commit, PART(single, S_NUMBER));
+    if (number_in(segment, segment_slot.first_timestamp_ms) == LLONG_MIN)
+        set_slot(segment, segment_slot.first_timestamp_ms, timestamp);
+    if (timestamp_of(timestamp) > number_in(segment, segment_slot.max_timestamp_ms))
+        set_slot(segment, segment_slot.max_timestamp_ms, timestamp);
+    set_slot(segment, segment_slot.end_offset, entry->next_offset);
+    set_slot(segment, segment_slot.position, PART(single, S_END));
+    set_slot(segment, segment_slot.value_total, PART(single, S_TOTAL));
+    set_slot(stream, stream_slot.value_bytes, PART(single, S_TOTAL));
+    set_slot(stream, stream_slot.next_offset, entry->next_offset);
+    set_slot(self->engine, engine_slot.commit_number, PART(single, S_NUMBER));
+    PyObject *none = PyObject_CallMethodOneArg(self->pending, text_append, single);
+    if (none == NULL) return FAILED;
+    Py_DECREF(none);
+    set_slot(self->engine, engine_slot.obstacle, SLOT(self->engine, engine_slot.failure));
+    return DONE;
+}
+
+/* Let Python see whether a checkpoint is due, where it may be. */
+static Outcome look_at_checkpoint(Ways *self, Entry *entry) {
+    PyObject *number = PART(entry->single, S_NUMBER);
+    long long behind = PyLong_AsLongLong(number) - number_in(self->engine, engine_slot.durable_commit);
+    if (behind < self->most_commits
+        && number_in(entry->area, area_slot.position) * 2 <= number_in(entry->area, area_slot.size)
+        && number_in(self->engine, engine_slot.state_cost) < self->most_state_cost
+        && SLOT(self->engine, engine_slot.snapshot_wanted) == Py_False)
+        return DONE;
+    PyObject *none = PyObject_CallOneArg(self->request_checkpoint, number);
+    if (none == NULL) return FAILED;
+    Py_DECREF(none);
+    return DONE;
+}
+
+static PyObject *append_by_journal(Ways *self, PyObject *const *args, Py_ssize_t count, PyObject *python, int waits) {
+    PyObject *key = count > 3 ? args[3] : Py_None;
+    Py_ssize_t size = size_of_one(self, args, count, key);
+    if (size < 0) return PyObject_Vectorcall(python, args, count, NULL);
+    Entry entry = {0};
+    if (take_lock(self) < 0) return NULL;
+    Outcome outcome = begin_entry(self, &entry, args, key, size);
+    if (outcome == DONE) outcome = write_entry(self, &entry);
+    if (outcome == DONE) outcome = look_at_checkpoint(self, &entry);
+    if (release_lock(self) < 0) outcome = FAILED;
+    PyObject *offset = NULL;
+    if (outcome == DONE) {
+        PyObject *none = waits ? PyObject_CallOneArg(self->wait, PART(entry.single, S_NUMBER)) : Py_NewRef(Py_None);
+        if (none != NULL) offset = Py_NewRef(PART(entry.single, S_OFFSET));
+        Py_XDECREF(none);
+    }
+    clear_entry(&entry);
+    return outcome == FOR_PYTHON ? PyObject_Vectorcall(python, args, count, NULL) : offset;
+}
+
+static PyObject *ways_append_journaled(Ways *self, PyObject *const *args, Py_ssize_t count) {
+    if (self->journal == NULL) return PyErr_Format(PyExc_ValueError, "no journal");
+    return append_by_journal(self, args, count, self->append, 1);
+}
+
+/* append_unwaited(stream, value, timestamp_ms, key=None): the same, without waiting for the sync */
+static PyObject *ways_append_unwaited(Ways *self, PyObject *const *args, Py_ssize_t count) {
+    if (self->journal == NULL) return PyErr_Format(PyExc_ValueError, "no journal");
+    return append_by_journal(self, args, count, self->append_unwaited, 0);
+}
+
+/* show_singles(commit): store and show what is synced, as `_publish_up_to` does, as far as it is single records */
+
+/* Set what `note_frame_at` sets where no entry of the index is due. */
+static int set_limit(PyObject *segment) {
+    Py_ssize_t places[] = {segment_slot.capacity, segment_slot.next_index_position, segment_slot.zeroed_position};
+    Py_ssize_t least = places[0];
+    for (int place = 1; place < 3; place++)
+        if (number_in(segment, places[place]) < number_in(segment, least)) least = places[place];
+    set_slot(segment, segment_slot.limit, SLOT(segment, least));
+    return 0;
+}
+
+static Outcome show_single(Ways *self, PyObject *single, long long number) {
+    PyObject *stream = PART(single, S_STREAM), *segment = PART(single, S_SEGMENT), *frame = PART(single, S_FRAME);
+    PyObject *map = SLOT(segment, segment_slot.map), *waiters = SLOT(stream, stream_slot.waiters);
+    long long position = PyLong_AsLongLong(PART(single, S_POSITION)), end = PyLong_AsLongLong(PART(single, S_END));
+    if (SLOT(segment, segment_slot.dropped) != Py_False || map == NULL
+        || !(Py_IS_TYPE(map, self->map_type) || PyByteArray_CheckExact(map))
+        || end > number_in(segment, segment_slot.zeroed_position) || number_in(segment, segment_slot.capacity) < 0
+        || (position >= number_in(segment, segment_slot.next_index_position)
+            && SLOT(segment, segment_slot.index) != Py_None)
+        || waiters == NULL || !PySet_CheckExact(waiters) || PySet_GET_SIZE(waiters) > 0)
+        return FOR_PYTHON;
+    Page page = {0};
+    Py_buffer view;
+    PyObject *after = PyLong_FromLongLong(PyLong_AsLongLong(PART(single, S_OFFSET)) + 1);
+    if (after == NULL) return FAILED;
+    if (PyObject_GetBuffer(map, &view, PyBUF_WRITABLE) < 0) {
+        Py_DECREF(after);
+        return FAILED;
+    }
+    Outcome outcome = end > view.len ? FOR_PYTHON : open_page(self, &page) < 0 ? FAILED : DONE;
+    if (outcome == DONE) {
+        memcpy((char *)view.buf + position, PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame));
+        set_limit(segment);
+        if (timestamp_of(PART(single, S_TIMESTAMP)) > number_in(segment, segment_slot.before_ms))
+            set_slot(segment, segment_slot.before_ms, PART(single, S_TIMESTAMP));
+        set_slot(segment, segment_slot.stored_position, PART(single, S_END));
+        set_slot(stream, stream_slot.end, after);
+        publish_number(self, &page, PART(single, S_NUMBER), number);
+        close_page(&page);
+    }
+    PyBuffer_Release(&view);
+    Py_DECREF(after);
+    return outcome;
+}
+
+static PyObject *ways_show_singles(Ways *self, PyObject *commit) {
+    long long target = PyLong_AsLongLong(commit);
+    if (target == -1 && PyErr_Occurred()) return NULL;
+    Py_ssize_t shown = 0, waiting;
+    while (self->pending != NULL && (waiting = PyObject_Size(self->pending)) > 0) {
+        PyObject *single = PySequence_GetItem(self->pending, 0);
+        if (single == NULL) return NULL;
+        Outcome outcome = FOR_PYTHON;
+        if (Py_IS_TYPE(single, self->single_type)) {
+            long long number = PyLong_AsLongLong(PART(single, S_NUMBER));
+            if (number <= target) outcome = show_single(self, single, number);
+        }
+        Py_DECREF(single);
+        if (outcome == FAILED) return NULL;
+        if (outcome == FOR_PYTHON) break;
+        PyObject *popped = PyObject_CallMethodNoArgs(self->pending, text_popleft);
+        if (popped == NULL) return NULL;
+        Py_DECREF(popped);
+        shown++;
+    }
+    return PyLong_FromSsize_t(shown);
 }
 
 /* append_settle(cursor, first, end, timestamp_ms) */
@@ -495,25 +860,10 @@ static Outcome build_copies(Ways *self, Frame *frames, PyObject *const *args, Py
         Outcome outcome = begin_frame(self, frame, stream, self->keyed, size, value_size, timestamp_ms, next);
         if (outcome != DONE) return outcome;
         put32(PyBytes_AS_STRING(frame->rest) + AT_FRAMES - CRC_SIZE, copies);
-        put_body(frame->rest, key, value);
+        put_body(PyBytes_AS_STRING(frame->rest) + HEADER_SIZE - CRC_SIZE, key, value);
         if (take_crc(self, frame) < 0) return FAILED;
     }
     return DONE;
-}
-
-static int wake_waiters(PyObject *stream) {
-    PyObject *waiters = SLOT(stream, stream_slot.waiters);
-    if (waiters == NULL || !PySet_Check(waiters) || PySet_GET_SIZE(waiters) == 0) return 0;
-    PyObject *those = PySequence_Tuple(waiters);
-    if (those == NULL) return -1;
-    int failed = 0;
-    for (Py_ssize_t place = 0; !failed && place < PyTuple_GET_SIZE(those); place++) {
-        PyObject *none = PyObject_CallMethodNoArgs(PyTuple_GET_ITEM(those, place), text_wake);
-        failed = none == NULL;
-        Py_XDECREF(none);
-    }
-    Py_DECREF(those);
-    return failed ? -1 : 0;
 }
 
 static Outcome copies_locked(Ways *self, Frame *frames, Page *page, PyObject *const *args, Py_ssize_t copies,
@@ -576,6 +926,13 @@ static int ways_traverse(Ways *self, visitproc visit, void *arg) {
     Py_VISIT(self->append);
     Py_VISIT(self->append_settle);
     Py_VISIT(self->append_copies);
+    Py_VISIT(self->journal);
+    Py_VISIT(self->area_type);
+    Py_VISIT(self->single_type);
+    Py_VISIT(self->pending);
+    Py_VISIT(self->append_unwaited);
+    Py_VISIT(self->wait);
+    Py_VISIT(self->request_checkpoint);
     return 0;
 }
 
@@ -591,6 +948,13 @@ static void ways_dealloc(Ways *self) {
     Py_XDECREF(self->append);
     Py_XDECREF(self->append_settle);
     Py_XDECREF(self->append_copies);
+    Py_XDECREF(self->journal);
+    Py_XDECREF(self->area_type);
+    Py_XDECREF(self->single_type);
+    Py_XDECREF(self->pending);
+    Py_XDECREF(self->append_unwaited);
+    Py_XDECREF(self->wait);
+    Py_XDECREF(self->request_checkpoint);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -628,8 +992,38 @@ static PyObject *ways_new(PyTypeObject *type, PyObject *args, PyObject *options)
     return (PyObject *)self;
 }
 
+/* use_journal(journal, area type, single type, pending, append_unwaited, wait, request_checkpoint, life, most commits,
+   most cost) */
+static PyObject *ways_use_journal(Ways *self, PyObject *args) {
+    PyObject *journal, *area_type, *single_type, *pending, *append_unwaited, *wait, *request_checkpoint;
+    long long life, most_commits, most_state_cost;
+    if (!PyArg_ParseTuple(args, "OO!O!OOOOLLL", &journal, &PyType_Type, &area_type, &PyType_Type, &single_type,
+                          &pending, &append_unwaited, &wait, &request_checkpoint, &life, &most_commits,
+                          &most_state_cost))
+        return NULL;
+    if (self->journal != NULL || !PyType_IsSubtype((PyTypeObject *)single_type, &PyTuple_Type)
+        || ((PyTypeObject *)single_type)->tp_basicsize != PyTuple_Type.tp_basicsize)
+        return PyErr_Format(PyExc_ValueError, "one journal, and tuples for its commits");
+    if (find_journal_slots(Py_TYPE(journal), (PyTypeObject *)area_type) != 0) return NULL;
+    self->area_type = (PyTypeObject *)Py_NewRef(area_type);
+    self->single_type = (PyTypeObject *)Py_NewRef(single_type);
+    self->pending = Py_NewRef(pending);
+    self->append_unwaited = Py_NewRef(append_unwaited);
+    self->wait = Py_NewRef(wait);
+    self->request_checkpoint = Py_NewRef(request_checkpoint);
+    self->life = life;
+    self->most_commits = most_commits;
+    self->most_state_cost = most_state_cost;
+    self->journal = Py_NewRef(journal);
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef ways_methods[] = {
     {"append", (PyCFunction)(void (*)(void))ways_append, METH_FASTCALL, NULL},
+    {"append_journaled", (PyCFunction)(void (*)(void))ways_append_journaled, METH_FASTCALL, NULL},
+    {"append_unwaited", (PyCFunction)(void (*)(void))ways_append_unwaited, METH_FASTCALL, NULL},
+    {"show_singles", (PyCFunction)ways_show_singles, METH_O, NULL},
+    {"use_journal", (PyCFunction)ways_use_journal, METH_VARARGS, NULL},
     {"append_settle", (PyCFunction)(void (*)(void))ways_append_settle, METH_FASTCALL, NULL},
     {"append_copies", (PyCFunction)(void (*)(void))ways_append_copies, METH_FASTCALL, NULL},
     {NULL},
@@ -653,13 +1047,14 @@ static PyType_Spec ways_spec = {
 static PyModuleDef module = {PyModuleDef_HEAD_INIT, .m_name = "_compiled", .m_size = -1};
 
 PyMODINIT_FUNC PyInit__compiled(void) {
+    text_append = PyUnicode_InternFromString("append");
     text_id = PyUnicode_InternFromString("id");
     text_next = PyUnicode_InternFromString("next");
+    text_popleft = PyUnicode_InternFromString("popleft");
     text_settle = PyUnicode_InternFromString("settle");
-    text_tell_waiters = PyUnicode_InternFromString("tell_waiters");
     text_wake = PyUnicode_InternFromString("wake");
     PyObject *made = PyModule_Create(&module), *type = PyType_FromSpec(&ways_spec);
-    if (!text_id || !text_next || !text_settle || !text_tell_waiters || !text_wake || !made || !type
+    if (!text_append || !text_id || !text_next || !text_popleft || !text_settle || !text_wake || !made || !type
         || PyModule_AddObjectRef(made, "Ways", type) < 0 || PyModule_AddIntConstant(made, "SOURCE_CRC", SOURCE_CRC) < 0)
         Py_CLEAR(made);
     Py_XDECREF(type);

@@ -1,17 +1,20 @@
 # What `_compiled.c` makes.
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Self
 
+from msglog.storage.commit import Single
 from msglog.storage.engine import Engine
+from msglog.storage.journal import Area, Journal
 from msglog.storage.stream import Stream
-from msglog.storage.writers import DirectWriter
+from msglog.storage.writers import DirectWriter, JournalWriter
 
 SOURCE_CRC: int
 
 class Ways:
     def __new__(
         cls,
-        writer: DirectWriter,
+        writer: DirectWriter | JournalWriter,
         engine: Engine,
         state: Stream,
         segment_type: type,
@@ -26,3 +29,20 @@ class Ways:
     def append(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None = None, /) -> int: ...
     def append_settle(self, cursor: Any, first: int, end: int, timestamp_ms: int, /) -> int: ...
     def append_copies(self, streams: list[Stream], value: bytes, key: bytes, timestamp_ms: int, /) -> list[int]: ...
+    def append_journaled(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None = None, /) -> int: ...
+    def append_unwaited(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None = None, /) -> int: ...
+    def show_singles(self, commit: int, /) -> int: ...
+    def use_journal(
+        self,
+        journal: Journal,
+        area_type: type[Area],
+        single_type: type[Single],
+        pending: deque[Any],
+        append_unwaited: Callable[..., int],
+        wait: Callable[[int], None],
+        request_checkpoint: Callable[[int], None],
+        life: int,
+        most_commits: int,
+        most_state_cost: int,
+        /,
+    ) -> None: ...

@@ -219,6 +219,8 @@ def _check(data: bytes, end: int, place: int) -> None:
 class Area:
     """One of the two files."""
 
+    __slots__ = ("crc_seed", "file", "last_commit", "position", "replaced", "size", "synced_commit", "unwritten")
+
     def __init__(self, file: File, seed: int, size: int) -> None:
         self.file = file
         self.crc_seed = seed_of(seed)
@@ -346,6 +348,8 @@ def _entry_at(data: bytes, position: int) -> int:
 
 class Journal:
     """The two areas of a store that is open for writing. All methods but `prepare` run under the store lock."""
+
+    __slots__ = ("_active", "_areas", "_filesystem", "_largest", "syncs")
 
     def __init__(self, filesystem: FileSystem, areas: tuple[Area, Area], largest: int) -> None:
         self._filesystem = filesystem

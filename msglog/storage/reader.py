@@ -58,7 +58,7 @@ class Reader:
         """
         try:
             latest = self._stream.latest
-            if latest is not None and latest[0] == self.offset and self._passes(latest):
+            if latest is not None and latest[0] == self.offset and self.passes(latest):
                 return frame_of_one(*latest)
             return self._read()
         except BaseException:
@@ -87,12 +87,18 @@ class Reader:
                 return frame
         return None
 
-    def _passes(self, latest: Latest) -> bool:
+    def passes(self, latest: Latest) -> bool:
         """Go beyond what was appended last, if that is what lies at the present place; it need not be read back."""
         segment, key = self._segment, latest[2]
         size = HEADER_SIZE + len(latest[3]) + (0 if key is None else CRC.size + len(key))
-        if segment is None or self._position + size != segment.stored_position or self.offset + 1 != self._stream.end:
+        if (
+            segment is None
+            or latest[0] != self.offset
+            or self._position + size != segment.stored_position
+            or self.offset + 1 != self._stream.end
+        ):
             return False
+        # Stores alone: no signal is handled in between.
         self._position += size
         self.offset += 1
         return True

@@ -7,7 +7,7 @@ All methods but `wait` and `drain` run under the store lock.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from os.path import basename
 from threading import Lock
@@ -36,7 +36,7 @@ from msglog.storage.journal import (
     PlacedFrame,
     pack_entry,
 )
-from msglog.storage.options import CHECKPOINT_BYTES, CHECKPOINT_COMMITS, DRAFT_COMMITS
+from msglog.storage.options import CHECKPOINT_BYTES, CHECKPOINT_COMMITS, DRAFT_COMMITS, SNAPSHOT_COST
 from msglog.storage.segment import Segment
 from msglog.storage.several import Several
 from msglog.storage.small_commit import Small, SmallCommits
@@ -165,6 +165,8 @@ class DirectWriter(SmallCommits):
                 engine.release()
         raise AssertionError("turns never end")
 
+    append_unwaited = append
+
     def _append_slowly(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None) -> int:
         """Append where space, an index entry or a new segment is due."""
         commit = Commit(self._engine)
@@ -211,6 +213,9 @@ class JournalWriter(SmallEntries):
         self._pending: deque[Plan | Single | Several] = deque()
         self._leading = Lock()
         self._waiting: list[tuple[int, Waiter]] = []
+        # What does most of `append` in C, once it is made, and what shows single records: see `compiled`.
+        self.compiled: Ways | None = None
+        self.show_singles: Callable[[int], int] | None = None
 
     def write_planned(self, commit: Commit, bodies: list[tuple[Stream, frames.Body]]) -> int:
         """Write an entry; the frames follow after its sync."""
@@ -279,6 +284,10 @@ class JournalWriter(SmallEntries):
         self.wait(number)
         return offset
 
+    def append_unwaited(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None = None) -> int:
+        """Append one record for somebody who waits for its commit later: it may not be in the file before."""
+        return self._append_one(stream, value, timestamp_ms, key, waited_for=True)[1]
+
     def append_all(
         self, records: Sequence[Small], timestamp_ms: int, section: str = "", event: list[Any] | None = None
     ) -> int:
@@ -320,6 +329,21 @@ class JournalWriter(SmallEntries):
                     self.write_out()
                 self._request_checkpoint(number)
         return number, offset
+
+    def lend_to(self, ways: "Ways") -> None:
+        """Lend what is compiled all that it needs."""
+        ways.use_journal(
+            self._journal,
+            Area,
+            Single,
+            self._pending,
+            self.append_unwaited,
+            self.wait,
+            self._request_checkpoint,
+            self._engine.life,
+            CHECKPOINT_COMMITS,
+            SNAPSHOT_COST,
+        )
 
     def wrote_several(self, several: Several) -> None:
         """See whether a checkpoint is due."""
@@ -428,6 +452,8 @@ class JournalWriter(SmallEntries):
         """Store and show everything up to a commit that is synced."""
         pending = self._pending
         while pending and pending[0].number <= target:
+            if self.show_singles is not None and self.show_singles(target):
+                continue
             plan = pending[0]
             try:
                 if isinstance(plan, Single):

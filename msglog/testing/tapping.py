@@ -86,6 +86,8 @@ class _Tapped(Writer):
         self._engine.wait(number)
         return offset
 
+    append_unwaited = append  # only a little later
+
     # What both writers share does all of these by a commit; they have faster ways of their own.
     append_all = Writer.append_all
     append_copies = Writer.append_copies

@@ -26,15 +26,19 @@ _MOST_THREADS: Final = 32
 
 def running_loop() -> "asyncio.AbstractEventLoop":
     """Return the event loop that runs in this thread. Raises `NoEventLoopError`."""
-    module = sys.modules.get("asyncio")  # a plain import is slow, and whoever runs a loop has made it
-    found = None if module is None else module._get_running_loop()  # noqa: SLF001 it raises nothing
+    global _find_loop  # noqa: PLW0603 - bound once
+    if _find_loop is None and "asyncio" in sys.modules:  # a plain import is slow, and whoever runs a loop has made it
+        _find_loop = sys.modules["asyncio"]._get_running_loop  # noqa: SLF001 it raises nothing
+    found = None if _find_loop is None else _find_loop()
     if found is None:
         raise NoEventLoopError(
             "no running event loop of asyncio in this thread: what is awaited works under asyncio, and under anyio on "
             "its asyncio backend; elsewhere use the classes for threads"
         )
-    loop: asyncio.AbstractEventLoop = found
-    return loop
+    return found
+
+
+_find_loop: "Callable[[], asyncio.AbstractEventLoop | None] | None" = None
 
 
 async def wait_off_the_loop(engine: Engine, commit: int) -> None:
@@ -54,12 +58,25 @@ def durable(engine: Engine, commit: int) -> "asyncio.Future[None] | None":
     """
     if engine.published >= commit and not engine.checkpoint_requested:
         return None
-    try:
-        loop = running_loop()
-    except NoEventLoopError as error:
-        error.outcome = "unknown"  # it is written, and will be synced
-        raise
-    return _syncs_of(loop, engine).wait(loop, engine, commit)
+    return next_sync(engine)
+
+
+def next_sync(engine: Engine) -> "asyncio.Future[None]":
+    """Return what is done when all that is written by now is as durable as `sync` promises. Raises as `durable`."""
+    loop = None if _find_loop is None else _find_loop()
+    if loop is None:
+        try:
+            loop = running_loop()
+        except NoEventLoopError as error:
+            error.outcome = "unknown"  # it is written, and will be synced
+            raise
+    last = _last
+    syncs = last[2] if last is not None and last[0]() is loop and last[1]() is engine else _syncs_of(loop, engine)
+    future = loop.create_future()
+    syncs.waiting.append(future)
+    if not syncs.begun:
+        syncs.begin(loop, engine)
+    return future
 
 
 def in_thread(call: Callable[[], R]) -> "Future[R]":
@@ -94,65 +111,66 @@ _threads: "tuple[int, ThreadPoolExecutor] | None" = None
 
 
 class _Syncs:
-    """The tasks of one loop that wait for commits of one engine.
+    """The tasks of one loop that wait for commits of one engine, in the order in which they came.
 
-    Each step is asked for twice, and finds the second time that it was done: an exception of a signal handler ends one
-    callback of the loop, and must not leave those stuck who wait. Invariant: while somebody waits, a callback is still
-    to come that begins a job, or the end of `_job` is. The loop is not held, so that one that has ended can go.
+    A job waits for all that is written when it begins, which is what those wait for who have come by then. Each step is
+    asked for twice, and finds the second time that it was done: an exception of a signal handler ends one callback of
+    the loop, and must not leave those stuck who wait. Invariant: while somebody waits, a callback is still to come that
+    begins a job, or the end of `_job` is. The loop is not held, so that one that has ended can go.
     """
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
-        self._begun = False
+        self.waiting: list[asyncio.Future[None]] = []
+        self.begun = False
         self._job: Future[None] | None = None
+        # How many of those who wait had come when it began.
+        self._covered = 0
 
-    def wait(self, loop: "asyncio.AbstractEventLoop", engine: Engine, commit: int) -> "asyncio.Future[None]":
-        """Return what is done when the commit is as durable as it is to be."""
-        future = loop.create_future()
-        self._waiting.append((commit, future))
-        if not self._begun:
-            loop.call_soon(self._begin, loop, engine)
-            loop.call_soon(self._begin, loop, engine)
-            self._begun = True
-        return future
+    def begin(self, loop: "asyncio.AbstractEventLoop", engine: Engine) -> None:
+        """Have somebody see to those who wait, who are the first since nobody did."""
+        loop.call_soon(self._begin, loop, engine)
+        loop.call_soon(self._begin, loop, engine)
+        self.begun = True
 
     def _begin(self, loop: "asyncio.AbstractEventLoop", engine: Engine) -> None:
-        if self._job is None and self._waiting:
+        if self._job is None and self.waiting:
             self._start(loop, engine)
 
     def _start(self, loop: "asyncio.AbstractEventLoop", engine: Engine) -> None:
-        latest = max(commit for commit, _ in self._waiting)
-        job = in_thread(partial(engine.wait, latest))
-        job.add_done_callback(partial(self._tell, loop, engine, latest))
-        self._job = job  # last: until then it counts as not begun
+        covered = len(self.waiting)
+        job = in_thread(partial(engine.wait, engine.commit_number))
+        job.add_done_callback(partial(self._tell, loop, engine))
+        # Last, since until then it counts as not begun; no signal is handled between stores.
+        self._covered = covered
+        self._job = job
 
-    def _tell(self, loop: "asyncio.AbstractEventLoop", engine: Engine, latest: int, job: "Future[None]") -> None:
+    def _tell(self, loop: "asyncio.AbstractEventLoop", engine: Engine, job: "Future[None]") -> None:
         """Have the loop hear of the end of a job; in the job's thread."""
         try:
-            loop.call_soon_threadsafe(self._end, loop, engine, latest, job)
-            loop.call_soon_threadsafe(self._end, loop, engine, latest, job)
+            loop.call_soon_threadsafe(self._end, loop, engine, job)
+            loop.call_soon_threadsafe(self._end, loop, engine, job)
         except RuntimeError:  # the loop was closed: nobody waits any more
-            self._waiting = []
+            self.waiting = []
 
-    def _end(self, loop: "asyncio.AbstractEventLoop", engine: Engine, latest: int, job: "Future[None]") -> None:
+    def _end(self, loop: "asyncio.AbstractEventLoop", engine: Engine, job: "Future[None]") -> None:
+        """Have those go on who had come when the job began; an error is for all."""
         if self._job is not job:
             return
         error = job.exception()
-        left: list[tuple[int, asyncio.Future[None]]] = []
-        for commit, future in self._waiting:
-            if future.done():  # cancelled
-                continue
-            if error is not None:
-                future.set_exception(error)
-            elif commit <= latest:
-                future.set_result(None)
-            else:
-                left.append((commit, future))
-        self._waiting = left
+        covered = self._covered if error is None else len(self.waiting)
+        left = self.waiting[covered:]
+        for future in self.waiting[:covered]:
+            if not future.done():  # cancelled
+                if error is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(error)
+        self.waiting = left
+        self._covered = 0
         if left:
             self._start(loop, engine)
         else:
-            self._begun = False
+            self.begun = False
             self._job = None
 
 

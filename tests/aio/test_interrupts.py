@@ -75,7 +75,8 @@ def test_an_interrupt_of_the_loop_leaves_nobody_waiting(tmp_path, record_propert
 
     async def write(own, number):
         for _ in range(2):
-            await own.log.append("t", b"%d" % number)
+            metadata = await own.log.append("t", b"%d" % number)
+            assert metadata.offset < own.log.end_offset("t", 0), "it is not synced"
 
     async def main(own, striker):
         with striker.striking():

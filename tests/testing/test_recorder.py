@@ -421,11 +421,14 @@ def test_a_recorded_store_is_collected_when_nobody_holds_it():
 @pytest.mark.parametrize("writer", [DirectWriter, JournalWriter])
 def test_a_writer_has_no_way_to_commit_that_a_tap_does_not_know(writer):
     """Whoever gives a writer a new way has a look at the tap, which must see what goes it."""
-    commits = {"append", "append_all", "append_copies", "append_planned", "append_settle", "write", "write_planned"}
+    commits = {
+        *("append", "append_all", "append_copies", "append_planned", "append_settle", "append_unwaited"),
+        *("write", "write_planned"),
+    }
     others = {
         *("abandon", "apply_events", "bodies_of", "drain", "drain_locked", "has_room", "install", "make_way"),
         *("note_checkpoint", "pack_stamps", "place_by_hand", "plan", "publish", "redo", "redo_append", "redo_several"),
         *("redo_single", "several", "show_several", "show_single", "single", "store", "wait", "wrote_several"),
-        "write_out",
+        *("lend_to", "write_out"),
     }
     assert {name for name in dir(writer) if not name.startswith("_")} - others == commits
