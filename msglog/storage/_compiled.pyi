@@ -3,8 +3,10 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from msglog.storage.engine import Engine
+from msglog.storage.frame import Body
+from msglog.storage.several import SmallFrame
 from msglog.storage.stream import Stream
-from msglog.storage.writers import DirectWriter
+from msglog.storage.writers import DirectWriter, JournalWriter
 
 SOURCE_CRC: int
 
@@ -26,3 +28,24 @@ class Ways:
     def append(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None = None, /) -> int: ...
     def append_settle(self, cursor: Any, first: int, end: int, timestamp_ms: int, /) -> int: ...
     def append_copies(self, streams: list[Stream], value: bytes, key: bytes, timestamp_ms: int, /) -> list[int]: ...
+
+class Hands:
+    def __new__(
+        cls,
+        writer: DirectWriter | JournalWriter,
+        engine: Engine,
+        stream_type: type,
+        segment_type: type,
+        body_type: type,
+        map_type: type,
+        crc32c: Callable[..., int],
+        entry_magic: int,
+        entry_version: int,
+        journaled: bool,
+        /,
+    ) -> Self: ...
+    def place_by_hand(self, bodies: list[tuple[Stream, Body]], /) -> tuple[SmallFrame, ...] | None: ...
+    def pack_frames(self, seed: int, number: int, frames: tuple[SmallFrame, ...], /) -> bytes: ...
+    def assign_frames(self, frames: tuple[SmallFrame, ...], /) -> None: ...
+    def show_frames(self, frames: tuple[SmallFrame, ...], /) -> bool: ...
+    def store_frames(self, frames: tuple[SmallFrame, ...], /) -> None: ...
