@@ -52,10 +52,11 @@ class Batch:
     def drop_data(self) -> None:
         """Keep what `metadata` needs, and not the records."""
         self.keys.clear()
-        self.pieces = [
-            (partition, Body(b"", body.count, body.span, body.kind, body.timestamp_ms, body.max_timestamp_ms, 0))
-            for partition, body in self.pieces
-        ]
+        pieces: list[tuple[int, Body]] = []
+        for partition, body in self.pieces:  # new ones: a commit that was interrupted may still need those
+            kept = Body(b"", body.count, body.span, body.kind, body.timestamp_ms, body.max_timestamp_ms, 0)
+            pieces.append((partition, kept))
+        self.pieces = pieces
 
     def metadata(self, placed: Mapping[int, range]) -> list[RecordMetadata]:
         """Return where each record is, in the order of the call."""

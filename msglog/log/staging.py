@@ -8,7 +8,7 @@ transactions.
 
 from collections.abc import Iterable, Mapping
 from threading import Lock
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self
 
 from msglog.checks import check_integer, refused
 from msglog.cursors import CursorModel
@@ -49,7 +49,7 @@ class LogStage:
     def __init__(self, core: StoreCore, producer: Producer | None) -> None:
         self._core = core
         self._engine = core.engine
-        self._model = cast(LogModel, core.engine.models[LogModel.section])
+        self._model: LogModel = core.engine.models[LogModel.section]  # type: ignore[assignment]
         self._producer = producer
         self._appends: list[_Append] = []
         self._offsets: list[StagedOffsets] = []
@@ -92,11 +92,32 @@ class LogStage:
 
     # Collecting
 
-    def append(self, topic: str, value: bytes | None, sequence: int | None, **options: Any) -> int:
+    def append(
+        self,
+        topic: str,
+        value: bytes | None,
+        sequence: int | None,
+        key: bytes | None,
+        headers: object,
+        partition: int | None,
+        timestamp_ms: int | None,
+        expected_offset: int | None,
+        expected_key_offset: int | None,
+    ) -> int:
         """Take a record in; return its size in bytes. Raises as `Log.append` does, but for what the commit finds."""
         if sequence is not None:
             self._check_sequence("sequence", sequence)
-        batch = batches.batch_of_one(self._model.topic(topic), self._core.clock.now_ms(), value, **options)
+        batch = batches.batch_of_one(
+            self._model.topic(topic),
+            self._core.clock.now_ms(),
+            value,
+            key=key,
+            headers=headers,
+            partition=partition,
+            timestamp_ms=timestamp_ms,
+            expected_offset=expected_offset,
+            expected_key_offset=expected_key_offset,
+        )
         return self._take(batch, sequence)
 
     def append_many(
@@ -156,7 +177,10 @@ class LogStage:
 
     def is_ready(self) -> bool:
         """Whether what `prepare` found still holds. Under the store lock."""
-        return all(placing.is_ready(batch) for batch, _ in self._appends)
+        for batch, _ in self._appends:  # noqa: SIM110 a generator takes longer than what it asks for
+            if not placing.is_ready(batch):
+                return False
+        return True
 
     def fill(self, commit: Commit) -> None:
         """Decide, and make everything part of a commit, under both locks.

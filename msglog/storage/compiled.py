@@ -2,8 +2,8 @@
 
 `_compiled.c` does what `append`, `append_settle` and `append_copies` of `DirectWriter` do in nearly every call, in a
 third of the time, and the loops over the frames of commits by hand, with a journal or without; it leaves the rest to
-the methods that stand in Python. It is optional: installing compiles it where there is a compiler and Python's headers, and
-everything works without. `MSGLOG_PURE_PYTHON=1` in the environment leaves it unused. Imported by `engine`.
+the methods that stand in Python. It is optional: installing compiles it where there is a compiler and Python's headers,
+and everything works without. `MSGLOG_PURE_PYTHON=1` in the environment leaves it unused. Imported by `engine`.
 """
 
 import mmap

@@ -28,6 +28,7 @@ from msglog.storage.stream import Stream
 
 _PACK_ONE = REST_OF_ONE.pack
 _PACK_CRC = CRC.pack
+_new_tuple = tuple.__new__  # half of what the constructor costs
 # The most that an entry of one frame has on top of the frame's body.
 ENTRY_OVERHEAD = ENTRY_HEADER_SIZE + 24 + HEADER_SIZE + 4 + 8
 
@@ -60,7 +61,7 @@ class SmallEntries(Writer):
         entry = self.pack_frames(area.crc_seed, number, placed)
         if area.position + len(entry) > area.size:
             return None
-        return Several(number, placed, commit.events, entry, area.position)
+        return _new_tuple(Several, (number, placed, commit.events, entry, area.position))
 
     def pack_frames(self, seed: int, number: int, frames: tuple[SmallFrame, ...]) -> bytes:
         """Return the entry of a commit with these frames."""
@@ -72,7 +73,7 @@ class SmallEntries(Writer):
         """Do what `redo` does, for a commit by hand."""
         engine = self._engine
         self._journal.add(several.entry, several.entry_position, several.number)
-        self.write_out()  # nobody may wait for it
+        self.write_entries()  # nobody may wait for it
         self.assign_frames(several.frames)
         engine.commit_number = several.number
         several.apply_events(engine)
@@ -104,7 +105,7 @@ class SmallEntries(Writer):
             self.show_frame(frame)
         for shown in frames:
             shown[0].end = shown[5]
-        return any([shown[0].waiters for shown in frames])
+        return any(shown[0].waiters for shown in frames)
 
     def show_frame(self, placed: SmallFrame) -> None:
         """Store one frame."""
@@ -192,10 +193,14 @@ class SmallEntries(Writer):
             for waiter in tuple(stream.waiters):
                 waiter.wake()
 
-    def write_out(self) -> list[Area]:
-        """Under the store lock: write what is collected and return the areas to sync."""
+    def write_entries(self) -> None:
+        """Under the store lock: write what is collected."""
         try:
             self._journal.write_out()
         except OSError as error:
             raise self._engine.stop_writing("a write to the journal failed", error) from error
+
+    def write_out(self) -> list[Area]:
+        """Under the store lock: write what is collected and return the areas to sync."""
+        self.write_entries()
         return self._journal.unsynced_areas()

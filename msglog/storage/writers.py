@@ -240,7 +240,7 @@ class JournalWriter(SmallEntries):
         """Write the entry and advance the assigned state, again if need be."""
         engine = self._engine
         self._journal.add(plan.entry, plan.entry_position, plan.number)
-        self.write_out()  # nobody may wait for it
+        self.write_entries()  # nobody may wait for it
         self.install(plan)
         for placed in plan.frames:
             placed.assign()
@@ -317,7 +317,7 @@ class JournalWriter(SmallEntries):
                 self.redo_single(single)
                 engine.obstacle = engine.failure
                 if not waited_for:
-                    self.write_out()
+                    self.write_entries()
                 self._request_checkpoint(number)
         return number, offset
 

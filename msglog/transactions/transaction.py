@@ -16,7 +16,7 @@ from msglog.log import Producer
 from msglog.showing import one_line
 from msglog.store import Store
 from msglog.transactions import scope
-from msglog.transactions.collecting import Collecting, State
+from msglog.transactions.collecting import NEW, OPEN, Collecting, State
 from msglog.transactions.looping import wait_off_the_loop
 from msglog.types import RecordMetadata
 
@@ -81,12 +81,12 @@ class Transaction(Collecting):
         self._end(State.ROLLED_BACK)
 
     def __enter__(self) -> Self:
-        if self._state is not State.NEW:
+        if self._state is not NEW:
             raise TransactionError(f"the transaction {self._state.value}: it cannot be entered again")
         owner = scope.current_owner()
         scope.enter(self._core, owner, self)
         self._owner = owner
-        self._state = State.OPEN
+        self._state = OPEN
         return self
 
     def __exit__(
@@ -117,7 +117,7 @@ class Transaction(Collecting):
             raise
 
     def _is_to_commit(self, error: BaseException | None) -> bool:
-        if error is None and self._state in (State.OPEN, State.FAILED):
+        if error is None and (self._state is OPEN or self._state is State.FAILED):
             self._check_open()  # whoever caught the error that it failed with hears of it again
             return True
         self._end(State.ROLLED_BACK)
@@ -181,7 +181,7 @@ class Transaction(Collecting):
                 self._broker.attend()
 
     def __del__(self) -> None:
-        if self._state is not State.NEW:  # dropped without its end, or an interrupt struck that
+        if self._state is not NEW and not self._over:  # dropped without its end, or an interrupt struck that
             self._end_stages()
 
     @one_line
