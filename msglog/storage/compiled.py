@@ -30,7 +30,7 @@ from msglog.storage.stream import Stream
 from msglog.storage.writers import DirectWriter, JournalWriter
 
 if TYPE_CHECKING:
-    from msglog.storage._compiled import Ways
+    from msglog.storage._compiled import Hands, Ways
     from msglog.storage.engine import Engine
 
 try:
@@ -75,20 +75,15 @@ def _take_in_hand(engine: "Engine") -> None:
     names = _BY_HAND.get(type(writer), ())
     if not _USABLE or os.environ.get("MSGLOG_PURE_PYTHON") or vars(writer).keys() & set(names):
         return
-    hands = _compiled.Hands(
-        writer,
-        engine,
-        Stream,
-        Segment,
-        Body,
-        mmap.mmap,
-        crc32c,
-        ENTRY_MAGIC,
-        ENTRY_VERSION,
-        isinstance(writer, JournalWriter),
-    )
+    hands = _hands_of(writer, engine)
     for name in names:
         setattr(writer, name, getattr(hands, name))
+
+
+def _hands_of(writer: DirectWriter | JournalWriter, engine: "Engine") -> "Hands":
+    journaled = isinstance(writer, JournalWriter)
+    known = (Stream, Segment, Body, mmap.mmap)
+    return _compiled.Hands(writer, engine, *known, crc32c, ENTRY_MAGIC, ENTRY_VERSION, journaled)
 
 
 def _ways_of(engine: "Engine") -> "DirectWriter | JournalWriter | Ways":
