@@ -171,7 +171,10 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 def _live(folder: Path, seed: int, way: str, *, pure: bool, steps: int = STEPS) -> tuple[object, ...]:
     """Return what a life was like after each step, and its files before it was closed and after."""
-    with pytest.MonkeyPatch.context() as patch, small_limits(_FEWEST_OPEN=64, _MOST_OPEN=64, INDEX_INTERVAL=1000):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        small_limits(_FEWEST_OPEN=64, _MOST_OPEN=64, INDEX_INTERVAL=3000, _ZERO_AHEAD=2000),
+    ):
         life = Life(folder, seed, way, patch, pure=pure)
         assert ("Hands" in repr(life.engine.writer.place_by_hand)) is not pure
         story: list[object] = [(life.step(), life.state()) for _ in range(steps)]
