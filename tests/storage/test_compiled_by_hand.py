@@ -51,6 +51,21 @@ WAYS = ["none", "memory", "commit"]
 METHODS = ["place_by_hand", "pack_frames", "assign_frames", "show_frames", "store_frames", "show_frame", "store_frame"]
 
 
+ROOMY = {
+    "CHECKPOINT_COMMITS": 1 << 10,
+    "DRAFT_COMMITS": 100,
+    "FIRST_ALLOCATION": 1 << 14,
+    "INDEX_INTERVAL": 3000,
+    "JOURNAL_FIRST_BYTES": 1 << 18,
+    "JOURNAL_LARGEST_BYTES": 1 << 18,
+    "SNAPSHOT_COST": 1 << 10,
+    "_FEWEST_OPEN": 64,
+    "_MOST_OPEN": 64,
+    "_ZERO_AHEAD": 3000,
+}
+"""Limits with which most commits go by hand."""
+
+
 class Life:
     """An engine of its own that makes commits of some small batches, the same for the same seed."""
 
@@ -100,14 +115,18 @@ class Life:
         woken: list[bool] = []
         waiter = Waiter()
         stream = dice.choice(self.streams)
-        if dice.randrange(4) == 0:
+        if dice.randrange(4):
             stream.waiters.add(waiter)
         try:
             with engine.lock:
-                if dice.randrange(8) == 0:
-                    stream.configure(dice.choice([20_000, 200_000]), dice.choice([None, None, None, 2]))
-                if dice.randrange(8) == 0:
+                if dice.randrange(20) == 0:
+                    stream.configure(
+                        dice.choice([20_000, 200_000]), dice.choice([None, None, None, None, None, None, 2])
+                    )
+                if dice.randrange(30) == 0:
                     engine.roll(stream)
+                if dice.randrange(8) == 0:  # as after opening it
+                    stream.active.zeroed_position = min(stream.active.position, stream.active.zeroed_position)
                 number = self._commit()
             if dice.randrange(3):
                 engine.wait(number)
@@ -173,7 +192,7 @@ def _live(folder: Path, seed: int, way: str, *, pure: bool, steps: int = STEPS) 
     """Return what a life was like after each step, and its files before it was closed and after."""
     with (
         pytest.MonkeyPatch.context() as patch,
-        small_limits(_FEWEST_OPEN=64, _MOST_OPEN=64, INDEX_INTERVAL=3000, _ZERO_AHEAD=2000),
+        small_limits(**ROOMY),
     ):
         life = Life(folder, seed, way, patch, pure=pure)
         assert ("Hands" in repr(life.engine.writer.place_by_hand)) is not pure
