@@ -74,9 +74,13 @@ class Single(NamedTuple):
 
 
 class Commit:
-    """What one commit is to contain. Use it only under the store lock, from `Engine.begin` to `write`."""
+    """What one commit is to contain. Use it only under the store lock, from `Engine.begin` to `write`.
 
-    __slots__ = ("_ends", "_streams", "bodies", "engine", "events")
+    `awaited`: whoever writes it is about to wait for its sync, alone: then the disk may begin at once. Others are
+    better written together.
+    """
+
+    __slots__ = ("_ends", "_streams", "awaited", "bodies", "engine", "events")
 
     def __init__(self, engine: "Engine") -> None:
         self.engine = engine
@@ -84,6 +88,7 @@ class Commit:
         self.events: list[tuple[str, list[Any]]] = []
         self._ends: dict[int, int] = {}
         self._streams = 0
+        self.awaited = False
 
     def next_offset(self, stream: Stream) -> int:
         """Return the offset that the next record added to a stream gets."""

@@ -27,13 +27,17 @@ _PACK_CRC = CRC.pack
 
 
 class Several(NamedTuple):
-    """A commit whose frames are built and have their places. `entry`: whole, as it goes to the journal, if any."""
+    """A commit whose frames are built and have their places.
+
+    `entry`: whole, as it goes to the journal, if any. `awaited`: as of `Commit`.
+    """
 
     number: int
     frames: tuple[SmallFrame, ...]
     events: list[tuple[str, list[Any]]]
     entry: bytes = b""
     entry_position: int = 0
+    awaited: bool = False
 
     @property
     def size(self) -> int:

@@ -51,6 +51,10 @@ class SmallEntries(Writer):
             and end - position <= MAP_STORE_LIMIT
         )
 
+    def is_alone(self) -> bool:
+        """Whether nobody syncs, or waits for a sync, at the moment."""
+        raise NotImplementedError
+
     def several(self, commit: Commit, bodies: list[tuple[Stream, frames.Body]]) -> Several | None:
         """Give a commit's frames their places by hand, and pack its entry; None where a plan is needed."""
         area = self._journal.area
@@ -61,7 +65,7 @@ class SmallEntries(Writer):
         entry = self.pack_frames(area.crc_seed, number, placed)
         if area.position + len(entry) > area.size:
             return None
-        return _new_tuple(Several, (number, placed, commit.events, entry, area.position))
+        return _new_tuple(Several, (number, placed, commit.events, entry, area.position, commit.awaited))
 
     def pack_frames(self, seed: int, number: int, frames: tuple[SmallFrame, ...]) -> bytes:
         """Return the entry of a commit with these frames."""
@@ -74,6 +78,8 @@ class SmallEntries(Writer):
         engine = self._engine
         self._journal.add(several.entry, several.entry_position, several.number)
         self.write_entries()  # nobody may wait for it
+        if several.awaited and self.is_alone():
+            self._journal.begin_sync(several.entry, several.entry_position)
         self.assign_frames(several.frames)
         engine.commit_number = several.number
         several.apply_events(engine)

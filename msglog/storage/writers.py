@@ -321,6 +321,10 @@ class JournalWriter(SmallEntries):
                 self._request_checkpoint(number)
         return number, offset
 
+    def is_alone(self) -> bool:
+        """Whether no thread syncs, or waits for a sync."""
+        return not (self._waiting or self._leading.locked())
+
     def wrote_several(self, several: Several) -> None:
         """See whether a checkpoint is due."""
         self._request_checkpoint(several.number)

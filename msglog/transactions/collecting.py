@@ -59,6 +59,8 @@ class Collecting:
     """The methods of a transaction that collect, and its end, which forgets what was collected."""
 
     _state = NEW
+    # Whether it is a thread that waits for its commit, not one of the tasks of a loop, which wait together.
+    _waits = False
     # Whether its stages have ended, too.
     _over = False
 

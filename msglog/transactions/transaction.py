@@ -94,6 +94,7 @@ class Transaction(Collecting):
     ) -> None:
         try:
             if self._is_to_commit(error):
+                self._waits = True
                 for number in self._attempts():
                     self._engine.wait(number)
         except BaseException:
@@ -167,6 +168,7 @@ class Transaction(Collecting):
                 return _Attempt(engine.commit_number, refusal=refusal)
             if broker is not None:
                 broker.fill(commit)
+            commit.awaited = self._waits
             number = commit.write()
             self._log.written()
         return _Attempt(number)
