@@ -156,7 +156,9 @@ class BrokerStage:
                 refused[name] = None
         if refused:
             check_refused(tuple(refused))
-        self._cut = [lane for queue in tuple(vhost.news) for lane in vhost.make_room(batch, queue)]
+        self._cut = []
+        if vhost.news:
+            self._cut = [lane for queue in tuple(vhost.news) for lane in vhost.make_room(batch, queue)]
 
     def _route(self, batch: Batch, wish: Wish) -> tuple[str, ...]:
         """Add a publication to the commit; return the names of the queues that refuse it."""
@@ -181,7 +183,8 @@ class BrokerStage:
         for delivery, _ in self._settlements:
             delivery.staged(self, settled=True)
         batch.keep()
-        self._vhost.written(batch)
+        if batch.delayed_at:
+            self._vhost.written(batch)
         settled.finish()
         for lane in self._cut:
             lane.forget_bytes()

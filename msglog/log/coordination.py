@@ -78,7 +78,8 @@ class Coordination:
                 found = core.services.get(SERVICE)
                 if found is None:
                     found = core.services[SERVICE] = cls(core)
-        return cast(Coordination, found)
+        coordination: Coordination = found  # type: ignore[assignment]
+        return coordination
 
     def close(self) -> None:
         """Wake every consumer for the last time: the store closes."""

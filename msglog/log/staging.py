@@ -28,6 +28,8 @@ from msglog.storage import Commit
 from msglog.store import StoreCore
 from msglog.types import Record, RecordMetadata, TopicPartition
 
+_new_tuple = tuple.__new__  # half of what the constructor costs
+
 
 class _Append(NamedTuple):
     """One call: its batch, and the first sequence number if one was given."""
@@ -138,7 +140,7 @@ class LogStage:
         pieces = batch.pieces
         if not pieces:
             return 0
-        self._appends.append(_Append(batch, sequence))
+        self._appends.append(_new_tuple(_Append, (batch, sequence)))
         return pieces[0][1].size if len(pieces) == 1 else sum([body.size for _, body in pieces])
 
     def commit_offsets(
@@ -156,7 +158,7 @@ class LogStage:
             if upto is None:
                 raise refused("upto", upto, "a Record or a mapping of offsets: a group by its name has no position")
             group_offsets = GroupOffsets(Coordination.of(self._core), group, auto_commit=False)
-            staged = StagedOffsets(group_offsets, None, check_offsets("upto", upto))
+            staged = _new_tuple(StagedOffsets, (group_offsets, None, check_offsets("upto", upto)))
         if staged.offsets:
             self._offsets.append(staged)
 
@@ -190,7 +192,9 @@ class LogStage:
         is no longer in its consumer's hand.
         """
         self._placed, self._outcomes = [], []
-        self._events = [record.settlement(ending) for record, ending in self._settlements]
+        self._events = []
+        if self._settlements:
+            self._events = [record.settlement(ending) for record, ending in self._settlements]
         for event in self._events:
             if event is not None:
                 commit.record(CursorModel.section, event)
@@ -238,7 +242,7 @@ class LogStage:
             placing.note(batch, placed)
         for group_offsets, _, offsets in self._offsets:
             group_offsets.staged(offsets)
-        for (record, _), event in zip(self._settlements, self._events, strict=True):
+        for (record, _), event in zip(self._settlements, self._events, strict=True) if self._settlements else ():
             record.settle_staged(event)
             record.staged(self, settled=True)
 

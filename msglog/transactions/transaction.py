@@ -20,6 +20,8 @@ from msglog.transactions.collecting import NEW, OPEN, Collecting, State
 from msglog.transactions.looping import wait_off_the_loop
 from msglog.types import RecordMetadata
 
+_new_tuple = tuple.__new__  # half of what the constructor costs
+
 
 class _Attempt(NamedTuple):
     """One try to commit: the commit to wait for, whether it is over or has to be made again, and why it is refused."""
@@ -171,7 +173,7 @@ class Transaction(Collecting):
             commit.awaited = self._waits
             number = commit.write()
             self._log.written()
-        return _Attempt(number)
+        return _new_tuple(_Attempt, (number, True, None))
 
     def _follow(self) -> None:
         """It failed, which an interrupt or a cancelled wait may have done after it was written: let memory follow."""
