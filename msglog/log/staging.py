@@ -174,13 +174,14 @@ class LogStage:
 
     def prepare(self) -> None:
         """Find out what placing needs to know from disk; without locks, perhaps again and again."""
-        for append in self._appends:
-            placing.prepare(append.batch)
+        for batch, _ in self._appends:
+            if not batch.plain or not batch.topic.indexes.empty:
+                placing.prepare(batch)
 
     def is_ready(self) -> bool:
         """Whether what `prepare` found still holds. Under the store lock."""
         for batch, _ in self._appends:  # noqa: SIM110 a generator takes longer than what it asks for
-            if not placing.is_ready(batch):
+            if not batch.plain and not placing.is_ready(batch):
                 return False
         return True
 

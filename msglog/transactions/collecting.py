@@ -433,7 +433,8 @@ class Collecting:
     def _check_open(self) -> None:
         if self._state is not OPEN:
             raise TransactionError(f"the transaction {self._state.value}")
-        if self._owner != scope.current_owner():
+        owner = self._owner
+        if owner is None or not scope.is_current(owner):
             raise TransactionError("the transaction belongs to another thread or task")
         if self._engine.closed:
             self._engine.check_open()

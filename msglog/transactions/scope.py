@@ -60,6 +60,14 @@ def current_owner() -> Owner:
     return _here.thread, None if task is None else ref(task)
 
 
+def is_current(owner: Owner) -> bool:
+    """Whether it is the thread that is running, with its task if it runs an event loop."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None or asyncio._get_running_loop() is None:  # noqa: SLF001 as in `current_owner`
+        return owner[0] is _here.thread and owner[1] is None
+    return owner == current_owner()
+
+
 def check_outside(core: StoreCore) -> None:
     """Raise `TransactionError` while the running thread or task is in a transaction on a store."""
     known = _open.get((id(core), current_owner()))

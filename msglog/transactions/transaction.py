@@ -131,6 +131,8 @@ class Transaction(Collecting):
         over = False
         while not over:
             number, over, refusal = self._attempt()
+            if over and refusal is None:
+                self._log.end()  # while the disk works
             yield number
             if refusal is not None:
                 raise refusal
