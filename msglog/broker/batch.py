@@ -137,13 +137,17 @@ class Batch:
         """Make all of this part of a commit, under the store lock."""
         self._bases = bases = []
         copies: dict[tuple[int, int], Body] = {}
+        last: tuple[bytes, bytes] | None = None
+        packed: Body | None = None
         for lane, added in self._entries.items():
             if len(added) == 1:
-                meta, body = added[0]
-                packed = copies.get(same_as := (id(meta), id(body)))
-                if packed is None:  # copies for several queues are one body, in the journal, too
-                    packed = copies[same_as] = encode_one(body, self._now_ms, meta)
+                if packed is None or added[0] is not last:
+                    last = meta, body = added[0]
+                    packed = copies.get(same_as := (id(meta), id(body)))
+                    if packed is None:  # copies for several queues are one body, in the journal, too
+                        packed = copies[same_as] = encode_one(body, self._now_ms, meta)
             else:
+                last = None
                 metas, bodies = zip(*added, strict=True)
                 same = metas[0] if len(set(metas)) == 1 else None
                 keys = None if same is not None else metas

@@ -112,8 +112,10 @@ class OSFile:
         It does so where it is told that pages are not needed any more, and keeps those that are not written yet.
         """
         if sys.platform == "linux":
-            with contextlib.suppress(OSError):
+            try:
                 os.posix_fadvise(self._descriptor, position, size, os.POSIX_FADV_DONTNEED)
+            except OSError:
+                pass  # a hint that is not taken
 
     def sync(self) -> None:
         """Sync contents and size; a store through a map counts, as `fdatasync` covers its pages."""
