@@ -214,17 +214,19 @@ class BrokerStage:
                 if not vhost.closed:
                     vhost.attend()
 
-    def end(self) -> None:
-        """The transaction is over: send its answers, and leave what it did not settle to others.
-
-        Called again it does nothing.
-        """
+    def forget(self) -> None:
+        """Nothing more is to be written: leave what it did not settle to others, and keep nothing but its answers."""
         for delivery in self._claimed:
             delivery.staged(self, settled=False)
         self._claimed.clear()
         self._settlements.clear()  # a delivery keeps its consumer alive
         self._wishes.clear()  # and whoever keeps the transaction, the bodies
         self._batch = self._settled = None
+
+    def end(self) -> None:
+        """The transaction is over: send its answers, and forget the rest. Called again it does nothing."""
+        if self._claimed or self._wishes or self._batch is not None:
+            self.forget()
         vhost, replies, self._replies = self._vhost, self._replies, []
         if not replies or vhost.engine.closed or vhost.engine.failure is not None:
             return

@@ -133,6 +133,8 @@ class Transaction(Collecting):
             number, over, refusal = self._attempt()
             if over and refusal is None:
                 self._log.end()  # while the disk works
+                if self._broker is not None:
+                    self._broker.forget()
             yield number
             if refusal is not None:
                 raise refusal
