@@ -1,5 +1,5 @@
-/* The hot paths of the writers in C: `append`, `append_settle`, `append_copies` of `DirectWriter`, and of both the loops
-   over the frames of commits by hand (`Hands`).
+/* The hot paths of the writers in C: `append`, `append_settle`, `append_copies` of `DirectWriter`, and of both of them
+   the loops over the frames of commits by hand (`Hands`).
 
    They write the same bytes and leave the same state as the Python methods of the same names, which stand in writers.py
    and small_commit.py and say what is done and why. Here is only what nearly every call does: room in a mapped file, no
@@ -702,7 +702,12 @@ static int find_slots_by_hand(PyTypeObject *engine, PyTypeObject *stream, PyType
 }
 
 /* Methods of the writer: for both kinds, for the one with a journal, for the one without. */
-enum { HAS_ROOM, PLACE_BY_HAND, PACK_FRAMES, ASSIGN_FRAMES, SHOW_FRAMES, SHOW_FRAME, STORE_FRAMES, STORE_FRAME, METHODS };
+enum {
+    HAS_ROOM, PLACE_BY_HAND,
+    PACK_FRAMES, ASSIGN_FRAMES, SHOW_FRAMES, SHOW_FRAME,
+    STORE_FRAMES, STORE_FRAME,
+    METHODS
+};
 
 static const char *const method_names[METHODS] = {"has_room",    "place_by_hand", "pack_frames",  "assign_frames",
                                                   "show_frames", "show_frame",    "store_frames", "store_frame"};
@@ -768,9 +773,10 @@ static int is_usual(Hands *self, PyObject *frame) {
 /* Whether these are frames, all of them usual if that is asked for. */
 static int are_frames(Hands *self, PyObject *frames, int usual) {
     if (!PyTuple_CheckExact(frames)) return 0;
-    for (Py_ssize_t place = 0; place < PyTuple_GET_SIZE(frames); place++)
-        if (!is_frame(self, PyTuple_GET_ITEM(frames, place)) || (usual && !is_usual(self, PyTuple_GET_ITEM(frames, place))))
-            return 0;
+    for (Py_ssize_t place = 0; place < PyTuple_GET_SIZE(frames); place++) {
+        PyObject *frame = PyTuple_GET_ITEM(frames, place);
+        if (!is_frame(self, frame) || (usual && !is_usual(self, frame))) return 0;
+    }
     return 1;
 }
 
@@ -827,7 +833,9 @@ static Outcome find_start(Hands *self, PyObject *stream, PyObject *segment, PyOb
     while (place > 0) {
         PyObject *frame = PyTuple_GET_ITEM(frames, --place);
         if (PyTuple_GET_ITEM(frame, STREAM) != stream) continue;
-        *start = (Start){PyTuple_GET_ITEM(frame, END), PyTuple_GET_ITEM(frame, END_OFFSET), PyTuple_GET_ITEM(frame, TOTAL)};
+        start->position = PyTuple_GET_ITEM(frame, END);
+        start->offset = PyTuple_GET_ITEM(frame, END_OFFSET);
+        start->total = PyTuple_GET_ITEM(frame, TOTAL);
         return DONE;
     }
     PyObject *streams = SLOT(self->engine, engine_by_hand_slot.streams);
@@ -838,8 +846,9 @@ static Outcome find_start(Hands *self, PyObject *stream, PyObject *segment, PyOb
     if (number_in(segment, segment_slot.position) < 0 || number_in(stream, stream_slot.next_offset) < 0
         || number_in(stream, stream_slot.value_bytes) < 0)
         return FOR_PYTHON;
-    *start = (Start){SLOT(segment, segment_slot.position), SLOT(stream, stream_slot.next_offset),
-                     SLOT(stream, stream_slot.value_bytes)};
+    start->position = SLOT(segment, segment_slot.position);
+    start->offset = SLOT(stream, stream_slot.next_offset);
+    start->total = SLOT(stream, stream_slot.value_bytes);
     return DONE;
 }
 
@@ -862,7 +871,8 @@ static Outcome build_small(Hands *self, PyObject *made, const Start *before, PyO
     PyTuple_SET_ITEM(made, STAMP, Py_NewRef(stamp));
     PyTuple_SET_ITEM(made, LATEST, Py_NewRef(latest));
     PyTuple_SET_ITEM(made, BODY, Py_NewRef(data));
-    PyObject *end = PyLong_FromLongLong(position + HEADER_SIZE + size), *end_offset = PyLong_FromLongLong(offset + span);
+    PyObject *end = PyLong_FromLongLong(position + HEADER_SIZE + size);
+    PyObject *end_offset = PyLong_FromLongLong(offset + span);
     PyObject *end_total = PyLong_FromLongLong(total + value_bytes);
     PyObject *frame = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + size);
     PyTuple_SET_ITEM(made, END, end);
