@@ -49,6 +49,15 @@ class Batch:
         """Put a message into a lane."""
         self._entries.setdefault(lane, []).append((meta, body))
 
+    def add_copies(self, lanes: Iterable[Lane], meta: bytes, body: bytes) -> None:
+        """Put a message into each of some lanes."""
+        entries, entry = self._entries, (meta, body)
+        for lane in lanes:
+            if lane in entries:
+                entries[lane].append(entry)
+            else:
+                entries[lane] = [entry]
+
     def delay(self, stream: Stream, due_ms: int, key: bytes, body: bytes) -> None:
         """Put a message that is not due yet into the stream of its bucket."""
         self._delayed.append((stream, due_ms, key, body))
@@ -109,10 +118,12 @@ class Batch:
 
     def keep(self) -> None:
         """After the commit: have those messages in memory that a consumer is about to read."""
-        for lane, base in self._bases:
-            for place, (meta, body) in enumerate(self._entries[lane]):
-                if lane.buffered == base + place:
-                    lane.appended((base + place, self._now_ms, meta, body))
+        entries, now_ms = self._entries, self._now_ms
+        for lane, offset in self._bases:
+            for meta, body in entries[lane]:
+                if lane.buffered == offset:
+                    lane.appended((offset, now_ms, meta, body))
+                offset += 1  # noqa: PLW2901 it counts on from the first one
 
     def _is_small(self) -> bool:
         return (
@@ -124,24 +135,27 @@ class Batch:
 
     def fill(self, commit: Commit) -> None:
         """Make all of this part of a commit, under the store lock."""
-        self._bases = self._next_offsets()
+        self._bases = bases = []
         copies: dict[tuple[int, int], Body] = {}
+        last: tuple[bytes, bytes] | None = None
+        packed: Body | None = None
         for lane, added in self._entries.items():
             if len(added) == 1:
-                ((meta, body),) = added
-                packed = copies.get((id(meta), id(body)))
-                if packed is None:  # copies for several queues are one body, in the journal, too
-                    packed = copies[id(meta), id(body)] = encode_one(body, self._now_ms, meta)
+                if packed is None or added[0] is not last:
+                    last = meta, body = added[0]
+                    packed = copies.get(same_as := (id(meta), id(body)))
+                    if packed is None:  # copies for several queues are one body, in the journal, too
+                        packed = copies[same_as] = encode_one(body, self._now_ms, meta)
             else:
+                last = None
                 metas, bodies = zip(*added, strict=True)
                 same = metas[0] if len(set(metas)) == 1 else None
                 keys = None if same is not None else metas
                 packed = encode_body(bodies, self._now_ms, key=same, keys=keys)
-            commit.append(lane.stream, packed)
+            bases.append((lane, commit.append(lane.stream, packed)))
         for stream, due_ms, key, body in self._delayed:
             offset = commit.append(stream, encode_one(body, due_ms, key))
             self.delayed_at.append((stream.id, due_ms, offset))
-        for section, event in self._events:
-            commit.record(section, event)
+        commit.events.extend(self._events)
         for stream in self.removed:
             commit.delete_stream(stream)

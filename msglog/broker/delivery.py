@@ -23,6 +23,9 @@ from msglog.showing import one_line
 OnError = Retry | Literal["requeue", "reject"]
 
 
+_new_tuple = tuple.__new__  # half of what the constructor costs
+
+
 class Terms:
     """What all deliveries of one consumer, or of one connection's calls of `get` on a queue, have in common."""
 
@@ -194,8 +197,8 @@ class Delivery(Message):
         if self._settled or self._terms.queue.deleted:
             raise self._refusal()
         self._settled = transaction
-        taken = Taken(self._lane, self._stored, self.redelivered, self.delivery_count)
-        return Settlement(self._terms.subscriber, taken, outcome, delay_ms)
+        taken = _new_tuple(Taken, (self._lane, self._stored, self.redelivered, self.delivery_count))
+        return _new_tuple(Settlement, (self._terms.subscriber, taken, outcome, delay_ms))
 
     def staged(self, transaction: object, *, settled: bool) -> None:
         """Hear what became of the transaction, if it was this one that was to settle it; not public."""

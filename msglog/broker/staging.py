@@ -17,7 +17,7 @@ from msglog.broker.properties import Properties
 from msglog.broker.publications import check_delay, check_exchange, check_queue, check_refused, publications_of
 from msglog.broker.rules.names import queue_not_found
 from msglog.broker.settling import Outcome, Settled, Settlement
-from msglog.broker.vhost import PERSISTENT, Publication, VirtualHost
+from msglog.broker.vhost import PERSISTENT, Publication, Route, VirtualHost
 from msglog.checks import check_flag
 from msglog.errors import SettlementError
 from msglog.storage import Commit
@@ -26,13 +26,20 @@ from msglog.store import StoreCore
 _STALE: Final = "the delivery went back to its queue, or was settled elsewhere, before the transaction was committed"
 
 
+_new_tuple = tuple.__new__  # half of what the constructor costs
+
+
 class Wish(NamedTuple):
-    """One publication: `send` wants the queue that it names to be there."""
+    """One publication: `send` wants the queue that it names to be there.
+
+    `route`: the way of a plain message when it was taken in, which may hold no longer.
+    """
 
     publication: Publication
     delay_ms: int
     mandatory: bool
     send: bool
+    route: Route | None = None
 
 
 class BrokerStage:
@@ -92,8 +99,10 @@ class BrokerStage:
         ):
             route = vhost.plain_route(exchange, routing_key)
             if route is not None and len(body) <= route.limit:  # then nothing is left to check
-                publication = Publication(exchange, routing_key, body, PERSISTENT)
-                self._wishes.append(Wish(publication, 0, check_flag("mandatory", mandatory), send))
+                publication = _new_tuple(Publication, (exchange, routing_key, body, PERSISTENT))
+                if mandatory is not False:
+                    check_flag("mandatory", mandatory)
+                self._wishes.append(_new_tuple(Wish, (publication, 0, mandatory, send, route)))
                 return len(route.meta) + len(body)
         own = with_mode(combined(properties, headers, priority, expiration_ms), persistent=persistent)
         publication = Publication(check_exchange(exchange), check_routing_key(routing_key), check_body(body), own)
@@ -139,15 +148,21 @@ class BrokerStage:
         settled.record(batch)
         refused: dict[str, None] = {}
         for wish in self._wishes:
+            route = wish[4]
+            if route is not None and route.version == vhost.model.version:
+                vhost.add_plain(batch, route, wish[0][2])
+                continue
             for name in self._route(batch, wish):
                 refused[name] = None
         if refused:
             check_refused(tuple(refused))
-        self._cut = [lane for queue in tuple(vhost.news) for lane in vhost.make_room(batch, queue)]
+        self._cut = []
+        if vhost.news:
+            self._cut = [lane for queue in tuple(vhost.news) for lane in vhost.make_room(batch, queue)]
 
     def _route(self, batch: Batch, wish: Wish) -> tuple[str, ...]:
         """Add a publication to the commit; return the names of the queues that refuse it."""
-        vhost, (publication, delay_ms, mandatory, send) = self._vhost, wish
+        vhost, (publication, delay_ms, mandatory, send, _) = self._vhost, wish
         if send and publication.routing_key not in vhost.queues:
             raise queue_not_found(publication.routing_key)
         if delay_ms:
@@ -168,7 +183,8 @@ class BrokerStage:
         for delivery, _ in self._settlements:
             delivery.staged(self, settled=True)
         batch.keep()
-        self._vhost.written(batch)
+        if batch.delayed_at:
+            self._vhost.written(batch)
         settled.finish()
         for lane in self._cut:
             lane.forget_bytes()
@@ -198,17 +214,19 @@ class BrokerStage:
                 if not vhost.closed:
                     vhost.attend()
 
-    def end(self) -> None:
-        """The transaction is over: send its answers, and leave what it did not settle to others.
-
-        Called again it does nothing.
-        """
+    def forget(self) -> None:
+        """Nothing more is to be written: leave what it did not settle to others, and keep nothing but its answers."""
         for delivery in self._claimed:
             delivery.staged(self, settled=False)
         self._claimed.clear()
         self._settlements.clear()  # a delivery keeps its consumer alive
         self._wishes.clear()  # and whoever keeps the transaction, the bodies
         self._batch = self._settled = None
+
+    def end(self) -> None:
+        """The transaction is over: send its answers, and forget the rest. Called again it does nothing."""
+        if self._claimed or self._wishes or self._batch is not None:
+            self.forget()
         vhost, replies, self._replies = self._vhost, self._replies, []
         if not replies or vhost.engine.closed or vhost.engine.failure is not None:
             return

@@ -92,7 +92,8 @@ class Cursor(Generic[Holder]):
         if (
             end == first + 1
             and first == settled
-            and not (next_offset or done.spans[2] or self.deliveries)
+            and (not next_offset or next_offset == self.next)
+            and not (done.spans[2] or self.deliveries)
             and self.unsettled.pop(first, None) is not None
         ):
             # As in most calls: the oldest delivery is settled, and nothing was out of order.

@@ -35,7 +35,8 @@ class Batch:
 
     `keys` has one key, or those of all records, for each piece, and `places` which of the call's records these are.
     `timestamps` are those given for each record, None where a piece has one for all. `digest` and `sight` are what
-    `placing` found out about the key that is expected to have its last record at `expected_key_offset`.
+    `placing` found out about the key that is expected to have its last record at `expected_key_offset`. `plain`: one
+    record that has its time and expects nothing, so that there is nothing to find out.
     """
 
     topic: Topic
@@ -48,14 +49,16 @@ class Batch:
     timestamps: Sequence[int] | None = None
     digest: bytes = b""
     sight: Sight | None = None
+    plain: bool = False
 
     def drop_data(self) -> None:
         """Keep what `metadata` needs, and not the records."""
         self.keys.clear()
-        self.pieces = [
-            (partition, Body(b"", body.count, body.span, body.kind, body.timestamp_ms, body.max_timestamp_ms, 0))
-            for partition, body in self.pieces
-        ]
+        pieces: list[tuple[int, Body]] = []
+        for partition, body in self.pieces:  # new ones: a commit that was interrupted may still need those
+            kept = Body(b"", body.count, body.span, body.kind, body.timestamp_ms, body.max_timestamp_ms, 0)
+            pieces.append((partition, kept))
+        self.pieces = pieces
 
     def metadata(self, placed: Mapping[int, range]) -> list[RecordMetadata]:
         """Return where each record is, in the order of the call."""
@@ -169,7 +172,7 @@ def batch_of_one(
             size, limit = size + len(key), topic.keyed_limit
         if size <= limit and expected_offset is None and expected_key_offset is None:  # a plain record: nothing to ask
             piece = (choose_partition(topic, key, partition, size), encode_one(value, now_ms, key))
-            return Batch(topic, 1, [piece], [key], [(0,)])
+            return Batch(topic, 1, [piece], [key], [(0,)], None, None, None, b"", None, True)  # noqa: FBT003
     arguments.check_bytes("value", value)
     arguments.check_bytes("key", key)
     arguments.check_key_rule(topic, has_key=key is not None)

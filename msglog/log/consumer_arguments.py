@@ -50,10 +50,11 @@ def check_offsets(option: str, given: object) -> dict[TopicPartition, int]:
     """
     if isinstance(given, Record):
         return {TopicPartition(given.topic, given.partition): given.offset + 1}
-    if not isinstance(given, Mapping):
+    if type(given) is not dict and not isinstance(given, Mapping):  # asking an abstract class takes its time
         raise wrong_type(option, given, "None, a Record, or a mapping of TopicPartition to the next offset to read")
-    return {check_partition(option, key): _check_offset(option, offset) for key, offset in given.items()}
-
-
-def _check_offset(option: str, given: object) -> int:
-    return check_integer(f"an offset in {option}", given, 0)
+    checked: dict[TopicPartition, int] = {}
+    for key, offset in given.items():
+        if type(offset) is not int or offset < 0:
+            check_integer(f"an offset in {option}", offset, 0)
+        checked[check_partition(option, key)] = offset
+    return checked

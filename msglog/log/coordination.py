@@ -78,7 +78,8 @@ class Coordination:
                 found = core.services.get(SERVICE)
                 if found is None:
                     found = core.services[SERVICE] = cls(core)
-        return cast(Coordination, found)
+        coordination: Coordination = found  # type: ignore[assignment]
+        return coordination
 
     def close(self) -> None:
         """Wake every consumer for the last time: the store closes."""
@@ -214,7 +215,9 @@ class Coordination:
     def record_offsets(self, commit: Commit, group: str, offsets: Mapping[TopicPartition, int]) -> None:
         """Make offsets that nobody needs to own part of a commit, under the store lock. Raises as `stage`."""
         self._shares.check_free(group)
-        committed = [self._checked(partition, offset) for partition, offset in offsets.items()]
+        committed: list[list[int]] = []
+        for partition, offset in offsets.items():
+            committed.append(self._checked(partition, offset))
         commit.record(GroupsModel.section, ["commit", group, committed])
 
     def _checked(self, partition: TopicPartition, offset: int) -> list[int]:
@@ -285,9 +288,12 @@ class Coordination:
         return {name: len(topic.stream_ids) for name, topic in self._log.topics.items()}
 
     def _take_up_abandoned(self) -> None:
+        abandoned = self._abandoned
+        if abandoned.empty():  # asked for first: an exception takes its time
+            return
         try:
             while True:
-                self._release(self._abandoned.get_nowait())
+                self._release(abandoned.get_nowait())
         except Empty:
             pass
 

@@ -54,10 +54,11 @@ def write(engine: Engine, batch: Batch) -> dict[int, range]:
 def prepare(batch: Batch) -> None:
     """Find out what placing needs to know from disk; before the store lock is taken, perhaps again and again."""
     topic = batch.topic
+    indexed = not topic.indexes.empty
     for partition, body in batch.pieces:
         if body.append_time:
             topic.find_append_time(partition)
-        index = topic.indexes.find(topic.partitions[partition])
+        index = topic.indexes.find(topic.partitions[partition]) if indexed else None
         if index is not None:
             index.tidy()
     key = batch.keys[0] if batch.keys else None
@@ -144,9 +145,10 @@ def place(commit: Commit, batch: Batch, now_ms: int) -> dict[int, range]:
                 stamps[partition] = topic.append_time(partition, now_ms)
             body.stamp(stamps[partition])
         base_offset = commit.append(topic.partitions[partition], body)
-        known = placed.get(partition)
-        first = base_offset if known is None else known.start
-        placed[partition] = range(first, base_offset + body.count)
+        if partition not in placed:
+            placed[partition] = range(base_offset, base_offset + body.count)
+        else:
+            placed[partition] = range(placed[partition].start, base_offset + body.count)
     return placed
 
 

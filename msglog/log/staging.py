@@ -8,7 +8,7 @@ transactions.
 
 from collections.abc import Iterable, Mapping
 from threading import Lock
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self
 
 from msglog.checks import check_integer, refused
 from msglog.cursors import CursorModel
@@ -27,6 +27,8 @@ from msglog.log.share.sharing import Sharing
 from msglog.storage import Commit
 from msglog.store import StoreCore
 from msglog.types import Record, RecordMetadata, TopicPartition
+
+_new_tuple = tuple.__new__  # half of what the constructor costs
 
 
 class _Append(NamedTuple):
@@ -49,7 +51,7 @@ class LogStage:
     def __init__(self, core: StoreCore, producer: Producer | None) -> None:
         self._core = core
         self._engine = core.engine
-        self._model = cast(LogModel, core.engine.models[LogModel.section])
+        self._model: LogModel = core.engine.models[LogModel.section]  # type: ignore[assignment]
         self._producer = producer
         self._appends: list[_Append] = []
         self._offsets: list[StagedOffsets] = []
@@ -92,11 +94,32 @@ class LogStage:
 
     # Collecting
 
-    def append(self, topic: str, value: bytes | None, sequence: int | None, **options: Any) -> int:
+    def append(
+        self,
+        topic: str,
+        value: bytes | None,
+        sequence: int | None,
+        key: bytes | None,
+        headers: object,
+        partition: int | None,
+        timestamp_ms: int | None,
+        expected_offset: int | None,
+        expected_key_offset: int | None,
+    ) -> int:
         """Take a record in; return its size in bytes. Raises as `Log.append` does, but for what the commit finds."""
         if sequence is not None:
             self._check_sequence("sequence", sequence)
-        batch = batches.batch_of_one(self._model.topic(topic), self._core.clock.now_ms(), value, **options)
+        batch = batches.batch_of_one(
+            self._model.topic(topic),
+            self._core.clock.now_ms(),
+            value,
+            key=key,
+            headers=headers,
+            partition=partition,
+            timestamp_ms=timestamp_ms,
+            expected_offset=expected_offset,
+            expected_key_offset=expected_key_offset,
+        )
         return self._take(batch, sequence)
 
     def append_many(
@@ -117,7 +140,7 @@ class LogStage:
         pieces = batch.pieces
         if not pieces:
             return 0
-        self._appends.append(_Append(batch, sequence))
+        self._appends.append(_new_tuple(_Append, (batch, sequence)))
         return pieces[0][1].size if len(pieces) == 1 else sum([body.size for _, body in pieces])
 
     def commit_offsets(
@@ -135,7 +158,7 @@ class LogStage:
             if upto is None:
                 raise refused("upto", upto, "a Record or a mapping of offsets: a group by its name has no position")
             group_offsets = GroupOffsets(Coordination.of(self._core), group, auto_commit=False)
-            staged = StagedOffsets(group_offsets, None, check_offsets("upto", upto))
+            staged = _new_tuple(StagedOffsets, (group_offsets, None, check_offsets("upto", upto)))
         if staged.offsets:
             self._offsets.append(staged)
 
@@ -151,12 +174,16 @@ class LogStage:
 
     def prepare(self) -> None:
         """Find out what placing needs to know from disk; without locks, perhaps again and again."""
-        for append in self._appends:
-            placing.prepare(append.batch)
+        for batch, _ in self._appends:
+            if not batch.plain or not batch.topic.indexes.empty:
+                placing.prepare(batch)
 
     def is_ready(self) -> bool:
         """Whether what `prepare` found still holds. Under the store lock."""
-        return all(placing.is_ready(batch) for batch, _ in self._appends)
+        for batch, _ in self._appends:  # noqa: SIM110 a generator takes longer than what it asks for
+            if not batch.plain and not placing.is_ready(batch):
+                return False
+        return True
 
     def fill(self, commit: Commit) -> None:
         """Decide, and make everything part of a commit, under both locks.
@@ -166,7 +193,9 @@ class LogStage:
         is no longer in its consumer's hand.
         """
         self._placed, self._outcomes = [], []
-        self._events = [record.settlement(ending) for record, ending in self._settlements]
+        self._events = []
+        if self._settlements:
+            self._events = [record.settlement(ending) for record, ending in self._settlements]
         for event in self._events:
             if event is not None:
                 commit.record(CursorModel.section, event)
@@ -214,7 +243,7 @@ class LogStage:
             placing.note(batch, placed)
         for group_offsets, _, offsets in self._offsets:
             group_offsets.staged(offsets)
-        for (record, _), event in zip(self._settlements, self._events, strict=True):
+        for (record, _), event in zip(self._settlements, self._events, strict=True) if self._settlements else ():
             record.settle_staged(event)
             record.staged(self, settled=True)
 

@@ -61,6 +61,10 @@ class ReadableFile:
         """Pass it on."""
         self._below.write(position, data)
 
+    def begin_sync(self, position: int, size: int) -> None:
+        """Pass it on."""
+        self._below.begin_sync(position, size)
+
     def sync(self) -> None:
         """Pass it on."""
         self._below.sync()

@@ -5,7 +5,9 @@ from typing import Any, Self
 
 from msglog.storage.commit import Single
 from msglog.storage.engine import Engine
+from msglog.storage.frame import Body
 from msglog.storage.journal import Area, Journal
+from msglog.storage.several import SmallFrame
 from msglog.storage.stream import Stream
 from msglog.storage.writers import DirectWriter, JournalWriter
 
@@ -46,3 +48,24 @@ class Ways:
         most_state_cost: int,
         /,
     ) -> None: ...
+
+class Hands:
+    def __new__(
+        cls,
+        writer: DirectWriter | JournalWriter,
+        engine: Engine,
+        stream_type: type,
+        segment_type: type,
+        body_type: type,
+        map_type: type,
+        crc32c: Callable[..., int],
+        entry_magic: int,
+        entry_version: int,
+        journaled: bool,
+        /,
+    ) -> Self: ...
+    def place_by_hand(self, bodies: list[tuple[Stream, Body]], /) -> tuple[SmallFrame, ...] | None: ...
+    def pack_frames(self, seed: int, number: int, frames: tuple[SmallFrame, ...], /) -> bytes: ...
+    def assign_frames(self, frames: tuple[SmallFrame, ...], /) -> None: ...
+    def show_frames(self, frames: tuple[SmallFrame, ...], /) -> bool: ...
+    def store_frames(self, frames: tuple[SmallFrame, ...], /) -> None: ...

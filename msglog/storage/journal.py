@@ -407,6 +407,10 @@ class Journal:
         area.position = position + len(entry)
         area.last_commit = commit
 
+    def begin_sync(self, entry: bytes, position: int) -> None:
+        """Have the disk begin with an entry of the active area that is written: its sync comes soon."""
+        self.area.file.begin_sync(position, len(entry))
+
     def write_out(self) -> None:
         """Write the entries that are not in their file yet; after an interruption the next one writes them again."""
         for area in self._areas:

@@ -4,7 +4,7 @@ Transactions, dead letters, a message for several queues, offsets: such a commit
 file, and a plan that is ready for anything costs four times as much as its frames. Here all frames get their places in
 one loop, as plain tuples of absolute values. So the rules of a plan hold: what returns None has changed nothing; it is
 the engine's obstacle before the first store; and each step sets what it sets to the same value when it is done again.
-Base of both writers in `writers`.
+Base of both writers in `writers`; the loops over frames are compiled where they can be (`compiled`).
 """
 
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,13 +27,17 @@ _PACK_CRC = CRC.pack
 
 
 class Several(NamedTuple):
-    """A commit whose frames are built and have their places. `entry`: whole, as it goes to the journal, if any."""
+    """A commit whose frames are built and have their places.
+
+    `entry`: whole, as it goes to the journal, if any. `awaited`: as of `Commit`.
+    """
 
     number: int
-    frames: list[SmallFrame]
+    frames: tuple[SmallFrame, ...]
     events: list[tuple[str, list[Any]]]
     entry: bytes = b""
     entry_position: int = 0
+    awaited: bool = False
 
     @property
     def size(self) -> int:
@@ -63,7 +67,7 @@ class ByHand:
         """Return whether a frame from `position` to `end` of a stream's active segment needs nothing but its bytes."""
         raise NotImplementedError
 
-    def place_by_hand(self, bodies: list[tuple[Stream, Body]]) -> list[SmallFrame] | None:
+    def place_by_hand(self, bodies: list[tuple[Stream, Body]]) -> tuple[SmallFrame, ...] | None:
         """Return the frames with their places, None where more is due than their bytes. Under the store lock."""
         count = len(bodies)
         if count > MOST_FRAMES:
@@ -95,4 +99,4 @@ class ByHand:
                 total + body.value_bytes, frame, data,
             )  # fmt: skip
             frames.append(placed)
-        return frames
+        return tuple(frames)

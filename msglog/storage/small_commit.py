@@ -26,7 +26,7 @@ from msglog.storage.frame import (
 )
 from msglog.storage.planning import MAP_STORE_LIMIT, Writer
 from msglog.storage.segment import Segment
-from msglog.storage.several import Several
+from msglog.storage.several import Several, SmallFrame
 from msglog.storage.state import (
     CURSORS,
     SETTLE,
@@ -277,21 +277,30 @@ class SmallCommits(Writer):
         """Do all steps of a commit by hand, again if need be."""
         engine = self._engine
         engine.commit_number = several.number
-        for stream, segment, position, end, _, end_offset, stamp, latest, total, frame, _ in several.frames:
-            mapped = segment.map
-            if segment.dropped:  # by an event of this commit, before an interruption
-                continue
-            if mapped is None:  # after an interruption a reader may have closed it
-                mapped = engine.cache.open(segment)
-            mapped[position:end] = frame
-            segment.note_frame(end_offset, end, stamp, latest)
-            segment.before_ms = segment.max_timestamp_ms
-            segment.stored_position = end
-            stream.next_offset = stream.end = end_offset
-            segment.value_total = stream.value_bytes = total
+        self.store_frames(several.frames)
         several.apply_events(engine)
         engine.published = engine.page_slots[2] = several.number
         several.wake()
+
+    def store_frames(self, frames: tuple[SmallFrame, ...]) -> None:
+        """Store some frames and advance their segments and streams."""
+        for frame in frames:
+            self.store_frame(frame)
+
+    def store_frame(self, placed: SmallFrame) -> None:
+        """Store one frame and advance its segment and stream."""
+        stream, segment, position, end, _, end_offset, stamp, latest, total, frame, _ = placed
+        mapped = segment.map
+        if segment.dropped:  # by an event of this commit, before an interruption
+            return
+        if mapped is None:  # after an interruption a reader may have closed it
+            mapped = self._engine.cache.open(segment)
+        mapped[position:end] = frame
+        segment.note_frame(end_offset, end, stamp, latest)
+        segment.before_ms = segment.max_timestamp_ms
+        segment.stored_position = end
+        stream.next_offset = stream.end = end_offset
+        segment.value_total = stream.value_bytes = total
 
     def pack_stamps(self, timestamp_ms: int) -> None:
         """Pack a record's timestamps for those that follow in the same millisecond."""

@@ -23,11 +23,12 @@ from msglog.storage.index import MIN_TIMESTAMP
 from msglog.storage.journal import ENTRY_HEADER_SIZE, Area, Journal, pack_several, pack_single
 from msglog.storage.planning import MAP_STORE_LIMIT, Writer
 from msglog.storage.segment import Segment
-from msglog.storage.several import Several
+from msglog.storage.several import Several, SmallFrame
 from msglog.storage.stream import Stream
 
 _PACK_ONE = REST_OF_ONE.pack
 _PACK_CRC = CRC.pack
+_new_tuple = tuple.__new__  # half of what the constructor costs
 # The most that an entry of one frame has on top of the frame's body.
 ENTRY_OVERHEAD = ENTRY_HEADER_SIZE + 24 + HEADER_SIZE + 4 + 8
 
@@ -50,30 +51,44 @@ class SmallEntries(Writer):
             and end - position <= MAP_STORE_LIMIT
         )
 
+    def is_alone(self) -> bool:
+        """Whether nobody syncs, or waits for a sync, at the moment."""
+        raise NotImplementedError
+
     def several(self, commit: Commit, bodies: list[tuple[Stream, frames.Body]]) -> Several | None:
         """Give a commit's frames their places by hand, and pack its entry; None where a plan is needed."""
-        engine, area = self._engine, self._journal.area
+        area = self._journal.area
         placed = self.place_by_hand(bodies)
         if not placed:
             return None
-        number = engine.commit_number + 1
-        entry = pack_several(
-            area.crc_seed,
-            engine.life,
-            number,
-            engine.published,
-            [(frame[1].file_id, frame[2], frame[9], frame[10]) for frame in placed],
-        )
+        number = self._engine.commit_number + 1
+        entry = self.pack_frames(area.crc_seed, number, placed)
         if area.position + len(entry) > area.size:
             return None
-        return Several(number, placed, commit.events, entry, area.position)
+        return _new_tuple(Several, (number, placed, commit.events, entry, area.position, commit.awaited))
+
+    def pack_frames(self, seed: int, number: int, frames: tuple[SmallFrame, ...]) -> bytes:
+        """Return the entry of a commit with these frames."""
+        engine = self._engine
+        placed = [(frame[1].file_id, frame[2], frame[9], frame[10]) for frame in frames]
+        return pack_several(seed, engine.life, number, engine.published, placed)
 
     def redo_several(self, several: Several) -> None:
         """Do what `redo` does, for a commit by hand."""
         engine = self._engine
         self._journal.add(several.entry, several.entry_position, several.number)
-        self.write_out()  # nobody may wait for it
-        for stream, segment, _, end, _, end_offset, stamp, latest, total, _, _ in several.frames:
+        self.write_entries()  # nobody may wait for it
+        if several.awaited and self.is_alone():
+            self._journal.begin_sync(several.entry, several.entry_position)
+        self.assign_frames(several.frames)
+        engine.commit_number = several.number
+        several.apply_events(engine)
+        if not self._pending or self._pending[-1] is not several:
+            self._pending.append(several)
+
+    def assign_frames(self, frames: tuple[SmallFrame, ...]) -> None:
+        """Advance the assigned state over some frames."""
+        for stream, segment, _, end, _, end_offset, stamp, latest, total, _, _ in frames:
             # What `note_frame` does: this loop is most of what stands between two syncs.
             if segment.first_timestamp_ms == MIN_TIMESTAMP:
                 segment.first_timestamp_ms = stamp
@@ -81,31 +96,38 @@ class SmallEntries(Writer):
             segment.end_offset = stream.next_offset = end_offset
             segment.position = end
             segment.value_total = stream.value_bytes = total
-        engine.commit_number = several.number
-        several.apply_events(engine)
-        if not self._pending or self._pending[-1] is not several:
-            self._pending.append(several)
 
     def show_several(self, several: Several) -> None:
         """Do what `store` and `publish` do, for a commit by hand."""
         engine = self._engine
-        for _, segment, position, end, offset, _, _, latest, _, frame, _ in several.frames:
-            if segment.dropped:
-                continue
-            mapped = segment.map
-            if mapped is None:
-                mapped = engine.cache.open(segment)
-            if end > segment.zeroed_position:
-                segment.zero_ahead(end, durable=True)
-            mapped[position:end] = frame
-            if position >= segment.next_index_position:
-                segment.note_frame_at(offset, position)
-            segment.before_ms = max(segment.before_ms, latest)
-            segment.stored_position = end
-        for shown in several.frames:
-            shown[0].end = shown[5]
+        watched = self.show_frames(several.frames)
         engine.published = engine.page_slots[2] = several.number
-        several.wake()
+        if watched:
+            several.wake()
+
+    def show_frames(self, frames: tuple[SmallFrame, ...]) -> bool:
+        """Store some frames and raise the ends of their streams; return whether somebody waits for that."""
+        for frame in frames:
+            self.show_frame(frame)
+        for shown in frames:
+            shown[0].end = shown[5]
+        return any(shown[0].waiters for shown in frames)
+
+    def show_frame(self, placed: SmallFrame) -> None:
+        """Store one frame."""
+        _, segment, position, end, offset, _, _, latest, _, frame, _ = placed
+        if segment.dropped:
+            return
+        mapped = segment.map
+        if mapped is None:
+            mapped = self._engine.cache.open(segment)
+        if end > segment.zeroed_position:
+            segment.zero_ahead(end, durable=True)
+        mapped[position:end] = frame
+        if position >= segment.next_index_position:
+            segment.note_frame_at(offset, position)
+        segment.before_ms = max(segment.before_ms, latest)
+        segment.stored_position = end
 
     def single(self, stream: Stream, value: bytes, timestamp_ms: int, key: bytes | None) -> Single | None:
         """Give one record its place; None where more than its frame is due: space, a segment, a look at the stream."""
@@ -177,10 +199,14 @@ class SmallEntries(Writer):
             for waiter in tuple(stream.waiters):
                 waiter.wake()
 
-    def write_out(self) -> list[Area]:
-        """Under the store lock: write what is collected and return the areas to sync."""
+    def write_entries(self) -> None:
+        """Under the store lock: write what is collected."""
         try:
             self._journal.write_out()
         except OSError as error:
             raise self._engine.stop_writing("a write to the journal failed", error) from error
+
+    def write_out(self) -> list[Area]:
+        """Under the store lock: write what is collected and return the areas to sync."""
+        self.write_entries()
         return self._journal.unsynced_areas()

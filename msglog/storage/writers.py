@@ -245,7 +245,7 @@ class JournalWriter(SmallEntries):
         """Write the entry and advance the assigned state, again if need be."""
         engine = self._engine
         self._journal.add(plan.entry, plan.entry_position, plan.number)
-        self.write_out()  # nobody may wait for it
+        self.write_entries()  # nobody may wait for it
         self.install(plan)
         for placed in plan.frames:
             placed.assign()
@@ -326,7 +326,7 @@ class JournalWriter(SmallEntries):
                 self.redo_single(single)
                 engine.obstacle = engine.failure
                 if not waited_for:
-                    self.write_out()
+                    self.write_entries()
                 self._request_checkpoint(number)
         return number, offset
 
@@ -344,6 +344,10 @@ class JournalWriter(SmallEntries):
             CHECKPOINT_COMMITS,
             SNAPSHOT_COST,
         )
+
+    def is_alone(self) -> bool:
+        """Whether no thread syncs, or waits for a sync."""
+        return not (self._waiting or self._leading.locked())
 
     def wrote_several(self, several: Several) -> None:
         """See whether a checkpoint is due."""

@@ -75,6 +75,9 @@ class DiskFile:
         self.allocate(position + len(data))
         self._pages[position : position + len(data)] = data
 
+    def begin_sync(self, position: int, size: int) -> None:
+        """Do nothing: what is not synced is lost."""
+
     def sync(self) -> None:
         """Make contents and size outlive a power cut. Raises OSError once the process is dead."""
         self._disk.check_alive()

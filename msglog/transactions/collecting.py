@@ -51,10 +51,18 @@ class State(Enum):
     FAILED = "has failed"
 
 
+# Looking a member up in its enumeration takes as long as a short call.
+NEW, OPEN = State.NEW, State.OPEN
+
+
 class Collecting:
     """The methods of a transaction that collect, and its end, which forgets what was collected."""
 
-    _state = State.NEW
+    _state = NEW
+    # Whether it is a thread that waits for its commit, not one of the tasks of a loop, which wait together.
+    _waits = False
+    # Whether its stages have ended, too.
+    _over = False
 
     def __init__(self, core: StoreCore, producer: Producer | None) -> None:
         self._core = core
@@ -118,15 +126,7 @@ class Collecting:
             codec = self._codec_of(topic)
             topic, value, key = topic.name, codec.encode_value(value), codec.encode_key(key)
         size = self._log.append(
-            topic,
-            value,
-            sequence,
-            key=key,
-            headers=headers,
-            partition=partition,
-            timestamp_ms=timestamp_ms,
-            expected_offset=expected_offset,
-            expected_key_offset=expected_key_offset,
+            topic, value, sequence, key, headers, partition, timestamp_ms, expected_offset, expected_key_offset
         )
         self._grow(size)
 
@@ -417,7 +417,8 @@ class Collecting:
     def _end(self, state: State) -> None:
         if self._owner is not None:
             scope.leave(self._core, self._owner)
-        if self._state in (State.NEW, State.OPEN):
+        before = self._state
+        if before is OPEN or before is NEW:
             self._state = state
         self._end_stages()
 
@@ -425,13 +426,15 @@ class Collecting:
         self._log.end()
         if self._broker is not None:
             self._broker.end()
+        self._over = True  # last: an interrupt may strike before
 
     # Inside
 
     def _check_open(self) -> None:
-        if self._state is not State.OPEN:
+        if self._state is not OPEN:
             raise TransactionError(f"the transaction {self._state.value}")
-        if self._owner != scope.current_owner():
+        owner = self._owner
+        if owner is None or not scope.is_current(owner):
             raise TransactionError("the transaction belongs to another thread or task")
         if self._engine.closed:
             self._engine.check_open()
@@ -468,6 +471,8 @@ def _of_threads(given: Any) -> Any:
 
 
 def _raw(delivery: object) -> Delivery | ShareRecord:
+    if type(delivery) is Delivery:  # nearly always; a union of types is made anew each time
+        return delivery
     if isinstance(delivery, TypedDelivery | TypedShareRecord):
         return delivery.raw
     if not isinstance(delivery, Delivery | ShareRecord):

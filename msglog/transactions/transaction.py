@@ -16,9 +16,11 @@ from msglog.log import Producer
 from msglog.showing import one_line
 from msglog.store import Store
 from msglog.transactions import scope
-from msglog.transactions.collecting import Collecting, State
+from msglog.transactions.collecting import NEW, OPEN, Collecting, State
 from msglog.transactions.looping import wait_off_the_loop
 from msglog.types import RecordMetadata
+
+_new_tuple = tuple.__new__  # half of what the constructor costs
 
 
 class _Attempt(NamedTuple):
@@ -81,12 +83,12 @@ class Transaction(Collecting):
         self._end(State.ROLLED_BACK)
 
     def __enter__(self) -> Self:
-        if self._state is not State.NEW:
+        if self._state is not NEW:
             raise TransactionError(f"the transaction {self._state.value}: it cannot be entered again")
         owner = scope.current_owner()
         scope.enter(self._core, owner, self)
         self._owner = owner
-        self._state = State.OPEN
+        self._state = OPEN
         return self
 
     def __exit__(
@@ -94,6 +96,7 @@ class Transaction(Collecting):
     ) -> None:
         try:
             if self._is_to_commit(error):
+                self._waits = True
                 for number in self._attempts():
                     self._engine.wait(number)
         except BaseException:
@@ -117,7 +120,7 @@ class Transaction(Collecting):
             raise
 
     def _is_to_commit(self, error: BaseException | None) -> bool:
-        if error is None and self._state in (State.OPEN, State.FAILED):
+        if error is None and (self._state is OPEN or self._state is State.FAILED):
             self._check_open()  # whoever caught the error that it failed with hears of it again
             return True
         self._end(State.ROLLED_BACK)
@@ -128,6 +131,10 @@ class Transaction(Collecting):
         over = False
         while not over:
             number, over, refusal = self._attempt()
+            if over and refusal is None:
+                self._log.end()  # while the disk works
+                if self._broker is not None:
+                    self._broker.forget()
             yield number
             if refusal is not None:
                 raise refusal
@@ -167,9 +174,10 @@ class Transaction(Collecting):
                 return _Attempt(engine.commit_number, refusal=refusal)
             if broker is not None:
                 broker.fill(commit)
+            commit.awaited = self._waits
             number = commit.write()
             self._log.written()
-        return _Attempt(number)
+        return _new_tuple(_Attempt, (number, True, None))
 
     def _follow(self) -> None:
         """It failed, which an interrupt or a cancelled wait may have done after it was written: let memory follow."""
@@ -181,7 +189,7 @@ class Transaction(Collecting):
                 self._broker.attend()
 
     def __del__(self) -> None:
-        if self._state is not State.NEW:  # dropped without its end, or an interrupt struck that
+        if self._state is not NEW and not self._over:  # dropped without its end, or an interrupt struck that
             self._end_stages()
 
     @one_line

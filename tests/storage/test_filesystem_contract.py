@@ -259,7 +259,10 @@ def test_syncs_return(made: Place) -> None:
     file = filesystem.open(directory + "/a", create=True)
     file.allocate(4096)
     file.map(4096)[0:1] = b"x"
+    for size in (0, 1, 4096, 1 << 20):
+        file.begin_sync(4096 - min(size, 100), size)
     file.sync()
+    assert file.read(0, 4096) == b"x" + bytes(4095)
     filesystem.sync_directory(directory)
 
 

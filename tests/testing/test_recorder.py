@@ -429,6 +429,7 @@ def test_a_writer_has_no_way_to_commit_that_a_tap_does_not_know(writer):
         *("abandon", "apply_events", "bodies_of", "drain", "drain_locked", "has_room", "install", "make_way"),
         *("note_checkpoint", "pack_stamps", "place_by_hand", "plan", "publish", "redo", "redo_append", "redo_several"),
         *("redo_single", "several", "show_several", "show_single", "single", "store", "wait", "wrote_several"),
-        *("lend_to", "write_out"),
+        *("write_out", "write_entries", "is_alone", "pack_frames", "assign_frames", "show_frames", "show_frame"),
+        *("store_frames", "store_frame", "lend_to"),
     }
     assert {name for name in dir(writer) if not name.startswith("_")} - others == commits

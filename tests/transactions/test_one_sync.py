@@ -1,9 +1,15 @@
 """What a durable transaction costs: one write of the journal and one sync, whatever is in it."""
 
+import asyncio
+import threading
+
 import pytest
 
+import msglog
 from msglog import OffsetConflictError, TopicPartition
+from msglog.storage.filesystem.posix import OSFile
 from msglog.testing import ManualClock
+from msglog.waiting import Waiter
 from support.broker_session import open_store
 from support.faulty_filesystem import FaultyFileSystem
 from support.operations import Store, Sync
@@ -85,3 +91,58 @@ def test_a_refusal_and_a_rollback_write_nothing(store, filesystem):
         tx.append("t", b"1", expected_offset=4)
     disk.notice()
     assert disk.operations[before:] == []
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """What the disk was asked to begin with: positions and sizes."""
+    made: list[tuple[int, int]] = []
+    begin = OSFile.begin_sync
+    monkeypatch.setattr(OSFile, "begin_sync", lambda *given: (made.append(given[1:]), begin(*given)))
+    return made
+
+
+@pytest.fixture
+def opened(tmp_path):
+    with msglog.Store(tmp_path / "s", sync="commit") as store:
+        store.log.create_topic("t")
+        store.log.append("t", b"opens its file")
+        yield store
+
+
+def _append(store):
+    with store.transaction() as tx:
+        tx.append("t", b"value")
+
+
+def test_the_disk_begins_with_the_entry_of_a_thread_that_waits_alone(opened, begun):
+    position = opened.core.engine.journal_areas()[0].position
+    _append(opened)
+    ((began, size),) = begun
+    assert began == position
+    assert began + size == opened.core.engine.journal_areas()[0].position
+
+
+def test_who_does_not_wait_alone_leaves_the_disk_to_the_one_sync_of_all(opened, begun):
+    writer = opened.core.engine.writer
+    waiting = Waiter()
+    with writer._leading:
+        thread = threading.Thread(target=_append, args=(opened,))
+        thread.start()
+        while not writer._waiting:  # its entry is written, and somebody else is about to sync
+            waiting.wait(0.001)
+    thread.join()
+    assert begun == []
+    opened.log.append("t", b"alone")
+    opened.broker.declare_queue("q")
+    opened.broker.publish("", "q", b"body")
+    assert begun == []
+
+    async def together():
+        async with opened.transaction() as tx:
+            tx.append("t", b"value")
+
+    asyncio.run(together())
+    assert begun == []
+    _append(opened)
+    assert len(begun) == 1

@@ -12,7 +12,7 @@
 Imported by the public classes of the broker; imports nothing of them.
 """
 
-from msglog.broker.vhost.publishing import PERSISTENT, Publication
+from msglog.broker.vhost.publishing import PERSISTENT, Publication, Route
 from msglog.broker.vhost.virtual_host import VirtualHost
 
-__all__ = ["PERSISTENT", "Publication", "VirtualHost"]
+__all__ = ["PERSISTENT", "Publication", "Route", "VirtualHost"]

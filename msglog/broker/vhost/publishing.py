@@ -276,12 +276,15 @@ class Publishing(Handing):
         if own is PERSISTENT or own == PERSISTENT:
             route = self.route(publication.exchange, publication.routing_key)
             if route is not None and len(publication.body) <= route.limit:
-                for lane in route.lanes:
-                    batch.add(lane, route.meta, publication.body)
-                for queue in route.pushed:
-                    self.news[queue] = None
+                self.add_plain(batch, route, publication.body)
                 return Published(len(route.lanes))
         return self.add_publication(batch, publication, mandatory=mandatory)
+
+    def add_plain(self, batch: Batch, route: Route, body: bytes) -> None:
+        """Add a plain message that fits to a commit, by a route that holds. Under the lock."""
+        batch.add_copies(route.lanes, route.meta, body)
+        for queue in route.pushed:
+            self.news[queue] = None
 
     def enqueue(self, batch: Batch, queue: Queue, meta: bytes, body: bytes, properties: Properties) -> bool:
         """Add a message for one queue to a commit; return False when the queue is full and refuses it."""

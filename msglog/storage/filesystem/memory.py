@@ -41,6 +41,9 @@ class MemoryFile:
         self.allocate(position + len(data))
         self._data[position : position + len(data)] = data
 
+    def begin_sync(self, position: int, size: int) -> None:
+        """Do nothing, like `sync`."""
+
     def sync(self) -> None:
         """Do nothing: memory has nowhere to sync to."""
 

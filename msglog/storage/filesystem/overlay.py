@@ -78,6 +78,9 @@ class OverlayFile:
         self.allocate(position + len(data))
         self._own()[position : position + len(data)] = data
 
+    def begin_sync(self, position: int, size: int) -> None:
+        """Do nothing, like `sync`."""
+
     def sync(self) -> None:
         """Do nothing."""
 

@@ -29,6 +29,9 @@ class File(Protocol):
     def write(self, position: int, data: bytes | bytearray | memoryview) -> None:
         """Write all of `data` at `position`, growing the file if need be."""
 
+    def begin_sync(self, position: int, size: int) -> None:
+        """Have the system begin to bring these bytes to the disk, and return at once. A hint: it promises nothing."""
+
     def sync(self) -> None:
         """Return once the file's contents and size are on the disk."""
 
