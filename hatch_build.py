@@ -17,6 +17,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SOURCE = "msglog/storage/_compiled.c"
+HEADER = Path(__file__).parent / "msglog/_compiled.h"
 
 
 class CompileHotPaths(BuildHookInterface[Any]):
@@ -55,8 +56,9 @@ def compile_beside(source: Path) -> Path:
     # Whoever runs this may be importing the old one: it is replaced as a whole.
     fresh = target.with_suffix(f".{os.getpid()}.tmp")
     flags = ["-std=c11", "-O2", "-DNDEBUG", *shlex.split(sysconfig.get_config_var("CCSHARED") or "")]
-    mark = f"-DSOURCE_CRC={zlib.crc32(source.read_bytes())}ULL"
-    command = [*shlex.split(linker), *flags, mark, f"-I{headers}", str(source), "-o", str(fresh)]
+    mark = f"-DSOURCE_CRC={zlib.crc32(HEADER.read_bytes(), zlib.crc32(source.read_bytes()))}ULL"
+    includes = [f"-I{headers}", f"-I{HEADER.parent}"]
+    command = [*shlex.split(linker), *flags, mark, *includes, str(source), "-o", str(fresh)]
     try:
         subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 made of Python's own settings
         fresh.replace(target)

@@ -26,6 +26,7 @@ except ImportError:
     _compiled = None  # type: ignore[assignment]
 
 SOURCE = os.path.join(os.path.dirname(__file__), "_compiled.c")
+HEADER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_compiled.h")
 
 
 def is_compiled() -> bool:
@@ -33,8 +34,8 @@ def is_compiled() -> bool:
     if _compiled is None:
         return False
     try:
-        with open(SOURCE, "rb") as source:
-            return crc32(source.read()) == _compiled.SOURCE_CRC
+        with open(SOURCE, "rb") as source, open(HEADER, "rb") as header:
+            return crc32(header.read(), crc32(source.read())) == _compiled.SOURCE_CRC
     except FileNotFoundError:  # as where it is installed
         return True
 
