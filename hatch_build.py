@@ -16,7 +16,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE = "msglog/storage/_compiled.c"
+SOURCES = ("msglog/storage/_compiled.c", "msglog/cursors/_compiled.c", "msglog/broker/_compiled.c")
 HEADER = Path(__file__).parent / "msglog/_compiled.h"
 
 
@@ -28,7 +28,7 @@ class CompileHotPaths(BuildHookInterface[Any]):
         if self.target_name != "wheel" or os.environ.get("MSGLOG_PURE_PYTHON"):
             return
         try:
-            compiled = compile_beside(Path(self.root) / SOURCE)
+            compiled = [compile_beside(Path(self.root) / source) for source in SOURCES]
         except (OSError, ValueError, subprocess.CalledProcessError) as error:
             if os.environ.get("MSGLOG_REQUIRE_COMPILED"):
                 raise
@@ -38,7 +38,8 @@ class CompileHotPaths(BuildHookInterface[Any]):
         if version != "editable":
             build_data["pure_python"] = False
             build_data["infer_tag"] = True
-            build_data["force_include"][str(compiled)] = str(compiled.relative_to(self.root))
+            for module in compiled:
+                build_data["force_include"][str(module)] = str(module.relative_to(self.root))
 
 
 def compile_beside(source: Path) -> Path:

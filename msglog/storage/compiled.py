@@ -8,9 +8,9 @@ everything works without. `MSGLOG_PURE_PYTHON=1` in the environment leaves it un
 import mmap
 import os
 from typing import TYPE_CHECKING
-from zlib import crc32
 
 from msglog.checksum import crc32c
+from msglog.compiled import is_made_of, is_wanted
 from msglog.storage.frame import CRC, LIFE_OF_ONE, PACKED_KEYED, PACKED_ONE_RECORD, PACKED_PLAIN, REST_OF_ONE, STAMPS
 from msglog.storage.segment import Segment
 from msglog.storage.state import SHORT_EVENT_COST, SHORT_EVENT_MARK, STATE_STREAM
@@ -26,18 +26,11 @@ except ImportError:
     _compiled = None  # type: ignore[assignment]
 
 SOURCE = os.path.join(os.path.dirname(__file__), "_compiled.c")
-HEADER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_compiled.h")
 
 
 def is_compiled() -> bool:
     """Return whether the compiled hot paths are there, and not left over from another version of their source."""
-    if _compiled is None:
-        return False
-    try:
-        with open(SOURCE, "rb") as source, open(HEADER, "rb") as header:
-            return crc32(header.read(), crc32(source.read())) == _compiled.SOURCE_CRC
-    except FileNotFoundError:  # as where it is installed
-        return True
+    return _compiled is not None and is_made_of(_compiled, SOURCE)
 
 
 _USABLE = is_compiled()
@@ -51,7 +44,7 @@ def open_ways(engine: "Engine") -> None:
 
 def _ways_of(engine: "Engine") -> "DirectWriter | JournalWriter | Ways":
     writer = engine.writer
-    if not _USABLE or type(writer) is not DirectWriter or os.environ.get("MSGLOG_PURE_PYTHON"):
+    if not _USABLE or type(writer) is not DirectWriter or not is_wanted():
         return writer
     if writer.compiled is None:
         writer.compiled = _compiled_ways(engine, writer)
