@@ -27,9 +27,12 @@ class CompileHotPaths(BuildHookInterface[Any]):
         """Compile before the wheel is put together; `version` is "editable" when it only points to this directory."""
         if self.target_name != "wheel" or os.environ.get("MSGLOG_PURE_PYTHON"):
             return
+        compiled: list[Path] = []
         try:
-            compiled = [compile_beside(Path(self.root) / source) for source in SOURCES]
+            compiled += (compile_beside(Path(self.root) / source) for source in SOURCES)
         except (OSError, ValueError, subprocess.CalledProcessError) as error:
+            for module in compiled:
+                module.unlink()  # all or nothing
             if os.environ.get("MSGLOG_REQUIRE_COMPILED"):
                 raise
             said = getattr(error, "stderr", None) or ""

@@ -6,17 +6,17 @@ optional: installing compiles it where there is a compiler and Python's headers,
 """
 
 import os
+from pathlib import Path
 from types import ModuleType
 from zlib import crc32
 
-HEADER = os.path.join(os.path.dirname(__file__), "_compiled.h")
+HEADER = Path(__file__).with_name("_compiled.h")
 
 
 def is_made_of(module: ModuleType, source: str | os.PathLike[str]) -> bool:
     """Return whether a module is made of this source, and not left over from another version of it."""
     try:
-        with open(source, "rb") as code, open(HEADER, "rb") as header:
-            return bool(crc32(header.read(), crc32(code.read())) == module.SOURCE_CRC)
+        return bool(crc32(HEADER.read_bytes(), crc32(Path(source).read_bytes())) == module.SOURCE_CRC)
     except FileNotFoundError:  # as where it is installed
         return True
 

@@ -109,7 +109,7 @@ static inline int is_kind_of(PyObject *value, PyTypeObject *type) {
 
 static PyTypeObject *way_type, *stored_type, *buffer_type, *lock_type;
 static PyObject *closed_error, *zero;
-static PyObject *buffer_append, *buffer_popleft, *lock_acquire, *lock_locked, *lock_release;
+static PyObject *buffer_append, *buffer_appendleft, *buffer_popleft, *lock_acquire, *lock_locked, *lock_release;
 static PyObject *text_attend, *text_look_after, *text_tidy;
 static Py_ssize_t kept_messages, kept_bytes;
 
@@ -313,7 +313,12 @@ static PyObject *pop_message(PyObject *buffer, long long offset) {
         }
         long long found = number_of(PyTuple_GET_ITEM(stored, OFFSET));
         if (found == offset) return stored;
-        Py_DECREF(stored); /* handed out from the front before, or out of order: Python reads it from the file */
+        if (found > offset) { /* out of order: that is for Python to see */
+            PyObject *arguments[] = {buffer, stored};
+            PyObject *none = PyObject_Vectorcall(buffer_appendleft, arguments, 2, NULL);
+            Py_XDECREF(none);
+        }
+        Py_DECREF(stored); /* or handed out from the front before */
         if (found > offset) return NULL;
     }
     return NULL;
@@ -490,11 +495,13 @@ static PyObject *set_up(PyObject *module, PyObject *args) {
     }
     Py_XSETREF(closed_error, Py_NewRef(closed));
     Py_XSETREF(buffer_append, PyObject_GetAttrString((PyObject *)buffer_type, "append"));
+    Py_XSETREF(buffer_appendleft, PyObject_GetAttrString((PyObject *)buffer_type, "appendleft"));
     Py_XSETREF(buffer_popleft, PyObject_GetAttrString((PyObject *)buffer_type, "popleft"));
     Py_XSETREF(lock_acquire, PyObject_GetAttrString((PyObject *)lock_type, "acquire"));
     Py_XSETREF(lock_locked, PyObject_GetAttrString((PyObject *)lock_type, "locked"));
     Py_XSETREF(lock_release, PyObject_GetAttrString((PyObject *)lock_type, "release"));
-    if (!buffer_append || !buffer_popleft || !lock_acquire || !lock_locked || !lock_release || find_slots() != 0)
+    if (!buffer_append || !buffer_appendleft || !buffer_popleft || !lock_acquire || !lock_locked || !lock_release
+        || find_slots() != 0)
         return NULL;
     Py_RETURN_NONE;
 }

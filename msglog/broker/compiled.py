@@ -1,14 +1,15 @@
-"""The short ways of publishing, taking and acknowledging in C, in front of the Python methods, where it could be compiled.
+"""The short ways of publishing, taking and acknowledging in C, in front of the Python methods where it was compiled.
 
 Publishing and acknowledging are compiled as a whole. Taking a message is two calls, from methods of Python: a signal
 handler may raise as a compiled call returns, and then what it has taken must be in hand to be put back. See
 `msglog.compiled`. Imported by the package.
 """
 
-import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
+from inspect import unwrap
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -34,7 +35,7 @@ try:
 except ImportError:
     _compiled = None  # type: ignore[assignment]
 
-SOURCE = os.path.join(os.path.dirname(__file__), "_compiled.c")
+SOURCE = Path(__file__).with_name("_compiled.c")
 _CLASSES = (
     BrokerHandle,
     Connection,
@@ -63,24 +64,26 @@ def is_compiled() -> bool:
 
 def put_in_front() -> None:
     """Let calls of the methods go to the compiled ones first, where those are there and wanted."""
-    if not (is_compiled() and is_wanted()):
-        return
-    _compiled.set_up(_CLASSES, ClosedError, KEPT_MESSAGES, KEPT_BYTES)
-    for owner, name, before in (
-        (Publishing, "publish", _compiled.before_publish),
-        (Delivery, "ack", _compiled.before_ack),
-        (Consuming, "get", _before_get),
-        (QueueConsumer, "get", _before_get_of_consumer),
-    ):
-        setattr(owner, name, before(getattr(owner, name)))
+    if is_compiled() and is_wanted():
+        for owner, name, method in short_ways(_compiled):
+            setattr(owner, name, method)
 
 
-def _before_get(method: Callable[..., Delivery | None]) -> Callable[..., Delivery | None]:
-    delivery_for_get, fill = _compiled.delivery_for_get, _compiled.fill
+def short_ways(module: Any) -> Iterator[tuple[type, str, Any]]:
+    """Yield the methods of a compiled module, each with the class and the name of the one of Python that it precedes."""
+    module.set_up(_CLASSES, ClosedError, KEPT_MESSAGES, KEPT_BYTES)
+    yield Publishing, "publish", module.before_publish(unwrap(Publishing.publish))
+    yield Delivery, "ack", module.before_ack(unwrap(Delivery.ack))
+    yield Consuming, "get", _get_of_broker(module, unwrap(Consuming.get))
+    yield QueueConsumer, "get", _get_of_consumer(module, unwrap(QueueConsumer.get))
+
+
+def _get_of_broker(module: Any, method: Callable[..., Delivery | None]) -> Callable[..., Delivery | None]:
+    delivery_for_get, fill = module.delivery_for_get, module.fill
 
     @wraps(method)
     def get(self: Consuming, queue: Any, *, timeout: Any = 0, no_ack: Any = False) -> Delivery | None:
-        delivery = delivery_for_get(self, queue, timeout, no_ack)
+        delivery: Delivery | None = delivery_for_get(self, queue, timeout, no_ack)
         if delivery is not None:
             try:
                 if fill(delivery):
@@ -93,13 +96,13 @@ def _before_get(method: Callable[..., Delivery | None]) -> Callable[..., Deliver
     return get
 
 
-def _before_get_of_consumer(method: Callable[..., Delivery | None]) -> Callable[..., Delivery | None]:
-    delivery_for, fill = _compiled.delivery_for, _compiled.fill
+def _get_of_consumer(module: Any, method: Callable[..., Delivery | None]) -> Callable[..., Delivery | None]:
+    delivery_for, fill = module.delivery_for, module.fill
 
     @wraps(method)
     def get(self: QueueConsumer, timeout: Any = None) -> Delivery | None:
         if (timeout is None or (timeout.__class__ is int and timeout >= 0)) and not self.stopped:
-            delivery = delivery_for(self.terms, self)
+            delivery: Delivery | None = delivery_for(self.terms, self)
             if delivery is not None:
                 try:
                     if fill(delivery):
@@ -110,4 +113,3 @@ def _before_get_of_consumer(method: Callable[..., Delivery | None]) -> Callable[
         return method(self, timeout)
 
     return get
-

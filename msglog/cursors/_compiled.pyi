@@ -2,9 +2,9 @@
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-P = ParamSpec("P")
-R = TypeVar("R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 SOURCE_CRC: int
 
-def before_settle(method: Callable[P, R], cursor_type: type, ranges_type: type, /) -> Callable[P, R]: ...
+def before_settle(method: Callable[_P, _R], cursor_type: type, ranges_type: type, /) -> Callable[_P, _R]: ...

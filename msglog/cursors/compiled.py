@@ -3,7 +3,9 @@
 Imported by the package.
 """
 
-import os
+from inspect import unwrap
+from pathlib import Path
+from typing import Any
 
 from msglog.compiled import is_made_of, is_wanted
 from msglog.cursors.cursor import Cursor
@@ -14,7 +16,7 @@ try:
 except ImportError:
     _compiled = None  # type: ignore[assignment]
 
-SOURCE = os.path.join(os.path.dirname(__file__), "_compiled.c")
+SOURCE = Path(__file__).with_name("_compiled.c")
 NAME = "settle"
 
 
@@ -26,5 +28,9 @@ def is_compiled() -> bool:
 def put_in_front() -> None:
     """Let calls of the method go to the compiled one first, where that is there and wanted."""
     if is_compiled() and is_wanted():
-        setattr(Cursor, NAME, _compiled.before_settle(Cursor.settle, Cursor, OffsetRanges))
+        setattr(Cursor, NAME, short_way(_compiled))
 
+
+def short_way(module: Any) -> Any:
+    """Return the method of a compiled module that goes in front of that of Python."""
+    return module.before_settle(unwrap(Cursor.settle), Cursor, OffsetRanges)
