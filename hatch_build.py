@@ -16,7 +16,8 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE = "msglog/storage/_compiled.c"
+SOURCES = ("msglog/storage/_compiled.c", "msglog/cursors/_compiled.c", "msglog/broker/_compiled.c")
+HEADER = Path(__file__).parent / "msglog/_compiled.h"
 
 
 class CompileHotPaths(BuildHookInterface[Any]):
@@ -26,9 +27,12 @@ class CompileHotPaths(BuildHookInterface[Any]):
         """Compile before the wheel is put together; `version` is "editable" when it only points to this directory."""
         if self.target_name != "wheel" or os.environ.get("MSGLOG_PURE_PYTHON"):
             return
+        compiled: list[Path] = []
         try:
-            compiled = compile_beside(Path(self.root) / SOURCE)
+            compiled += (compile_beside(Path(self.root) / source) for source in SOURCES)
         except (OSError, ValueError, subprocess.CalledProcessError) as error:
+            for module in compiled:
+                module.unlink()  # all or nothing
             if os.environ.get("MSGLOG_REQUIRE_COMPILED"):
                 raise
             said = getattr(error, "stderr", None) or ""
@@ -37,7 +41,8 @@ class CompileHotPaths(BuildHookInterface[Any]):
         if version != "editable":
             build_data["pure_python"] = False
             build_data["infer_tag"] = True
-            build_data["force_include"][str(compiled)] = str(compiled.relative_to(self.root))
+            for module in compiled:
+                build_data["force_include"][str(module)] = str(module.relative_to(self.root))
 
 
 def compile_beside(source: Path) -> Path:
@@ -55,8 +60,9 @@ def compile_beside(source: Path) -> Path:
     # Whoever runs this may be importing the old one: it is replaced as a whole.
     fresh = target.with_suffix(f".{os.getpid()}.tmp")
     flags = ["-std=c11", "-O2", "-DNDEBUG", *shlex.split(sysconfig.get_config_var("CCSHARED") or "")]
-    mark = f"-DSOURCE_CRC={zlib.crc32(source.read_bytes())}ULL"
-    command = [*shlex.split(linker), *flags, mark, f"-I{headers}", str(source), "-o", str(fresh)]
+    mark = f"-DSOURCE_CRC={zlib.crc32(HEADER.read_bytes(), zlib.crc32(source.read_bytes()))}ULL"
+    includes = [f"-I{headers}", f"-I{HEADER.parent}"]
+    command = [*shlex.split(linker), *flags, mark, *includes, str(source), "-o", str(fresh)]
     try:
         subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 made of Python's own settings
         fresh.replace(target)

@@ -7,6 +7,7 @@ directory. Imported by `msglog` and the layers above; imports the cursors, the s
 from msglog.broker.broker import Broker
 from msglog.broker.channel import Cancelled, Channel, ChannelEvent, Closed, Confirmed, Deliver, GetOk, Returned
 from msglog.broker.checking import BrokerCheck
+from msglog.broker.compiled import put_in_front
 from msglog.broker.consumer import QueueConsumer
 from msglog.broker.declaring import ExchangeInfo, QueueInfo
 from msglog.broker.delivery import Delivery
@@ -59,3 +60,4 @@ register_face("broker", Broker)
 register_measure(measure_broker)
 register_tables(broker_tables)
 register_service(VirtualHost.name, VirtualHost)
+put_in_front()

@@ -182,6 +182,12 @@ class Delivery(Message):
             self._terms = Terms(vhost, Subscriber(terms.queue), terms.on_error)
             vhost.attend()
 
+    def put_back(self) -> None:
+        """Return it as if it had never been taken, if it was: for calls that cannot hand it out; not public."""
+        lane: Lane | None = getattr(self, "_lane", None)
+        if lane is not None:
+            self._terms.vhost.put_back(self._terms.subscriber, lane, self._stored)
+
     @property
     def vhost(self) -> VirtualHost:
         """The virtual host that it comes from; not public."""

@@ -28,6 +28,8 @@ class Connection:
     A getter, by the name of its queue, holds what was got and not settled; it is no consumer of its queue.
     """
 
+    __slots__ = ("channels", "getters", "waiters", "waiting")
+
     def __init__(self) -> None:
         self.getters: dict[str, Terms] = {}
         # Whose calls of `get` wait now, and calls that wait for something else: they end with the connection.
@@ -39,6 +41,9 @@ class Connection:
 
 class BrokerHandle(StoreFace):
     """The base of `Broker`."""
+
+    # What the short ways look at; the rest has no fixed place.
+    __slots__ = ("_append", "_connection", "_model", "_now_ms", "_routes", "_system_time", "_vhost")
 
     _what = "broker"
 

@@ -16,8 +16,8 @@ from msglog.errors import CorruptionError, MsglogError, StoreFailedError
 from msglog.storage import Frame, Reader, Stream
 
 # What was published last stays in memory, so that a consumer that keeps up never reads it back.
-_KEPT_MESSAGES: Final = 128
-_KEPT_BYTES: Final = 1024
+KEPT_MESSAGES: Final = 128
+KEPT_BYTES: Final = 1024
 
 
 _new_stored = tuple.__new__  # half of what the constructor costs
@@ -232,7 +232,7 @@ class Lane:
         Called without a lock: at worst the buffer gets a message twice, or out of order. Who takes from it looks at the
         offset, and reads the stream where it is not the right one.
         """
-        if len(self.buffer) < _KEPT_MESSAGES and len(stored[3]) <= _KEPT_BYTES:
+        if len(self.buffer) < KEPT_MESSAGES and len(stored[3]) <= KEPT_BYTES:
             self.buffer.append(_new_stored(Stored, stored))
             self.buffered = stored[0] + 1
 

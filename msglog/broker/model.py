@@ -58,6 +58,8 @@ class Bucket:
 class BrokerModel:
     """The section "broker" of a store's state. `version` rises with every change of how messages are routed."""
 
+    __slots__ = ("__dict__", "version")  # the version is looked at by every publication
+
     section = "broker"
 
     def __init__(self, engine: Engine) -> None:

@@ -5,6 +5,7 @@ arithmetic, and siblings do not import each other. Importing it makes its model 
 """
 
 from msglog.cursors.checking import CursorCheck, wrong_cursor
+from msglog.cursors.compiled import put_in_front
 from msglog.cursors.cursor import Cursor
 from msglog.cursors.model import CursorModel
 from msglog.cursors.ranges import OffsetRanges
@@ -14,3 +15,4 @@ __all__ = ["Cursor", "CursorModel", "OffsetRanges", "wrong_cursor"]
 
 register_model(CursorModel)
 register_check(CursorCheck)
+put_in_front()

@@ -11,20 +11,10 @@
    gets in between. The exceptions are the cursor that `append_settle` changes, and the dict and the deque that get what
    is journaled; there the engine's obstacle is the same note as in Python.
 
-   Attributes are slots. Their places are looked up once, by name, from the classes' own descriptors; each object's
-   class is checked before its slots are touched.
-
    Imported by compiled.py. */
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "_compiled.h"
 #include <limits.h>
-#include <stddef.h>
-#include <structmember.h>
-
-#ifdef Py_GIL_DISABLED
-#error "the interpreter's lock keeps what is done here in one piece"
-#endif
 
 enum {
     HEADER_SIZE = 72, /* of a frame; its fields, by position: */
@@ -67,20 +57,6 @@ static struct {
     Py_ssize_t crc_seed, last_commit, position, size, unwritten;
 } area_slot;
 
-static int find_slot(PyTypeObject *type, const char *name, Py_ssize_t *place) {
-    PyObject *descriptor = PyObject_GetAttrString((PyObject *)type, name);
-    if (descriptor == NULL) return -1;
-    if (!Py_IS_TYPE(descriptor, &PyMemberDescr_Type)
-        || ((PyMemberDescrObject *)descriptor)->d_member->type != T_OBJECT_EX) {
-        PyErr_Format(PyExc_TypeError, "%s of %s is no slot", name, type->tp_name);
-        Py_DECREF(descriptor);
-        return -1;
-    }
-    *place = ((PyMemberDescrObject *)descriptor)->d_member->offset;
-    Py_DECREF(descriptor);
-    return 0;
-}
-
 #define FIND(class, type, name) find_slot(type, #name, &class##_slot.name)
 
 static int find_slots(PyTypeObject *engine, PyTypeObject *stream, PyTypeObject *segment) {
@@ -105,24 +81,6 @@ static int find_journal_slots(PyTypeObject *journal, PyTypeObject *area) {
     return FIND(journal, journal, _active) || FIND(journal, journal, _areas) || FIND(area, area, crc_seed)
         || FIND(area, area, last_commit) || FIND(area, area, position) || FIND(area, area, size)
         || FIND(area, area, unwritten);
-}
-
-#define SLOT(object, place) (*(PyObject **)((char *)(object) + (place)))
-
-/* Set a slot whose old value is an int, None, or held elsewhere, too: giving it up runs no other code. */
-static void set_slot(PyObject *object, Py_ssize_t place, PyObject *value) {
-    PyObject *old = SLOT(object, place);
-    SLOT(object, place) = Py_NewRef(value);
-    Py_XDECREF(old);
-}
-
-/* Return a slot's number, -1 if it is none that counts anything: none of those here is negative. */
-static long long number_in(PyObject *object, Py_ssize_t place) {
-    PyObject *value = SLOT(object, place);
-    if (value == NULL || !PyLong_CheckExact(value)) return -1;
-    int overflow;
-    long long number = PyLong_AsLongLongAndOverflow(value, &overflow);
-    return overflow ? -1 : number;
 }
 
 /* Bytes */

@@ -10,9 +10,9 @@ installing compiles it where there is a compiler and Python's headers, and every
 import mmap
 import os
 from typing import TYPE_CHECKING
-from zlib import crc32
 
 from msglog.checksum import crc32c
+from msglog.compiled import is_made_of, is_wanted
 from msglog.storage.frame import (
     CRC,
     LIFE_OF_ONE,
@@ -44,13 +44,7 @@ SOURCE = os.path.join(os.path.dirname(__file__), "_compiled.c")
 
 def is_compiled() -> bool:
     """Return whether the compiled hot paths are there, and not left over from another version of their source."""
-    if _compiled is None:
-        return False
-    try:
-        with open(SOURCE, "rb") as source:
-            return crc32(source.read()) == _compiled.SOURCE_CRC
-    except FileNotFoundError:  # as where it is installed
-        return True
+    return _compiled is not None and is_made_of(_compiled, SOURCE)
 
 
 _USABLE = is_compiled()
@@ -68,7 +62,7 @@ def open_ways(engine: "Engine") -> None:
     writer = engine.writer
     ways: DirectWriter | JournalWriter | Ways = writer
     engine.append, engine.append_unwaited = writer.append, writer.append_unwaited
-    usable = _USABLE and not os.environ.get("MSGLOG_PURE_PYTHON")
+    usable = _USABLE and is_wanted()
     if isinstance(writer, JournalWriter):
         writer.show_singles = None
         if usable and type(writer) is JournalWriter:

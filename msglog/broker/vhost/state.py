@@ -33,6 +33,18 @@ logger = logging.getLogger("msglog.broker")
 class VhostState:
     """The base of `VirtualHost`."""
 
+    # What the short ways look at; the rest has no fixed place.
+    __slots__ = (
+        "__dict__",
+        "append_settle",
+        "closed",
+        "has_abandoned",
+        "lock",
+        "news",
+        "now_ms",
+        "system_time",
+    )
+
     def __init__(self, core: StoreCore) -> None:
         self.core = core
         self.engine: Engine = core.engine

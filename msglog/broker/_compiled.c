@@ -1,0 +1,540 @@
+/* The short ways of `Broker.publish`, `Broker.get`, `QueueConsumer.get` and `Delivery.ack` in C.
+
+   They leave the same state as the Python methods, which stand in publishing.py, consuming.py, consumer.py, delivery.py
+   and vhost/handing.py and say what is done and why. Here is only what nearly every call does: a known route to one
+   queue, a message that was read ahead, an acknowledgement that nobody waits for. Whatever else comes up is left to the
+   Python method, before anything was changed.
+
+   What makes it simple to be sure of: what can fail, or can run other Python code, comes before the first change. So
+   taking a message needs no lock: nobody has the broker's, and the interpreter's own is not let go in between. Only the
+   commits of `publish` and `ack` run other code; what follows on them follows as in Python.
+
+   Imported by compiled.py. */
+
+#include "_compiled.h"
+#include <time.h>
+
+enum {
+    OFFSET = 0, /* of a stored message: offset, timestamp, metadata, body */
+    BODY = 3,
+    STORED_SIZE = 4
+};
+
+/* The classes whose objects are looked into, and the places of their slots. */
+
+static struct {
+    PyTypeObject *type;
+    Py_ssize_t _append, _connection, _model, _now_ms, _routes, _system_time, _vhost;
+} Handle;
+static struct {
+    PyTypeObject *type;
+    Py_ssize_t getters;
+} Connection;
+static struct {
+    PyTypeObject *type;
+    Py_ssize_t version;
+} Model;
+static struct {
+    PyTypeObject *type;
+    Py_ssize_t limit, meta, only, pushed, version;
+} Route;
+static struct {
+    PyTypeObject *type;
+    Py_ssize_t buffer, buffered, cursor, stream, trim_check;
+} Lane;
+static struct {
+    PyTypeObject *type;
+    Py_ssize_t end;
+} Stream;
+static struct {
+    PyTypeObject *type;
+    Py_ssize_t done, next, settled, unsettled;
+} Cursor;
+static struct {
+    PyTypeObject *type;
+    Py_ssize_t spans;
+} Ranges;
+static struct {
+    PyTypeObject *type;
+    Py_ssize_t append_settle, closed, has_abandoned, lock, news, now_ms, system_time;
+} Vhost;
+static struct {
+    PyTypeObject *type;
+    Py_ssize_t active, line, simple, watchers;
+} Queue;
+static struct {
+    PyTypeObject *type;
+    Py_ssize_t front;
+} Line;
+static struct {
+    PyTypeObject *type;
+    Py_ssize_t cancelled, miscounted, prefetch, registered, unsettled, waits;
+} Subscriber;
+static struct {
+    PyTypeObject *type;
+    Py_ssize_t no_ack, queue, subscriber, vhost;
+} Terms;
+static struct {
+    PyTypeObject *type;
+    Py_ssize_t _keeper, _lane, _meta, _settled, _stored, _terms, body, delivery_count, redelivered;
+} Delivery;
+
+#define FIND(class, name) find_slot(class.type, #name, &class.name)
+
+static int find_slots(void) {
+    return FIND(Handle, _append) || FIND(Handle, _connection) || FIND(Handle, _model) || FIND(Handle, _now_ms)
+        || FIND(Handle, _routes) || FIND(Handle, _system_time) || FIND(Handle, _vhost) || FIND(Connection, getters)
+        || FIND(Model, version) || FIND(Route, limit) || FIND(Route, meta) || FIND(Route, only) || FIND(Route, pushed)
+        || FIND(Route, version) || FIND(Lane, buffer) || FIND(Lane, buffered) || FIND(Lane, cursor)
+        || FIND(Lane, stream) || FIND(Lane, trim_check) || FIND(Stream, end) || FIND(Cursor, done)
+        || FIND(Cursor, next) || FIND(Cursor, settled) || FIND(Cursor, unsettled) || FIND(Ranges, spans)
+        || FIND(Vhost, append_settle) || FIND(Vhost, closed) || FIND(Vhost, has_abandoned) || FIND(Vhost, lock)
+        || FIND(Vhost, news) || FIND(Vhost, now_ms) || FIND(Vhost, system_time) || FIND(Queue, active)
+        || FIND(Queue, line) || FIND(Queue, simple) || FIND(Queue, watchers) || FIND(Line, front)
+        || FIND(Subscriber, cancelled) || FIND(Subscriber, miscounted) || FIND(Subscriber, prefetch)
+        || FIND(Subscriber, registered) || FIND(Subscriber, unsettled) || FIND(Subscriber, waits)
+        || FIND(Terms, no_ack) || FIND(Terms, queue) || FIND(Terms, subscriber) || FIND(Terms, vhost)
+        || FIND(Delivery, _keeper) || FIND(Delivery, _lane) || FIND(Delivery, _meta) || FIND(Delivery, _settled)
+        || FIND(Delivery, _stored) || FIND(Delivery, _terms) || FIND(Delivery, body)
+        || FIND(Delivery, delivery_count) || FIND(Delivery, redelivered);
+}
+
+#define AT(class, object, name) SLOT(object, class.name)
+#define HOLDS(class, object, name, other) holds(object, class.name, other)
+
+/* Whether a slot holds an object of a class or of one that was derived from it. */
+static inline int is_kind_of(PyObject *value, PyTypeObject *type) {
+    return value != NULL && PyObject_TypeCheck(value, type);
+}
+
+static PyTypeObject *way_type, *stored_type, *buffer_type, *lock_type;
+static PyObject *closed_error, *zero;
+static PyObject *buffer_append, *buffer_appendleft, *buffer_popleft, *lock_acquire, *lock_locked, *lock_release;
+static PyObject *text_attend, *text_look_after, *text_tidy;
+static Py_ssize_t kept_messages, kept_bytes;
+
+/* What came of trying it here. */
+typedef enum { FAILED = -1, DONE, FOR_PYTHON } Outcome;
+
+/* Milliseconds since 1970: of the machine's clock read in place, or as a clock tells them, which may run other code. */
+static PyObject *read_clock(PyObject *system_time, PyObject *now_ms) {
+    struct timespec now;
+    if (system_time != Py_True || clock_gettime(CLOCK_REALTIME, &now) != 0 || now.tv_sec < 0)
+        return PyObject_CallNoArgs(now_ms);
+    return PyLong_FromLongLong((long long)now.tv_sec * 1000 + now.tv_nsec / 1000000);
+}
+
+/* publish(self, exchange, routing_key, body) */
+
+/* Return the route of a message, borrowed, NULL where it is not known. */
+static PyObject *find_route(PyObject *handle, PyObject *exchange, PyObject *routing_key, PyObject *body) {
+    if (!PyUnicode_CheckExact(exchange) || !PyUnicode_CheckExact(routing_key) || !PyBytes_CheckExact(body)
+        || !HOLDS(Handle, handle, _routes, &PyDict_Type) || !HOLDS(Handle, handle, _model, Model.type)
+        || AT(Handle, handle, _append) == NULL || AT(Handle, handle, _now_ms) == NULL
+        || AT(Handle, handle, _vhost) == NULL)
+        return NULL;
+    PyObject *key = PyTuple_Pack(2, exchange, routing_key);
+    if (key == NULL) return NULL;
+    PyObject *route = PyDict_GetItemWithError(AT(Handle, handle, _routes), key);
+    Py_DECREF(key);
+    if (route == NULL || !Py_IS_TYPE(route, Route.type)
+        || number_in(route, Route.version) != number_in(AT(Handle, handle, _model), Model.version)
+        || PyBytes_GET_SIZE(body) > number_in(route, Route.limit) || !HOLDS(Route, route, only, Lane.type)
+        || !HOLDS(Route, route, meta, &PyBytes_Type) || !HOLDS(Route, route, pushed, &PyTuple_Type)
+        || !HOLDS(Lane, AT(Route, route, only), stream, Stream.type)
+        || !HOLDS(Lane, AT(Route, route, only), buffer, buffer_type))
+        return NULL;
+    return route;
+}
+
+/* Keep what was just published for a consumer that has come to it, as `Lane.appended` does. */
+static int keep_published(PyObject *lane, PyObject *offset, PyObject *now_ms, PyObject *meta, PyObject *body) {
+    long long number = number_of(offset);
+    PyObject *buffer = Py_NewRef(AT(Lane, lane, buffer));
+    Py_ssize_t kept = PySequence_Size(buffer);
+    if (number < 0 || number != number_in(lane, Lane.buffered) || kept >= kept_messages
+        || PyBytes_GET_SIZE(body) > kept_bytes) {
+        Py_DECREF(buffer);
+        return kept < 0 ? -1 : 0;
+    }
+    PyObject *stored = stored_type->tp_alloc(stored_type, STORED_SIZE), *next = PyLong_FromLongLong(number + 1);
+    PyObject *none = NULL;
+    if (stored != NULL && next != NULL) {
+        PyObject *fields[STORED_SIZE] = {offset, now_ms, meta, body};
+        for (int field = 0; field < STORED_SIZE; field++) PyTuple_SET_ITEM(stored, field, Py_NewRef(fields[field]));
+        PyObject *arguments[] = {buffer, stored};
+        none = PyObject_Vectorcall(buffer_append, arguments, 2, NULL);
+        if (none != NULL) set_slot(lane, Lane.buffered, next);
+    }
+    Py_DECREF(buffer);
+    Py_XDECREF(stored);
+    Py_XDECREF(next);
+    Py_XDECREF(none);
+    return none == NULL ? -1 : 0;
+}
+
+static Outcome append_by(PyObject *handle, PyObject *route, PyObject *lane, PyObject *meta, PyObject *body) {
+    PyObject *now_ms = read_clock(AT(Handle, handle, _system_time), AT(Handle, handle, _now_ms));
+    if (now_ms == NULL) return FAILED;
+    PyObject *append = Py_NewRef(AT(Handle, handle, _append));
+    PyObject *arguments[] = {AT(Lane, lane, stream), body, now_ms, meta};
+    PyObject *offset = PyObject_Vectorcall(append, arguments, 4, NULL);
+    Py_DECREF(append);
+    Outcome outcome = FAILED;
+    if (offset == NULL) {
+        /* The queue was deleted at this moment, or the store was closed: Python tells, having tried once more. */
+        if (PyErr_ExceptionMatches(closed_error)) {
+            PyErr_Clear();
+            outcome = FOR_PYTHON;
+        }
+    } else if (keep_published(lane, offset, now_ms, meta, body) == 0)
+        outcome = DONE;
+    Py_DECREF(now_ms);
+    Py_XDECREF(offset);
+    if (outcome != DONE
+        || (PyTuple_GET_SIZE(AT(Route, route, pushed)) == 0
+            && number_in(route, Route.version) == number_in(AT(Handle, handle, _model), Model.version)))
+        return outcome;
+    PyObject *none = PyObject_CallMethodOneArg(AT(Handle, handle, _vhost), text_look_after, route);
+    Py_XDECREF(none);
+    return none == NULL ? FAILED : DONE;
+}
+
+static PyObject *publish(PyObject *way, PyObject *const *args, size_t flagged, PyObject *names) {
+    if (PyVectorcall_NARGS(flagged) != 4 || names != NULL || !PyObject_TypeCheck(args[0], Handle.type))
+        return leave_to_python(way, args, flagged, names);
+    PyObject *route = find_route(args[0], args[1], args[2], args[3]);
+    if (route == NULL) return PyErr_Occurred() ? NULL : leave_to_python(way, args, flagged, names);
+    /* Held: while the clock is read or the lock waited for, other code may forget the route. */
+    Py_INCREF(route);
+    PyObject *lane = Py_NewRef(AT(Route, route, only)), *meta = Py_NewRef(AT(Route, route, meta));
+    Outcome outcome = append_by(args[0], route, lane, meta, args[3]);
+    Py_DECREF(lane);
+    Py_DECREF(meta);
+    Py_DECREF(route);
+    if (outcome == FOR_PYTHON) return leave_to_python(way, args, flagged, names);
+    return outcome == DONE ? PyLong_FromLong(1) : NULL;
+}
+
+/* Taking a message, in two steps: first comes the delivery, empty, and only then is it filled. So when a signal handler
+   raises as the second call returns, whoever made it has the delivery in hand, and can put it back. */
+
+/* Return an empty delivery, None where Python has to look. */
+static PyObject *empty_delivery(PyObject *terms, PyObject *keeper) {
+    if (AT(Terms, terms, no_ack) != Py_False) Py_RETURN_NONE;
+    Py_INCREF(terms); /* making one may collect garbage, and that runs other code */
+    PyObject *delivery = Delivery.type->tp_alloc(Delivery.type, 0);
+    if (delivery != NULL) {
+        AT(Delivery, delivery, _keeper) = Py_NewRef(keeper);
+        AT(Delivery, delivery, _terms) = Py_NewRef(terms);
+    }
+    Py_DECREF(terms);
+    return delivery;
+}
+
+/* delivery_for_get(handle, queue, timeout, no_ack) */
+static PyObject *delivery_for_get(PyObject *module, PyObject *const *args, Py_ssize_t count) {
+    if (count != 4) return PyErr_Format(PyExc_TypeError, "a handle and the arguments of its `get`");
+    PyObject *handle = args[0], *queue = args[1];
+    if (args[3] != Py_False || number_of(args[2]) != 0 || !PyUnicode_CheckExact(queue)
+        || !PyObject_TypeCheck(handle, Handle.type) || !HOLDS(Handle, handle, _connection, Connection.type))
+        Py_RETURN_NONE;
+    PyObject *connection = AT(Handle, handle, _connection);
+    if (!HOLDS(Connection, connection, getters, &PyDict_Type)) Py_RETURN_NONE;
+    PyObject *terms = PyDict_GetItemWithError(AT(Connection, connection, getters), queue);
+    if (terms == NULL && PyErr_Occurred()) return NULL;
+    if (terms == NULL || !Py_IS_TYPE(terms, Terms.type)) Py_RETURN_NONE;
+    return empty_delivery(terms, Py_None);
+}
+
+/* delivery_for(terms, consumer) */
+static PyObject *delivery_for(PyObject *module, PyObject *const *args, Py_ssize_t count) {
+    if (count != 2 || !Py_IS_TYPE(args[0], Terms.type)) return PyErr_Format(PyExc_TypeError, "terms and a consumer");
+    return empty_delivery(args[0], args[1]);
+}
+
+/* Whether a lock is free, -1 when that cannot be told. */
+static int is_free(PyObject *lock) {
+    if (lock == NULL || !Py_IS_TYPE(lock, lock_type)) return 0;
+    PyObject *locked = PyObject_Vectorcall(lock_locked, &lock, 1, NULL);
+    if (locked == NULL) return -1;
+    Py_DECREF(locked);
+    return locked == Py_False;
+}
+
+/* Whether one of a queue's consumers may have one more message; a call of `get` may. */
+static int has_room(PyObject *subscriber, PyObject *queue) {
+    if (AT(Subscriber, subscriber, registered) == Py_False) return 1;
+    long long prefetch = number_in(subscriber, Subscriber.prefetch);
+    PyObject *active = AT(Queue, queue, active);
+    return AT(Subscriber, subscriber, miscounted) == Py_False && AT(Subscriber, subscriber, cancelled) == Py_False
+        && (prefetch == 0 || number_in(subscriber, Subscriber.unsettled) < prefetch)
+        && (active == Py_None || active == subscriber);
+}
+
+/* Return a queue's lane where taking the next message needs no thought and nobody waits in line, NULL elsewhere. */
+static PyObject *simple_lane(PyObject *terms) {
+    if (!HOLDS(Terms, terms, vhost, Vhost.type) || !HOLDS(Terms, terms, queue, Queue.type)
+        || !is_kind_of(AT(Terms, terms, subscriber), Subscriber.type))
+        return NULL;
+    PyObject *vhost = AT(Terms, terms, vhost), *queue = AT(Terms, terms, queue);
+    if (AT(Vhost, vhost, closed) != Py_False || AT(Vhost, vhost, has_abandoned) != Py_False
+        || !HOLDS(Queue, queue, line, Line.type) || AT(Line, AT(Queue, queue, line), front) != Py_None
+        || !HOLDS(Queue, queue, simple, Lane.type) || !has_room(AT(Terms, terms, subscriber), queue))
+        return NULL;
+    PyObject *lane = AT(Queue, queue, simple);
+    return HOLDS(Lane, lane, cursor, Cursor.type) && HOLDS(Lane, lane, stream, Stream.type)
+            && HOLDS(Lane, lane, buffer, buffer_type)
+        ? lane
+        : NULL;
+}
+
+/* Whether the message at `next` is the one to hand out: nothing was returned, and it can be seen. */
+static int is_next(PyObject *cursor, PyObject *stream, long long next) {
+    long long settled = number_in(cursor, Cursor.settled);
+    if (next < 0 || settled < 0 || next >= number_in(stream, Stream.end) || !HOLDS(Cursor, cursor, done, Ranges.type)
+        || !HOLDS(Cursor, cursor, unsettled, &PyDict_Type))
+        return 0;
+    if (settled == next) return 1;
+    PyObject *spans = AT(Ranges, AT(Cursor, cursor, done), spans);
+    if (spans == NULL || !PyTuple_CheckExact(spans) || PyTuple_GET_SIZE(spans) != 3) return 0;
+    long long done = number_of(PyTuple_GET_ITEM(spans, 2));
+    return done >= 0 && settled + done + PyDict_GET_SIZE(AT(Cursor, cursor, unsettled)) == next;
+}
+
+/* Take the message of an offset out of what was read ahead; NULL without an error where it is not the first there. */
+static PyObject *pop_message(PyObject *buffer, long long offset) {
+    while (Py_SIZE(buffer) > 0) {
+        PyObject *stored = PyObject_Vectorcall(buffer_popleft, &buffer, 1, NULL);
+        if (stored == NULL) return NULL;
+        if (!Py_IS_TYPE(stored, stored_type)) {
+            Py_DECREF(stored);
+            return NULL;
+        }
+        long long found = number_of(PyTuple_GET_ITEM(stored, OFFSET));
+        if (found == offset) return stored;
+        if (found > offset) { /* out of order: that is for Python to see */
+            PyObject *arguments[] = {buffer, stored};
+            PyObject *none = PyObject_Vectorcall(buffer_appendleft, arguments, 2, NULL);
+            Py_XDECREF(none);
+        }
+        Py_DECREF(stored); /* or handed out from the front before */
+        if (found > offset) return NULL;
+    }
+    return NULL;
+}
+
+/* fill(delivery): take the next message; False where Python has to look. */
+static PyObject *fill(PyObject *module, PyObject *delivery) {
+    if (!Py_IS_TYPE(delivery, Delivery.type) || !HOLDS(Delivery, delivery, _terms, Terms.type)
+        || AT(Delivery, delivery, _lane) != NULL)
+        return PyErr_Format(PyExc_TypeError, "an empty delivery");
+    PyObject *terms = AT(Delivery, delivery, _terms), *lane = simple_lane(terms);
+    if (lane == NULL) Py_RETURN_FALSE;
+    int free = is_free(AT(Vhost, AT(Terms, terms, vhost), lock));
+    if (free <= 0) return free < 0 ? NULL : Py_NewRef(Py_False);
+    PyObject *cursor = AT(Lane, lane, cursor), *subscriber = AT(Terms, terms, subscriber);
+    long long offset = number_in(cursor, Cursor.next), count = number_in(subscriber, Subscriber.unsettled);
+    if (count < 0 || !is_next(cursor, AT(Lane, lane, stream), offset)) Py_RETURN_FALSE;
+    PyObject *stored = pop_message(AT(Lane, lane, buffer), offset);
+    if (stored == NULL) return PyErr_Occurred() ? NULL : Py_NewRef(Py_False);
+    PyObject *next = PyLong_FromLongLong(offset + 1), *more = PyLong_FromLongLong(count + 1);
+    /* What fails here costs what was read ahead: the next call reads it again. */
+    if (next == NULL || more == NULL
+        || PyDict_SetItem(AT(Cursor, cursor, unsettled), AT(Cursor, cursor, next), subscriber) < 0) {
+        Py_XDECREF(next);
+        Py_XDECREF(more);
+        Py_DECREF(stored);
+        return NULL;
+    }
+    set_slot(cursor, Cursor.next, next);
+    set_slot(subscriber, Subscriber.unsettled, more);
+    Py_DECREF(next);
+    Py_DECREF(more);
+    AT(Delivery, delivery, _lane) = Py_NewRef(lane);
+    AT(Delivery, delivery, _meta) = Py_NewRef(Py_None);
+    AT(Delivery, delivery, _settled) = Py_NewRef(Py_False);
+    AT(Delivery, delivery, body) = Py_NewRef(PyTuple_GET_ITEM(stored, BODY));
+    AT(Delivery, delivery, delivery_count) = Py_NewRef(zero);
+    AT(Delivery, delivery, redelivered) = Py_NewRef(Py_False);
+    AT(Delivery, delivery, _stored) = stored;
+    Py_RETURN_TRUE;
+}
+
+/* ack(self) */
+
+/* What a delivery is about; all of it stays the same for as long as the delivery and its terms live. */
+typedef struct {
+    PyObject *delivery, *terms, *vhost, *queue, *subscriber, *lane, *cursor, *offset;
+} InHand;
+
+static int look_at(PyObject *delivery, InHand *hand) {
+    if (!HOLDS(Delivery, delivery, _terms, Terms.type) || !HOLDS(Delivery, delivery, _lane, Lane.type)
+        || !HOLDS(Delivery, delivery, _stored, stored_type))
+        return 0;
+    PyObject *terms = AT(Delivery, delivery, _terms), *lane = AT(Delivery, delivery, _lane);
+    if (!HOLDS(Terms, terms, vhost, Vhost.type) || !HOLDS(Terms, terms, queue, Queue.type)
+        || !is_kind_of(AT(Terms, terms, subscriber), Subscriber.type)
+        || !HOLDS(Lane, lane, cursor, Cursor.type))
+        return 0;
+    *hand = (InHand){
+        .delivery = delivery,
+        .terms = terms,
+        .vhost = AT(Terms, terms, vhost),
+        .queue = AT(Terms, terms, queue),
+        .subscriber = AT(Terms, terms, subscriber),
+        .lane = lane,
+        .cursor = AT(Lane, lane, cursor),
+        .offset = PyTuple_GET_ITEM(AT(Delivery, delivery, _stored), OFFSET),
+    };
+    return HOLDS(Vhost, hand->vhost, lock, lock_type) && HOLDS(Vhost, hand->vhost, news, &PyDict_Type)
+        && AT(Vhost, hand->vhost, append_settle) != NULL && AT(Vhost, hand->vhost, now_ms) != NULL
+        && HOLDS(Queue, hand->queue, line, Line.type) && HOLDS(Queue, hand->queue, watchers, &PySet_Type)
+        && HOLDS(Subscriber, hand->subscriber, waits, &PyList_Type)
+        && HOLDS(Cursor, hand->cursor, unsettled, &PyDict_Type);
+}
+
+/* Write that it is settled, and note it. */
+static Outcome settle(InHand *hand) {
+    if (AT(Delivery, hand->delivery, _settled) != Py_False) return FOR_PYTHON;
+    PyObject *holder = PyDict_GetItemWithError(AT(Cursor, hand->cursor, unsettled), hand->offset);
+    if (holder != hand->subscriber) return PyErr_Occurred() ? FAILED : FOR_PYTHON;
+    long long offset = number_of(hand->offset), count = number_in(hand->subscriber, Subscriber.unsettled);
+    if (offset < 0 || count < 1) return FOR_PYTHON;
+    PyObject *now_ms = read_clock(AT(Vhost, hand->vhost, system_time), AT(Vhost, hand->vhost, now_ms));
+    PyObject *end = PyLong_FromLongLong(offset + 1), *fewer = PyLong_FromLongLong(count - 1), *number = NULL;
+    if (now_ms != NULL && end != NULL && fewer != NULL) {
+        PyObject *append_settle = Py_NewRef(AT(Vhost, hand->vhost, append_settle));
+        PyObject *arguments[] = {hand->cursor, hand->offset, end, now_ms};
+        number = PyObject_Vectorcall(append_settle, arguments, 4, NULL);
+        Py_DECREF(append_settle);
+        if (number != NULL) {
+            set_slot(hand->subscriber, Subscriber.unsettled, fewer);
+            set_slot(hand->delivery, Delivery._settled, Py_True);
+        } else
+            set_slot(hand->subscriber, Subscriber.miscounted, Py_True); /* it may have struck in between */
+    }
+    Py_XDECREF(now_ms);
+    Py_XDECREF(end);
+    Py_XDECREF(fewer);
+    Py_XDECREF(number);
+    return number == NULL ? FAILED : DONE;
+}
+
+/* Look after the lane and its queue, where there is anything to be looked after. */
+static Outcome look_after(InHand *hand) {
+    if (number_of(hand->offset) >= number_in(hand->lane, Lane.trim_check)) {
+        PyObject *none = PyObject_CallMethodOneArg(hand->vhost, text_tidy, hand->lane);
+        if (none == NULL) return FAILED;
+        Py_DECREF(none);
+    }
+    PyObject *news = AT(Vhost, hand->vhost, news);
+    if (PyList_GET_SIZE(AT(Subscriber, hand->subscriber, waits)) == 0 && PyDict_GET_SIZE(news) == 0
+        && AT(Vhost, hand->vhost, has_abandoned) == Py_False
+        && AT(Line, AT(Queue, hand->queue, line), front) == Py_None
+        && PySet_GET_SIZE(AT(Queue, hand->queue, watchers)) == 0)
+        return DONE;
+    if (PyDict_SetItem(news, hand->queue, Py_None) < 0) return FAILED;
+    PyObject *none = PyObject_CallMethodNoArgs(hand->vhost, text_attend);
+    Py_XDECREF(none);
+    return none == NULL ? FAILED : DONE;
+}
+
+static int release(PyObject *lock) {
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
+    PyObject *none = PyObject_Vectorcall(lock_release, &lock, 1, NULL);
+    if (none == NULL) {
+        Py_XDECREF(type);
+        Py_XDECREF(value);
+        Py_XDECREF(trace);
+        return -1;
+    }
+    Py_DECREF(none);
+    PyErr_Restore(type, value, trace);
+    return 0;
+}
+
+static PyObject *ack(PyObject *way, PyObject *const *args, size_t flagged, PyObject *names) {
+    InHand hand;
+    if (PyVectorcall_NARGS(flagged) != 1 || names != NULL || !PyObject_TypeCheck(args[0], Delivery.type)
+        || !look_at(args[0], &hand))
+        return leave_to_python(way, args, flagged, names);
+    /* Held: `lose` gives a delivery other terms. */
+    PyObject *terms = Py_NewRef(hand.terms), *lock = Py_NewRef(AT(Vhost, hand.vhost, lock));
+    PyObject *taken = PyObject_Vectorcall(lock_acquire, &lock, 1, NULL);
+    Outcome outcome = FAILED;
+    if (taken != NULL) {
+        Py_DECREF(taken);
+        outcome = AT(Delivery, hand.delivery, _terms) == terms ? settle(&hand) : FOR_PYTHON;
+        if (outcome == DONE) outcome = look_after(&hand);
+        if (release(lock) < 0) outcome = FAILED;
+    }
+    Py_DECREF(lock);
+    Py_DECREF(terms);
+    if (outcome == FOR_PYTHON) return leave_to_python(way, args, flagged, names);
+    return outcome == DONE ? Py_NewRef(Py_None) : NULL;
+}
+
+/* The module */
+
+/* set_up(classes, buffer's class, lock's class, ClosedError, messages and bytes that are kept) */
+static PyObject *set_up(PyObject *module, PyObject *args) {
+    PyTypeObject **places[] = {&Handle.type, &Connection.type, &Model.type,      &Route.type, &Lane.type,
+                               &Stream.type, &Cursor.type,     &Ranges.type,     &Vhost.type, &Queue.type,
+                               &Line.type,   &Subscriber.type, &Terms.type,      &Delivery.type, &stored_type,
+                               &buffer_type, &lock_type};
+    const Py_ssize_t count = sizeof places / sizeof *places;
+    PyObject *classes, *closed;
+    if (!PyArg_ParseTuple(args, "O!Onn", &PyTuple_Type, &classes, &closed, &kept_messages, &kept_bytes)) return NULL;
+    if (PyTuple_GET_SIZE(classes) != count) return PyErr_Format(PyExc_ValueError, "%zd classes", count);
+    for (Py_ssize_t place = 0; place < count; place++) {
+        PyObject *class = PyTuple_GET_ITEM(classes, place);
+        if (!PyType_Check(class)) return PyErr_Format(PyExc_TypeError, "%R is no class", class);
+        Py_XSETREF(*places[place], (PyTypeObject *)Py_NewRef(class));
+    }
+    Py_XSETREF(closed_error, Py_NewRef(closed));
+    Py_XSETREF(buffer_append, PyObject_GetAttrString((PyObject *)buffer_type, "append"));
+    Py_XSETREF(buffer_appendleft, PyObject_GetAttrString((PyObject *)buffer_type, "appendleft"));
+    Py_XSETREF(buffer_popleft, PyObject_GetAttrString((PyObject *)buffer_type, "popleft"));
+    Py_XSETREF(lock_acquire, PyObject_GetAttrString((PyObject *)lock_type, "acquire"));
+    Py_XSETREF(lock_locked, PyObject_GetAttrString((PyObject *)lock_type, "locked"));
+    Py_XSETREF(lock_release, PyObject_GetAttrString((PyObject *)lock_type, "release"));
+    if (!buffer_append || !buffer_appendleft || !buffer_popleft || !lock_acquire || !lock_locked || !lock_release
+        || find_slots() != 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *before_publish(PyObject *module, PyObject *method) {
+    return make_way(way_type, publish, method);
+}
+
+static PyObject *before_ack(PyObject *module, PyObject *method) {
+    return make_way(way_type, ack, method);
+}
+
+static PyMethodDef functions[] = {
+    {"set_up", set_up, METH_VARARGS, NULL},
+    {"before_publish", before_publish, METH_O, NULL},
+    {"before_ack", before_ack, METH_O, NULL},
+    {"delivery_for_get", (PyCFunction)(void (*)(void))delivery_for_get, METH_FASTCALL, NULL},
+    {"delivery_for", (PyCFunction)(void (*)(void))delivery_for, METH_FASTCALL, NULL},
+    {"fill", fill, METH_O, NULL},
+    {NULL},
+};
+
+static PyModuleDef module = {PyModuleDef_HEAD_INIT, .m_name = "_compiled", .m_size = -1, .m_methods = functions};
+
+PyMODINIT_FUNC PyInit__compiled(void) {
+    text_attend = PyUnicode_InternFromString("attend");
+    text_look_after = PyUnicode_InternFromString("look_after");
+    text_tidy = PyUnicode_InternFromString("tidy");
+    zero = PyLong_FromLong(0);
+    way_type = (PyTypeObject *)PyType_FromSpec(&way_spec);
+    PyObject *made = PyModule_Create(&module);
+    if (!text_attend || !text_look_after || !text_tidy || !zero || !way_type || !made
+        || PyModule_AddIntConstant(made, "SOURCE_CRC", SOURCE_CRC) < 0)
+        Py_CLEAR(made);
+    return made;
+}

@@ -1,0 +1,19 @@
+# What `_compiled.c` makes.
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from msglog.broker.consumer import QueueConsumer
+from msglog.broker.delivery import Delivery, Terms
+from msglog.broker.handle import BrokerHandle
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+SOURCE_CRC: int
+
+def set_up(classes: tuple[type, ...], closed_error: type, kept_messages: int, kept_bytes: int, /) -> None: ...
+def before_publish(method: Callable[_P, _R], /) -> Callable[_P, _R]: ...
+def before_ack(method: Callable[_P, _R], /) -> Callable[_P, _R]: ...
+def delivery_for_get(handle: BrokerHandle, queue: Any, timeout: Any, no_ack: Any, /) -> Delivery | None: ...
+def delivery_for(terms: Terms, consumer: QueueConsumer, /) -> Delivery | None: ...
+def fill(delivery: Delivery, /) -> bool: ...
