@@ -48,14 +48,13 @@ def segments_are_not_synced() -> Iterator[None]:
 @contextmanager
 def published_before_it_is_synced() -> Iterator[None]:
     """What was written can be seen at once."""
-    whole = JournalWriter.write_out
+    whole = JournalWriter.write_entries
 
-    def write_out(self: JournalWriter) -> Any:
-        areas = whole(self)
+    def write_entries(self: JournalWriter) -> None:
+        whole(self)
         self._publish_up_to(self._engine.commit_number)
-        return areas
 
-    with mock.patch.object(JournalWriter, "write_out", write_out):
+    with mock.patch.object(JournalWriter, "write_entries", write_entries):
         yield
 
 
