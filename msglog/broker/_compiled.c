@@ -1,9 +1,9 @@
 /* The short ways of `Broker.publish`, `Broker.get`, `QueueConsumer.get` and `Delivery.ack` in C.
 
    They leave the same state as the Python methods, which stand in publishing.py, consuming.py, consumer.py, delivery.py
-   and vhost/handing.py and say what is done and why. Here is only what nearly every call does: a known route to one
-   queue, a message that was read ahead, an acknowledgement that nobody waits for. Whatever else comes up is left to the
-   Python method, before anything was changed.
+   and vhost/handing.py and say what is done and why. Here is only what nearly every call does: a known route to queues
+   without limits, a message that was read ahead, an acknowledgement that nobody waits for. Whatever else comes up is
+   left to the Python method, before anything was changed.
 
    What makes it simple to be sure of: what can fail, or can run other Python code, comes before the first change. So
    taking a message needs no lock: nobody has the broker's, and the interpreter's own is not let go in between. Only the
@@ -36,7 +36,7 @@ static struct {
 } Model;
 static struct {
     PyTypeObject *type;
-    Py_ssize_t limit, meta, only, pushed, version;
+    Py_ssize_t lanes, limit, meta, only, pushed, streams, version;
 } Route;
 static struct {
     PyTypeObject *type;
@@ -56,7 +56,7 @@ static struct {
 } Ranges;
 static struct {
     PyTypeObject *type;
-    Py_ssize_t append_settle, closed, has_abandoned, lock, news, now_ms, system_time;
+    Py_ssize_t append_copies, append_settle, closed, has_abandoned, journaled, lock, news, now_ms, system_time;
 } Vhost;
 static struct {
     PyTypeObject *type;
@@ -83,20 +83,21 @@ static struct {
 
 static int find_slots(void) {
     return FIND(Handle, _append) || FIND(Handle, _connection) || FIND(Handle, _model) || FIND(Handle, _now_ms)
-        || FIND(Handle, _routes) || FIND(Handle, _system_time) || FIND(Handle, _vhost) || FIND(Connection, getters)
-        || FIND(Model, version) || FIND(Route, limit) || FIND(Route, meta) || FIND(Route, only) || FIND(Route, pushed)
+        || FIND(Handle, _routes) || FIND(Handle, _system_time) || FIND(Handle, _vhost)
+        || FIND(Connection, getters) || FIND(Model, version) || FIND(Route, lanes) || FIND(Route, limit)
+        || FIND(Route, meta) || FIND(Route, only) || FIND(Route, pushed) || FIND(Route, streams)
         || FIND(Route, version) || FIND(Lane, buffer) || FIND(Lane, buffered) || FIND(Lane, cursor)
         || FIND(Lane, stream) || FIND(Lane, trim_check) || FIND(Stream, end) || FIND(Cursor, done)
         || FIND(Cursor, next) || FIND(Cursor, settled) || FIND(Cursor, unsettled) || FIND(Ranges, spans)
-        || FIND(Vhost, append_settle) || FIND(Vhost, closed) || FIND(Vhost, has_abandoned) || FIND(Vhost, lock)
-        || FIND(Vhost, news) || FIND(Vhost, now_ms) || FIND(Vhost, system_time) || FIND(Queue, active)
-        || FIND(Queue, line) || FIND(Queue, simple) || FIND(Queue, watchers) || FIND(Line, front)
-        || FIND(Subscriber, cancelled) || FIND(Subscriber, miscounted) || FIND(Subscriber, prefetch)
-        || FIND(Subscriber, registered) || FIND(Subscriber, unsettled) || FIND(Subscriber, waits)
-        || FIND(Terms, no_ack) || FIND(Terms, queue) || FIND(Terms, subscriber) || FIND(Terms, vhost)
-        || FIND(Delivery, _keeper) || FIND(Delivery, _lane) || FIND(Delivery, _meta) || FIND(Delivery, _settled)
-        || FIND(Delivery, _stored) || FIND(Delivery, _terms) || FIND(Delivery, body)
-        || FIND(Delivery, delivery_count) || FIND(Delivery, redelivered);
+        || FIND(Vhost, append_copies) || FIND(Vhost, append_settle) || FIND(Vhost, closed)
+        || FIND(Vhost, has_abandoned) || FIND(Vhost, journaled) || FIND(Vhost, lock) || FIND(Vhost, news)
+        || FIND(Vhost, now_ms) || FIND(Vhost, system_time) || FIND(Queue, active) || FIND(Queue, line)
+        || FIND(Queue, simple) || FIND(Queue, watchers) || FIND(Line, front) || FIND(Subscriber, cancelled)
+        || FIND(Subscriber, miscounted) || FIND(Subscriber, prefetch) || FIND(Subscriber, registered)
+        || FIND(Subscriber, unsettled) || FIND(Subscriber, waits) || FIND(Terms, no_ack) || FIND(Terms, queue)
+        || FIND(Terms, subscriber) || FIND(Terms, vhost) || FIND(Delivery, _keeper) || FIND(Delivery, _lane)
+        || FIND(Delivery, _meta) || FIND(Delivery, _settled) || FIND(Delivery, _stored) || FIND(Delivery, _terms)
+        || FIND(Delivery, body) || FIND(Delivery, delivery_count) || FIND(Delivery, redelivered);
 }
 
 #define AT(class, object, name) SLOT(object, class.name)
@@ -139,12 +140,31 @@ static PyObject *find_route(PyObject *handle, PyObject *exchange, PyObject *rout
     Py_DECREF(key);
     if (route == NULL || !Py_IS_TYPE(route, Route.type)
         || number_in(route, Route.version) != number_in(AT(Handle, handle, _model), Model.version)
-        || PyBytes_GET_SIZE(body) > number_in(route, Route.limit) || !HOLDS(Route, route, only, Lane.type)
-        || !HOLDS(Route, route, meta, &PyBytes_Type) || !HOLDS(Route, route, pushed, &PyTuple_Type)
-        || !HOLDS(Lane, AT(Route, route, only), stream, Stream.type)
-        || !HOLDS(Lane, AT(Route, route, only), buffer, buffer_type))
+        || PyBytes_GET_SIZE(body) > number_in(route, Route.limit) || !HOLDS(Route, route, meta, &PyBytes_Type)
+        || !HOLDS(Route, route, pushed, &PyTuple_Type))
         return NULL;
     return route;
+}
+
+/* Whether a route leads to one lane, and nothing else than appending is to be done there. */
+static int leads_to_one(PyObject *route) {
+    return HOLDS(Route, route, only, Lane.type) && HOLDS(Lane, AT(Route, route, only), stream, Stream.type)
+        && HOLDS(Lane, AT(Route, route, only), buffer, buffer_type);
+}
+
+/* Whether it leads to several, whose commit nobody has to wait for. */
+static int leads_to_several(PyObject *route, PyObject *vhost) {
+    if (AT(Route, route, only) != Py_None || !HOLDS(Route, route, lanes, &PyTuple_Type)
+        || !HOLDS(Route, route, streams, &PyList_Type) || !Py_IS_TYPE(vhost, Vhost.type)
+        || AT(Vhost, vhost, journaled) != Py_False || !HOLDS(Vhost, vhost, lock, lock_type)
+        || AT(Vhost, vhost, append_copies) == NULL)
+        return 0;
+    PyObject *lanes = AT(Route, route, lanes);
+    for (Py_ssize_t place = 0; place < PyTuple_GET_SIZE(lanes); place++) {
+        PyObject *lane = PyTuple_GET_ITEM(lanes, place);
+        if (!Py_IS_TYPE(lane, Lane.type) || !HOLDS(Lane, lane, buffer, buffer_type)) return 0;
+    }
+    return 1;
 }
 
 /* Keep what was just published for a consumer that has come to it, as `Lane.appended` does. */
@@ -173,47 +193,108 @@ static int keep_published(PyObject *lane, PyObject *offset, PyObject *now_ms, Py
     return none == NULL ? -1 : 0;
 }
 
-static Outcome append_by(PyObject *handle, PyObject *route, PyObject *lane, PyObject *meta, PyObject *body) {
-    PyObject *now_ms = read_clock(AT(Handle, handle, _system_time), AT(Handle, handle, _now_ms));
-    if (now_ms == NULL) return FAILED;
-    PyObject *append = Py_NewRef(AT(Handle, handle, _append));
+/* A queue was deleted at this moment, or the store was closed: Python tells, having tried once more. */
+static Outcome for_python_if_closed(void) {
+    if (!PyErr_ExceptionMatches(closed_error)) return FAILED;
+    PyErr_Clear();
+    return FOR_PYTHON;
+}
+
+static Outcome append_to_one(PyObject *handle, PyObject *route, PyObject *meta, PyObject *body, PyObject *now_ms) {
+    PyObject *lane = Py_NewRef(AT(Route, route, only)), *append = Py_NewRef(AT(Handle, handle, _append));
     PyObject *arguments[] = {AT(Lane, lane, stream), body, now_ms, meta};
     PyObject *offset = PyObject_Vectorcall(append, arguments, 4, NULL);
+    Outcome outcome;
+    if (offset == NULL)
+        outcome = for_python_if_closed();
+    else
+        outcome = keep_published(lane, offset, now_ms, meta, body) < 0 ? FAILED : DONE;
+    Py_DECREF(lane);
     Py_DECREF(append);
-    Outcome outcome = FAILED;
-    if (offset == NULL) {
-        /* The queue was deleted at this moment, or the store was closed: Python tells, having tried once more. */
-        if (PyErr_ExceptionMatches(closed_error)) {
-            PyErr_Clear();
-            outcome = FOR_PYTHON;
-        }
-    } else if (keep_published(lane, offset, now_ms, meta, body) == 0)
-        outcome = DONE;
-    Py_DECREF(now_ms);
     Py_XDECREF(offset);
-    if (outcome != DONE
-        || (PyTuple_GET_SIZE(AT(Route, route, pushed)) == 0
-            && number_in(route, Route.version) == number_in(AT(Handle, handle, _model), Model.version)))
-        return outcome;
-    PyObject *none = PyObject_CallMethodOneArg(AT(Handle, handle, _vhost), text_look_after, route);
-    Py_XDECREF(none);
-    return none == NULL ? FAILED : DONE;
+    return outcome;
+}
+
+static int release(PyObject *lock) {
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
+    PyObject *none = PyObject_Vectorcall(lock_release, &lock, 1, NULL);
+    if (none == NULL) {
+        Py_XDECREF(type);
+        Py_XDECREF(value);
+        Py_XDECREF(trace);
+        return -1;
+    }
+    Py_DECREF(none);
+    PyErr_Restore(type, value, trace);
+    return 0;
+}
+
+/* Append the copies and keep them for their consumers. Under the broker's lock. */
+static Outcome append_copies(PyObject *vhost, PyObject *route, PyObject *meta, PyObject *body, PyObject *now_ms) {
+    PyObject *lanes = AT(Route, route, lanes);
+    PyObject *arguments[] = {AT(Route, route, streams), body, meta, now_ms};
+    PyObject *offsets = PyObject_Vectorcall(AT(Vhost, vhost, append_copies), arguments, 4, NULL);
+    if (offsets == NULL) return for_python_if_closed();
+    Outcome outcome = DONE;
+    for (Py_ssize_t place = 0; outcome == DONE && place < PyTuple_GET_SIZE(lanes); place++)
+        if (!PyList_CheckExact(offsets) || place >= PyList_GET_SIZE(offsets)) {
+            PyErr_SetString(PyExc_AssertionError, "a copy without an offset");
+            outcome = FAILED;
+        } else if (keep_published(PyTuple_GET_ITEM(lanes, place), PyList_GET_ITEM(offsets, place), now_ms, meta,
+                                  body)
+                   < 0)
+            outcome = FAILED;
+    Py_DECREF(offsets);
+    return outcome;
+}
+
+static Outcome append_to_all(PyObject *vhost, PyObject *route, PyObject *meta, PyObject *body, PyObject *now_ms) {
+    PyObject *lock = Py_NewRef(AT(Vhost, vhost, lock)), *taken = PyObject_Vectorcall(lock_acquire, &lock, 1, NULL);
+    Outcome outcome = FAILED;
+    if (taken != NULL) {
+        Py_DECREF(taken);
+        outcome = append_copies(vhost, route, meta, body, now_ms);
+        if (release(lock) < 0) outcome = FAILED;
+    }
+    Py_DECREF(lock);
+    return outcome;
+}
+
+/* Append a message, and look after its queues where there is anything to be looked after. */
+static Outcome append_by(PyObject *handle, PyObject *route, PyObject *body) {
+    PyObject *now_ms = read_clock(AT(Handle, handle, _system_time), AT(Handle, handle, _now_ms));
+    if (now_ms == NULL) return FAILED;
+    PyObject *meta = Py_NewRef(AT(Route, route, meta)), *vhost = Py_NewRef(AT(Handle, handle, _vhost));
+    Outcome outcome = AT(Route, route, only) == Py_None ? append_to_all(vhost, route, meta, body, now_ms)
+                                                        : append_to_one(handle, route, meta, body, now_ms);
+    Py_DECREF(now_ms);
+    Py_DECREF(meta);
+    if (outcome == DONE
+        && (PyTuple_GET_SIZE(AT(Route, route, pushed)) > 0
+            || number_in(route, Route.version) != number_in(AT(Handle, handle, _model), Model.version))) {
+        PyObject *none = PyObject_CallMethodOneArg(vhost, text_look_after, route);
+        if (none == NULL) outcome = FAILED;
+        Py_XDECREF(none);
+    }
+    Py_DECREF(vhost);
+    return outcome;
 }
 
 static PyObject *publish(PyObject *way, PyObject *const *args, size_t flagged, PyObject *names) {
     if (PyVectorcall_NARGS(flagged) != 4 || names != NULL || !PyObject_TypeCheck(args[0], Handle.type))
         return leave_to_python(way, args, flagged, names);
     PyObject *route = find_route(args[0], args[1], args[2], args[3]);
-    if (route == NULL) return PyErr_Occurred() ? NULL : leave_to_python(way, args, flagged, names);
-    /* Held: while the clock is read or the lock waited for, other code may forget the route. */
+    if (route == NULL && PyErr_Occurred()) return NULL;
+    if (route == NULL || !(leads_to_one(route) || leads_to_several(route, AT(Handle, args[0], _vhost))))
+        return leave_to_python(way, args, flagged, names);
+    /* Held: while the clock is read or a lock waited for, other code may forget the route. What is in it stays. */
     Py_INCREF(route);
-    PyObject *lane = Py_NewRef(AT(Route, route, only)), *meta = Py_NewRef(AT(Route, route, meta));
-    Outcome outcome = append_by(args[0], route, lane, meta, args[3]);
-    Py_DECREF(lane);
-    Py_DECREF(meta);
+    Py_ssize_t queues = AT(Route, route, only) == Py_None ? PyTuple_GET_SIZE(AT(Route, route, lanes)) : 1;
+    Outcome outcome = append_by(args[0], route, args[3]);
     Py_DECREF(route);
     if (outcome == FOR_PYTHON) return leave_to_python(way, args, flagged, names);
-    return outcome == DONE ? PyLong_FromLong(1) : NULL;
+    return outcome == DONE ? PyLong_FromSsize_t(queues) : NULL;
 }
 
 /* Taking a message, in two steps: first comes the delivery, empty, and only then is it filled. So when a signal handler
@@ -438,21 +519,6 @@ static Outcome look_after(InHand *hand) {
     PyObject *none = PyObject_CallMethodNoArgs(hand->vhost, text_attend);
     Py_XDECREF(none);
     return none == NULL ? FAILED : DONE;
-}
-
-static int release(PyObject *lock) {
-    PyObject *type, *value, *trace;
-    PyErr_Fetch(&type, &value, &trace);
-    PyObject *none = PyObject_Vectorcall(lock_release, &lock, 1, NULL);
-    if (none == NULL) {
-        Py_XDECREF(type);
-        Py_XDECREF(value);
-        Py_XDECREF(trace);
-        return -1;
-    }
-    Py_DECREF(none);
-    PyErr_Restore(type, value, trace);
-    return 0;
 }
 
 static PyObject *ack(PyObject *way, PyObject *const *args, size_t flagged, PyObject *names) {

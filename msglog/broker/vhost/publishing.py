@@ -130,7 +130,7 @@ class Publishing(Handing):
         return len(route.lanes)
 
     def _append(self, route: Route, meta: bytes, body: bytes, now_ms: int) -> int:
-        offsets = self.engine.append_copies(route.streams, body, meta, now_ms)
+        offsets = self.append_copies(route.streams, body, meta, now_ms)
         for lane, offset in zip(route.lanes, offsets, strict=True):
             if lane.buffered == offset:
                 lane.appended((offset, now_ms, meta, body))

@@ -36,9 +36,11 @@ class VhostState:
     # What the short ways look at; the rest has no fixed place.
     __slots__ = (
         "__dict__",
+        "append_copies",
         "append_settle",
         "closed",
         "has_abandoned",
+        "journaled",
         "lock",
         "news",
         "now_ms",
@@ -52,6 +54,7 @@ class VhostState:
         self.now_ms: Callable[[], int] = core.clock.now_ms
         # The machine's clock is read in place where a call in between would be felt.
         self.system_time = isinstance(core.clock, SystemClock)
+        self.append_copies = core.engine.append_copies
         self.append_settle = core.engine.append_settle
         self.lock = Lock()
         self.model = cast(BrokerModel, core.engine.models[BrokerModel.section])
