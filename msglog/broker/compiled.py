@@ -70,7 +70,7 @@ def put_in_front() -> None:
 
 
 def short_ways(module: Any) -> Iterator[tuple[type, str, Any]]:
-    """Yield the methods of a compiled module, each with the class and the name of the one of Python that it precedes."""
+    """Yield the methods of a compiled module, each with the class and the name of the Python method it precedes."""
     module.set_up(_CLASSES, ClosedError, KEPT_MESSAGES, KEPT_BYTES)
     yield Publishing, "publish", module.before_publish(unwrap(Publishing.publish))
     yield Delivery, "ack", module.before_ack(unwrap(Delivery.ack))

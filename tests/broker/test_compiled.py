@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import msglog
 from msglog import Broker, Store
 from msglog.broker import compiled
 from msglog.broker.delivery import Delivery
+from msglog.broker.subscriber import Subscriber, Wait
 from msglog.clock import ManualClock
 from msglog.cursors import Cursor
 from msglog.cursors import compiled as compiled_cursors
@@ -26,6 +28,7 @@ from msglog.errors import ConsumerCancelledError, MsglogError, SettlementError
 from msglog.storage import Engine
 from msglog.waiting import Waiter
 from support.brokers import Call
+from support.building import compile_beside
 from support.opcodes import Struck
 from support.scale import scaled
 from support.session import small_limits
@@ -42,7 +45,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 STEPS = 300
-FEW_STEPS = 150
+SEEDS = 2
 QUEUES: dict[str, dict[str, Any]] = {
     "plain": {},
     "other": {},
@@ -59,6 +62,7 @@ ROUTES = [
     ("", "nobody"),
     ("no", "x"),
 ]
+LIMIT = 10_000
 SIZES = [0, 1, 100, 1023, 1024, 1025, 9000]
 
 
@@ -95,7 +99,9 @@ class Life:
         patch.setattr(Engine, "_open", lambda engine, models, **_: opens(engine, models, background=False))
         self.clock = ManualClock()
         self.store = (
-            Store(":memory:", clock=self.clock) if way == "memory" else Store(folder, sync=way, clock=self.clock)
+            Store(":memory:", clock=self.clock, max_record_bytes=LIMIT)
+            if way == "memory"
+            else Store(folder, sync=way, clock=self.clock, max_record_bytes=LIMIT)
         )
         self.broker = Broker(self.store)
         for name in QUEUES:
@@ -108,6 +114,89 @@ class Life:
             self._take, self._take, self._take, self._close_consumer, self._push, self._declare_again,
             self._transaction, self._disturb, self._watch, self._policy,
         ]  # fmt: skip
+
+    def moments(self) -> Iterator[object]:
+        """Go through what seldom comes up at random, and yield what came of it."""
+        broker, queue = self.broker, self.broker._vhost.queues["plain"]
+        lane = queue.lanes[0]
+        for size in (1, 2000, 1, 1):  # what is not kept leaves a gap behind it
+            broker.publish("", "plain", bytes(size))
+            yield self.state()
+        yield _told(lambda: broker.publish("", "plain", bytes(LIMIT)))
+        first, second, third = (broker.get("plain") for _ in range(3))
+        broker.publish("", "plain", b"next")
+        second.ack()  # out of order: it is done, and the first still in hand
+        broker.get("plain").ack()
+        yield self.state()
+        first.nack()
+        broker.publish("", "plain", b"behind")
+        again = broker.get("plain")  # what came back goes first
+        yield _seen(again), self.state()
+        for delivery in (again, third, again):
+            yield _told(delivery.ack), self.state()
+        broker.get("plain").ack()
+        with broker.consume("plain", prefetch_count=1) as consumer, broker.consume("plain", no_ack=True) as eager:
+            for body in (b"one", b"two", b"three", b"four", b"five"):
+                broker.publish("", "plain", body)
+            one = consumer.get(0)
+            yield _seen(consumer.get(0)), self.state()
+            one.ack()
+            late = consumer.get(0)
+            yield _seen(late), _seen(eager.get(0)), self.state()
+        yield _told(late.ack), self.state()
+        lost, kept = broker.get("plain"), broker.get("plain")
+        broker._vhost.give_back(queue, lane, lost._terms.subscriber, lost._stored)
+        yield _told(lost.ack), _told(kept.ack), self.state()
+        self._drain(queue)
+        broker.publish("", "plain", b"settled as it is taken")
+        yield _seen(broker.get("plain", no_ack=True)), self.state()
+        yield self._in_line(queue), self._watched(queue)
+        lane.cursor.unsettled.clear()
+        yield self.state()
+
+    def _in_line(self, queue: Any) -> object:
+        """Somebody waits in line while a message comes that was acknowledged by another, and who is first is served."""
+        broker, subscriber = self.broker, Subscriber(queue)
+        self._drain(queue)
+        for body in (b"one", b"two", b"three"):
+            broker.publish("", queue.name, body)
+        held = broker.get(queue.name)
+        wait = Wait(subscriber, Waiter())
+        subscriber.waits.append(wait)
+        queue.join_line(wait)  # nobody was told yet
+        told = [_seen(held), held.ack(), wait.taken is not None]
+        wait.taken = None
+        queue.join_line(wait)
+        told += [queue.line.front is wait, _seen(broker.get(queue.name)), wait.taken is not None, self.state()]
+        queue.leave_line(wait)
+        subscriber.waits.remove(wait)
+        broker._vhost.give_back_all(subscriber)
+        return told
+
+    def _drain(self, queue: Any) -> None:
+        for delivery in iter(lambda: self.broker.get(queue.name), None):
+            delivery.ack()
+
+    def _watched(self, queue: Any) -> object:
+        """Somebody waits for the queue to be idle, which the last acknowledgement makes it."""
+        broker, waiter = self.broker, Waiter()
+        self._drain(queue)
+        broker.publish("", queue.name, b"last")
+        delivery = broker.get(queue.name)
+        queue.watchers.add(waiter)
+        delivery.ack()
+        queue.watchers.discard(waiter)
+        return waiter.wait(0)
+
+    def end(self) -> Iterator[object]:
+        """Close the store under the broker, and yield what came of it."""
+        self.broker.publish("", "plain", b"last")
+        self.broker.publish("", "plain", b"last")
+        delivery = self.broker.get("plain")
+        self.store.close()
+        for call in (lambda: self.broker.get("plain"), lambda: self.broker.publish("", "plain", b""), delivery.ack):
+            yield _told(call), self.state()
+        self.broker.close()
 
     def step(self) -> object:
         """Do something at random; return what came of it."""
@@ -219,7 +308,7 @@ class Life:
                 with pytest.raises(SettlementError, match="part of a transaction"):
                     delivery.ack()
                 if not commits:
-                    raise Struck
+                    raise Struck  # noqa: TRY301 what ends a transaction
         except Struck:
             pass
         return _seen(delivery)
@@ -273,8 +362,8 @@ class Life:
             [queue.name for queue in vhost.news],
             [(name, one.unsettled, one.miscounted) for name, one in subscribers],
             [
-                (queue.name, lane.cursor.pack(), lane.cursor.next, lane.buffered, [(*one[:3], len(one[3])) for one in lane.buffer],
-                 lane.trim_check,
+                (queue.name, lane.cursor.pack(), lane.cursor.next, lane.buffered,
+                 [(*one[:3], len(one[3])) for one in lane.buffer], lane.trim_check,
                  [(offset, names.get(id(holder))) for offset, holder in lane.cursor.unsettled.items()])
                 for queue in vhost.queues.values()
                 for lane in queue.lanes
@@ -282,9 +371,19 @@ class Life:
         )  # fmt: skip
 
 
-def _seen(delivery: Delivery) -> object:
+def _told(call: Callable[[], object]) -> object:
+    try:
+        return call()
+    except MsglogError as error:
+        return type(error)
+
+
+def _seen(delivery: Delivery | None) -> object:
+    if delivery is None:
+        return None
     return (
-        delivery.queue, delivery.body[:1], len(delivery.body), delivery.redelivered, delivery.delivery_count, delivery.timestamp_ms,
+        delivery.queue, delivery.body[:1], len(delivery.body), delivery.timestamp_ms,
+        delivery.redelivered, delivery.delivery_count,
         delivery.exchange, delivery.routing_key, delivery.settled, delivery.pending, delivery._keeper is None,
         repr(delivery),
     )  # fmt: skip
@@ -302,9 +401,11 @@ def _live(
         if pure:
             _take_away(patch)
         life = Life(folder, seed, way, patch)
-        story: list[object] = [(life.step(), life.state()) for _ in range(steps)]
-        life.broker.close()
-        life.store.close()
+        try:
+            story: list[object] = [*life.moments(), *((life.step(), life.state()) for _ in range(steps)), *life.end()]
+        finally:
+            life.broker.close()
+            life.store.close()
     return story, _files(folder)
 
 
@@ -402,8 +503,8 @@ WRONG_CALLS = {
         lambda broker, _: broker.publish("", "q", None), lambda broker, _: broker.publish(None, "q", b""),
         lambda broker, _: broker.publish("", [], b""), lambda broker, _: broker.publish("", 5, b""),
         lambda broker, _: broker.publish("no", "q", b""), lambda broker, _: broker.publish("", "q" * 300, b""),
-        lambda broker, _: broker.publish("", "q", b"", nothing=1), lambda broker, _: Broker.publish(None, "", "q", b""),
-        lambda broker, _: Broker.publish(object(), "", "q", b""), lambda broker, _: Broker.publish(),
+        lambda broker, _: broker.publish("", "q", b"", nothing=1), lambda _, __: Broker.publish(None, "", "q", b""),
+        lambda _, __: Broker.publish(object(), "", "q", b""), lambda _, __: Broker.publish(),
         lambda broker, _: broker.publish("", "q", bytes(2 << 20)),
     ],
     "get": [
@@ -411,13 +512,13 @@ WRONG_CALLS = {
         lambda broker, _: broker.get("q", 0), lambda broker, _: broker.get("q", timeout=-1),
         lambda broker, _: broker.get("q", timeout="0"),
         lambda broker, _: broker.get("q", no_ack=0), lambda broker, _: broker.get([]),
-        lambda broker, _: Broker.get(object(), "q"), lambda broker, _: Broker.get(),
+        lambda _, __: Broker.get(object(), "q"), lambda _, __: Broker.get(),
     ],
     "ack": [
         lambda _, delivery: delivery.ack(1), lambda _, delivery: delivery.ack(requeue=True),
-        lambda _, delivery: Delivery.ack(), lambda _, delivery: Delivery.ack(None),
-        lambda _, delivery: Delivery.ack(object()), lambda _, delivery: Delivery.ack(Delivery.__new__(Delivery)),
-        lambda _, delivery: Delivery.ack(msglog.Message(b"")),
+        lambda _, __: Delivery.ack(), lambda _, __: Delivery.ack(None),
+        lambda _, __: Delivery.ack(object()), lambda _, __: Delivery.ack(Delivery.__new__(Delivery)),
+        lambda _, __: Delivery.ack(msglog.Message(b"")),
     ],
 }  # fmt: skip
 
@@ -465,7 +566,7 @@ def test_a_closed_broker_and_a_deleted_queue_refuse():
         assert [other.get("q").redelivered for _ in range(3)] == [True, False, False]
 
 
-def test_an_acknowledgement_that_waits_for_the_lock_sees_what_became_of_its_delivery_meanwhile(monkeypatch):
+def test_an_acknowledgement_that_waits_for_the_lock_sees_what_became_of_its_delivery_meanwhile():
     def give_back(vhost: Any, delivery: Delivery) -> None:
         terms = delivery._terms
         vhost.give_back(terms.queue, delivery._lane, terms.subscriber, delivery._stored)
@@ -653,7 +754,6 @@ def test_signal_handlers_that_raise_leave_nothing_in_hand_that_nobody_has(tmp_pa
             active = False
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
-        broker.get("q").ack()
         cursor = broker._vhost.queues["q"].lanes[0].cursor
         offsets = {delivery._stored.offset for delivery in held if delivery._stored.offset in cursor.unsettled}
         assert _is_sound(broker, offsets)
@@ -715,7 +815,7 @@ def test_nothing_is_leaked(tmp_path):
         consumer.close()
 
 
-def test_what_a_deliverys_parts_live_for_is_the_delivery(tmp_path):
+def test_what_a_deliverys_parts_live_for_is_the_delivery():
     """No reference is kept or lost: what a delivery refers to is counted as in Python."""
     counts = []
     for pure in (False, True):
@@ -765,20 +865,20 @@ def test_what_is_not_wanted_is_not_put_in_front(monkeypatch):
 
 
 MUTATIONS = [
-    ("AT(Vhost, vhost, closed) != Py_False || ", ""),
     ("PyBytes_GET_SIZE(body) > number_in(route, Route.limit)", "0"),
     ("number_in(route, Route.version) != number_in(AT(Handle, handle, _model), Model.version)", "0"),
     ("number != number_in(lane, Lane.buffered) || ", ""),
     ("|| PyBytes_GET_SIZE(body) > kept_bytes", ""),
     ("if (none != NULL) set_slot(lane, Lane.buffered, next);", ""),
-    ("PyTuple_GET_SIZE(AT(Route, route, pushed)) == 0", "1"),
+    ("PyTuple_GET_SIZE(AT(Route, route, pushed)) > 0", "0"),
+    ("|| AT(Vhost, vhost, journaled) != Py_False ", ""),
+    ("PyList_GET_ITEM(offsets, place), now_ms", "PyList_GET_ITEM(offsets, 0), now_ms"),
+    ("PyTuple_GET_SIZE(AT(Route, route, lanes)) : 1", "1 : 1"),
     ("if (AT(Terms, terms, no_ack) != Py_False) Py_RETURN_NONE;", ""),
     ("args[3] != Py_False || ", ""),
     ("AT(Line, AT(Queue, queue, line), front) != Py_None", "0"),
     ("(prefetch == 0 || number_in(subscriber, Subscriber.unsettled) < prefetch)", "1"),
-    ("next >= number_in(stream, Stream.end) || ", ""),
     ("if (settled == next) return 1;", "return 1;"),
-    ("settled + done + PyDict_GET_SIZE", "settled + PyDict_GET_SIZE"),
     ("if (found == offset) return stored;", "return stored;"),
     ("set_slot(cursor, Cursor.next, next);", ""),
     ("set_slot(subscriber, Subscriber.unsettled, more);", ""),
@@ -789,16 +889,57 @@ MUTATIONS = [
     ("if (number_of(hand->offset) >= number_in(hand->lane, Lane.trim_check))", "if (0)"),
     ("PySet_GET_SIZE(AT(Queue, hand->queue, watchers)) == 0", "1"),
     ("&& AT(Line, AT(Queue, hand->queue, line), front) == Py_None", ""),
-    ("if (release(lock) < 0) outcome = FAILED;", ""),
 ]
 """Steps of the source that something depends on, and what stands there when they are forgotten or wrong."""
 
 CURSOR_MUTATIONS = [
     ("first != number_in(cursor, cursor_slot.settled) || ", ""),
     ("|| !nothing_done(cursor)", ""),
-    ("if (holder == NULL || holder == Py_None)", "if (holder == NULL)"),
     ("set_slot(cursor, cursor_slot.settled, args[2]);", ""),
     ("set_slot(cursor, cursor_slot.noted_next, SLOT(cursor, cursor_slot.next));", ""),
     ("|| PyDict_GET_SIZE(SLOT(cursor, cursor_slot.deliveries)) != 0", ""),
     ("if (PyDict_DelItem(unsettled, args[1]) < 0)", "if (0)"),
 ]
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    return [_live(tmp_path_factory.mktemp("expected") / "s", seed, "memory", pure=True) for seed in range(SEEDS)]
+
+
+def _lives(broker_module: Any, cursor_module: Any, folder: Path) -> Iterator[object]:
+    with pytest.MonkeyPatch.context() as patch:
+        _put_in_front(patch, broker_module, cursor_module)
+        for seed in range(SEEDS):
+            yield _live(folder / f"{seed}", seed, "memory", pure=False)
+
+
+def _loaded(folder: Path, source: str, package: str) -> Any:
+    (folder / "_compiled.c").write_text(source)
+    spec = spec_from_file_location(f"msglog.{package}._compiled", compile_beside(folder / "_compiled.c"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("package", "old", "new"),
+    [*(("broker", *one) for one in MUTATIONS), *(("cursors", *one) for one in CURSOR_MUTATIONS)],
+)
+def test_each_step_of_the_source_is_missed_when_it_is_wrong(package, old, new, expected, tmp_path, record_property):
+    source = (compiled if package == "broker" else compiled_cursors).SOURCE.read_text()
+    assert source.count(old) == 1
+    mutant = _loaded(tmp_path, source.replace(old, new), package)
+    mutants = (mutant, None) if package == "broker" else (None, mutant)
+    try:
+        found_out = any(one != other for one, other in zip(_lives(*mutants, tmp_path), expected, strict=True))
+    except BaseException:  # noqa: BLE001 an error that no life has, or an expected one that did not come
+        found_out = True
+    assert found_out
+    tell(record_property, mutants_killed=1)
+
+
+def test_the_source_as_it_is_passes_the_same_check(expected, tmp_path):
+    assert list(_lives(None, None, tmp_path)) == expected

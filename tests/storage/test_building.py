@@ -8,6 +8,7 @@ import pytest
 
 from support.building import CompileHotPaths, compile_beside
 
+SOURCES = [f"msglog/{package}/_compiled.c" for package in ("storage", "cursors", "broker")]
 BROKEN = "int PyInit__compiled(void) { return nonsense; }\n"
 
 
@@ -25,8 +26,9 @@ def tree(tmp_path, monkeypatch):
     for name in ("MSGLOG_PURE_PYTHON", "MSGLOG_REQUIRE_COMPILED"):
         monkeypatch.delenv(name, raising=False)
     root = tmp_path / "with a space"
-    (root / "msglog/storage").mkdir(parents=True)
-    (root / "msglog/storage/_compiled.c").write_text("int nothing;\n")
+    for source in SOURCES:
+        (root / source).parent.mkdir(parents=True)
+        (root / source).write_text("int nothing;\n")
     return root
 
 
@@ -47,22 +49,23 @@ def _build(root, target="wheel", version="standard"):
 
 
 def _left(root):
-    return [path.name for path in (root / "msglog/storage").iterdir() if path.suffix != ".c"]
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*.*") if path.suffix != ".c")
 
 
 @pytest.mark.usefixtures("compiles")
 def test_a_wheel_with_a_compiled_module_is_for_this_platform_and_python(tree):
     data, warnings = _build(tree)
-    (source, target) = data["force_include"].popitem()
-    assert Path(source).exists()
-    assert target == f"msglog/storage/_compiled{sysconfig.get_config_var('EXT_SUFFIX')}"
+    made = sorted(source.replace(".c", sysconfig.get_config_var("EXT_SUFFIX")) for source in SOURCES)
+    assert sorted(data["force_include"].values()) == made
+    assert all(Path(source).exists() for source in data["force_include"])
     assert (data["pure_python"], data["infer_tag"], warnings) == (False, True, [])
-    assert _left(tree) == [Path(target).name]
+    assert _left(tree) == made
 
 
 @pytest.mark.usefixtures("compiles")
-def test_where_it_is_not_compiled_the_wheel_is_pure_and_says_what_the_compiler_said(tree, monkeypatch):
-    (tree / "msglog/storage/_compiled.c").write_text(BROKEN)
+@pytest.mark.parametrize("broken", [SOURCES[0], SOURCES[-1]])
+def test_where_one_is_not_compiled_the_wheel_is_pure_and_says_what_the_compiler_said(tree, broken, monkeypatch):
+    (tree / broken).write_text(BROKEN)
     data, (warning,) = _build(tree)
     assert data == {"pure_python": True, "infer_tag": False, "force_include": {}}
     assert warning.startswith("msglog is installed in pure Python: ")

@@ -104,6 +104,7 @@ def _in_a_child(imported: _Imported, words: Sequence[str]) -> str:
 
 def main() -> None:
     """Answer one line after the other."""
+    os.environ["MSGLOG_PURE_PYTHON"] = "1"  # it is Python that is mutated
     imported = _Imported()
     imported.forget()
     print("ready", flush=True)  # noqa: T201 the pipe is what it talks through
