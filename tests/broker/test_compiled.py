@@ -58,7 +58,7 @@ ROUTES = [
     *(("", name) for name in QUEUES),
     ("", "plain"),
     ("", "plain"),
-    ("amq.fanout", ""),
+    *[("amq.fanout", "")] * 3,
     ("", "nobody"),
     ("no", "x"),
 ]
@@ -151,7 +151,30 @@ class Life:
         broker.publish("", "plain", b"settled as it is taken")
         yield _seen(broker.get("plain", no_ack=True)), self.state()
         yield self._in_line(queue), self._watched(queue)
+        yield from self._copies(queue)
         lane.cursor.unsettled.clear()
+        yield self.state()
+
+    def _copies(self, queue: Any) -> Iterator[object]:
+        """Publish to several queues that are read ahead, then to one, to none, and to one that hands out at once."""
+        broker, other = self.broker, self.broker._vhost.queues["other"]
+        broker.declare_exchange("several", "fanout")
+        for one in (queue, other):
+            self._drain(one)
+            broker.bind(one.name, "several")
+        for size in (1, 1024, 3, 4):
+            yield broker.publish("several", "k", bytes(size)), self.state()
+        yield [_seen(broker.get(one.name)) for one in (queue, other)], self.state()
+        broker.unbind("plain", "several")
+        yield broker.publish("several", "k", b"to one"), self.state()
+        broker.unbind("other", "several")
+        yield broker.publish("several", "k", b"to none"), self.state()
+        for name in ("plain", "other"):
+            broker.bind(name, "several")
+        with broker.channel() as channel:
+            channel.basic_consume("other", "pushed")
+            for body in (b"the way is looked for", b"the way is known"):
+                yield broker.publish("several", "k", body), self.state()
         yield self.state()
 
     def _in_line(self, queue: Any) -> object:
@@ -705,7 +728,7 @@ def _settle_again(delivery: Delivery) -> None:
 
 
 @pytest.mark.skipif(set_nomemory is None, reason="this Python has no `_testcapi`")
-@pytest.mark.skipif(sys.version_info >= (3, 13), reason="3.13 crashes by itself when it has no memory for a call")
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="3.12 and 3.13 crash by themselves when they have no memory")
 def test_each_allocation_may_fail_and_nothing_is_half_done_or_leaked(tmp_path, record_property):
     with Broker(tmp_path / "s", sync="none") as broker:
         broker.declare_queue("q")
@@ -866,12 +889,11 @@ def test_what_is_not_wanted_is_not_put_in_front(monkeypatch):
 
 MUTATIONS = [
     ("PyBytes_GET_SIZE(body) > number_in(route, Route.limit)", "0"),
-    ("number_in(route, Route.version) != number_in(AT(Handle, handle, _model), Model.version)", "0"),
+    ("|| number_in(route, Route.version) != number_in(AT(Handle, handle, _model), Model.version)\n        ||", "||"),
     ("number != number_in(lane, Lane.buffered) || ", ""),
     ("|| PyBytes_GET_SIZE(body) > kept_bytes", ""),
     ("if (none != NULL) set_slot(lane, Lane.buffered, next);", ""),
     ("PyTuple_GET_SIZE(AT(Route, route, pushed)) > 0", "0"),
-    ("|| AT(Vhost, vhost, journaled) != Py_False ", ""),
     ("PyList_GET_ITEM(offsets, place), now_ms", "PyList_GET_ITEM(offsets, 0), now_ms"),
     ("PyTuple_GET_SIZE(AT(Route, route, lanes)) : 1", "1 : 1"),
     ("if (AT(Terms, terms, no_ack) != Py_False) Py_RETURN_NONE;", ""),
