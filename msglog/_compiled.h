@@ -61,11 +61,13 @@ static inline int holds(PyObject *object, Py_ssize_t place, PyTypeObject *type) 
 }
 
 /* A method of a class that does what nearly every call does, and leaves all else to the method of Python that stood
-   there. It is bound as a function is, and shows that one's name, documentation and signature. */
+   there. It is bound as a function is, and passes for that one wherever methods are looked at instead of called: by
+   `inspect`, and by `unittest.mock`, whose autospecs know functions by their class and check calls by their signature.
+   So it can be pickled, copied, and referred to weakly, too. */
 typedef struct {
     PyObject_HEAD
     vectorcallfunc vectorcall;
-    PyObject *python;
+    PyObject *python, *weak_references;
 } Way;
 
 static inline PyObject *leave_to_python(PyObject *way, PyObject *const *args, size_t count, PyObject *names) {
@@ -77,7 +79,9 @@ static PyObject *way_get(PyObject *self, PyObject *object, PyObject *type) {
 }
 
 static PyObject *way_getattro(PyObject *self, PyObject *name) {
-    static const char *const shown[] = {"__annotations__", "__module__", "__name__", "__qualname__"};
+    static const char *const shown[] = {"__annotations__", "__class__",      "__closure__", "__code__",
+                                        "__defaults__",    "__globals__",    "__kwdefaults__", "__module__",
+                                        "__name__",        "__qualname__",   "__type_params__"};
     if (PyUnicode_Check(name))
         for (size_t place = 0; place < sizeof shown / sizeof *shown; place++)
             if (PyUnicode_CompareWithASCIIString(name, shown[place]) == 0)
@@ -95,18 +99,22 @@ static int way_traverse(PyObject *self, visitproc visit, void *arg) {
     return 0;
 }
 
-static int way_clear(PyObject *self) {
-    Py_CLEAR(((Way *)self)->python);
-    return 0;
-}
-
+/* It can be called for as long as it lives, so nothing clears it: a cycle through it goes through its class, too. */
 static void way_dealloc(PyObject *self) {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
-    way_clear(self);
+    if (((Way *)self)->weak_references != NULL) PyObject_ClearWeakRefs(self);
+    Py_XDECREF(((Way *)self)->python);
     type->tp_free(self);
     Py_DECREF(type);
 }
+
+/* Pickled as functions are: by its name. */
+static PyObject *way_reduce(PyObject *self, PyObject *nothing) {
+    return PyObject_GetAttrString(((Way *)self)->python, "__qualname__");
+}
+
+static PyMethodDef way_methods[] = {{"__reduce__", way_reduce, METH_NOARGS, NULL}, {NULL}};
 
 /* `inspect` asks for it past `getattro`. */
 static PyObject *way_doc(PyObject *self, void *closure) {
@@ -117,14 +125,15 @@ static PyGetSetDef way_getset[] = {{"__doc__", way_doc, NULL, NULL, NULL}, {NULL
 
 static PyMemberDef way_members[] = {
     {"__vectorcalloffset__", T_PYSSIZET, offsetof(Way, vectorcall), READONLY, NULL},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(Way, weak_references), READONLY, NULL},
     {"__wrapped__", T_OBJECT_EX, offsetof(Way, python), READONLY, NULL},
     {NULL},
 };
 
 static PyType_Slot way_slots[] = {
     {Py_tp_call, PyVectorcall_Call}, {Py_tp_descr_get, way_get},     {Py_tp_getattro, way_getattro},
-    {Py_tp_repr, way_repr},          {Py_tp_traverse, way_traverse}, {Py_tp_clear, way_clear},
-    {Py_tp_dealloc, way_dealloc},    {Py_tp_members, way_members},   {Py_tp_getset, way_getset},
+    {Py_tp_repr, way_repr},          {Py_tp_traverse, way_traverse}, {Py_tp_dealloc, way_dealloc},
+    {Py_tp_methods, way_methods},    {Py_tp_members, way_members},   {Py_tp_getset, way_getset},
     {0, NULL},
 };
 

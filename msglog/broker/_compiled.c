@@ -343,12 +343,13 @@ static int is_free(PyObject *lock) {
     return locked == Py_False;
 }
 
-/* Whether one of a queue's consumers may have one more message; a call of `get` may. */
+/* Whether one of a queue's consumers may have one more message; a call of `get` may while its broker is open. */
 static int has_room(PyObject *subscriber, PyObject *queue) {
+    if (AT(Subscriber, subscriber, cancelled) != Py_False) return 0;
     if (AT(Subscriber, subscriber, registered) == Py_False) return 1;
     long long prefetch = number_in(subscriber, Subscriber.prefetch);
     PyObject *active = AT(Queue, queue, active);
-    return AT(Subscriber, subscriber, miscounted) == Py_False && AT(Subscriber, subscriber, cancelled) == Py_False
+    return AT(Subscriber, subscriber, miscounted) == Py_False
         && (prefetch == 0 || number_in(subscriber, Subscriber.unsettled) < prefetch)
         && (active == Py_None || active == subscriber);
 }

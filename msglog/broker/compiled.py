@@ -25,6 +25,7 @@ from msglog.broker.queue import Queue
 from msglog.broker.subscriber import Subscriber
 from msglog.broker.vhost import VirtualHost
 from msglog.broker.vhost.publishing import Route
+from msglog.checks import MAX_TIMEOUT_SECONDS
 from msglog.compiled import is_made_of, is_wanted
 from msglog.cursors import Cursor, OffsetRanges
 from msglog.errors import ClosedError
@@ -97,11 +98,11 @@ def _get_of_broker(module: Any, method: Callable[..., Delivery | None]) -> Calla
 
 
 def _get_of_consumer(module: Any, method: Callable[..., Delivery | None]) -> Callable[..., Delivery | None]:
-    delivery_for, fill = module.delivery_for, module.fill
+    delivery_for, fill, longest = module.delivery_for, module.fill, int(MAX_TIMEOUT_SECONDS)
 
     @wraps(method)
     def get(self: QueueConsumer, timeout: Any = None) -> Delivery | None:
-        if (timeout is None or (timeout.__class__ is int and timeout >= 0)) and not self.stopped:
+        if (timeout is None or (timeout.__class__ is int and 0 <= timeout <= longest)) and not self.stopped:
             delivery: Delivery | None = delivery_for(self.terms, self)
             if delivery is not None:
                 try:

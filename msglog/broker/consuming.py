@@ -69,7 +69,8 @@ class Consuming(BrokerHandle):
             vhost, found = self._vhost, None
             try:
                 with vhost.lock:
-                    found = vhost.take_plain(getter.queue, getter.subscriber)
+                    if not getter.subscriber.cancelled:  # else this broker was closed just now: the long way tells
+                        found = vhost.take_plain(getter.queue, getter.subscriber)
                 if found is not None:
                     return Delivery(getter, None, found[0], found[1], False, 0)  # noqa: FBT003 as in `Taken`
             except BaseException:  # of a signal handler: nobody gets what was taken

@@ -23,8 +23,7 @@ static int nothing_done(PyObject *cursor) {
     PyObject *done = SLOT(cursor, cursor_slot.done);
     if (!holds(done, ranges_slot.spans, &PyTuple_Type)) return 0;
     PyObject *spans = SLOT(done, ranges_slot.spans);
-    return PyTuple_GET_SIZE(spans) == 3 && PyLong_CheckExact(PyTuple_GET_ITEM(spans, 2))
-        && PyLong_AsLongLong(PyTuple_GET_ITEM(spans, 2)) == 0;
+    return PyTuple_GET_SIZE(spans) == 3 && number_of(PyTuple_GET_ITEM(spans, 2)) == 0;
 }
 
 /* settle(cursor, first, end) */
