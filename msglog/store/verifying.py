@@ -202,14 +202,14 @@ def _check_followed(filesystem: FileSystem, directory: str, progress: Progress |
 
 
 def _look_again(look: Callable[[], list[Problem]]) -> list[Problem]:
-    """Look some times, and keep what is found each time: what a writer has half done it has done a moment later."""
+    """Look some times, and keep what is wrong each time: what a writer has half done it has done a moment later."""
     found = look()
     for _ in range(LOOKS):
         if not found:
             break
         Waiter().wait(PAUSE_SECONDS)
-        again = look()
-        found = [problem for problem in found if problem in again]
+        wrong = {(problem.kind, problem.path) for problem in found}
+        found = [problem for problem in look() if (problem.kind, problem.path) in wrong]
     return found
 
 
