@@ -213,8 +213,10 @@ def encode_body(
 
 def encode_one(value: bytes, timestamp_ms: int, key: bytes | None = None) -> Body:
     """Pack one record without headers: what `encode_body` returns for it, in a fifth of the time."""
-    kind, data = (KIND_PLAIN, value) if key is None else (KIND_KEYED, CRC.pack(len(key)) + key + value)
-    return Body(data, 1, 1, kind, timestamp_ms, timestamp_ms, len(value))  # by place: by name takes twice as long
+    if key is None:
+        return Body(value, 1, 1, KIND_PLAIN, timestamp_ms, timestamp_ms, len(value))  # by name it takes twice as long
+    data = CRC.pack(len(key)) + key + value
+    return Body(data, 1, 1, KIND_KEYED, timestamp_ms, timestamp_ms, len(value))
 
 
 def encode_values(values: Sequence[bytes], timestamp_ms: int) -> Body:

@@ -28,7 +28,7 @@ class _Here(local):
         self.thread: Thread = current_thread()
 
 
-_here: Final = _Here()
+here: Final = _Here()
 
 
 class _Reference(ref["Transaction"]):
@@ -54,18 +54,10 @@ def current_owner() -> Owner:
     asyncio = sys.modules.get("asyncio")
     # Asked like this nothing is raised where no loop runs: that costs more than all the rest.
     if asyncio is None or asyncio._get_running_loop() is None:  # noqa: SLF001 there is no other name for it
-        return _here.thread, None
+        return here.thread, None
     task = asyncio.current_task()
     # Not the task itself: it holds the transaction, and nobody could collect either when its loop is gone.
-    return _here.thread, None if task is None else ref(task)
-
-
-def is_current(owner: Owner) -> bool:
-    """Whether it is the thread that is running, with its task if it runs an event loop."""
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is None or asyncio._get_running_loop() is None:  # noqa: SLF001 as in `current_owner`
-        return owner[0] is _here.thread and owner[1] is None
-    return owner == current_owner()
+    return here.thread, None if task is None else ref(task)
 
 
 def check_outside(core: StoreCore) -> None:

@@ -5,10 +5,10 @@ of broker, share groups and store, in this order; waiting for the sync holds non
 the commit is written leaves nothing behind.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from msglog.broker.staging import BrokerStage
 from msglog.errors import MsglogError, ReadOnlyError, TransactionError
@@ -59,8 +59,10 @@ class Transaction(Collecting):
     def begin(cls, store: Store, *, producer: Producer | None) -> Self:
         """Return a transaction that is to be entered; not public."""
         core = store.core
-        core.engine.check_open()
-        if core.engine.readonly:
+        engine = core.engine
+        if engine.closed:
+            engine.check_open()
+        if engine.readonly:
             raise ReadOnlyError(f"the store {core.path} was opened with readonly=True", path=core.path)
         return cls(core, producer)
 
@@ -164,19 +166,27 @@ class Transaction(Collecting):
         if engine.obstacle is not None:
             with engine.lock:
                 engine.begin()  # a commit that was interrupted is finished before anything is decided
-        refusal = None if broker is None else _refusal_of(broker.decide)
-        with self._log.lock, engine.lock:
+        log = self._log
+        try:
+            if broker is not None:
+                broker.decide()
+        except MsglogError as error:
+            with log.lock, engine.lock:
+                engine.begin()
+                return _Attempt(engine.commit_number, refusal=error)
+        with log.lock, engine.lock:
             commit = engine.begin()
-            if refusal is None and not self._log.is_ready():
+            if not log.is_ready():
                 return _Attempt(engine.commit_number, over=False)
-            refusal = refusal or _refusal_of(self._log.fill, commit)
-            if refusal is not None:
-                return _Attempt(engine.commit_number, refusal=refusal)
+            try:
+                log.fill(commit)
+            except MsglogError as error:
+                return _Attempt(engine.commit_number, refusal=error)
             if broker is not None:
                 broker.fill(commit)
             commit.awaited = self._waits
             number = commit.write()
-            self._log.written()
+            log.written()
         return _new_tuple(_Attempt, (number, True, None))
 
     def _follow(self) -> None:
@@ -196,12 +206,3 @@ class Transaction(Collecting):
     def __repr__(self) -> str:
         state = self._state.name.lower().replace("_", " ")
         return f"<msglog.Transaction of {self._core.path!r} {state} bytes={self._size}>"
-
-
-def _refusal_of(decide: Callable[..., None], *arguments: Any) -> MsglogError | None:
-    """Return the error that a decision ends with, None when nothing stands in the way."""
-    try:
-        decide(*arguments)
-    except MsglogError as error:
-        return error
-    return None
