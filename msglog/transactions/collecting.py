@@ -7,6 +7,7 @@ Views of topics, queues and exchanges become names and bytes here: the stages kn
 import sys
 from collections.abc import Iterable, Mapping
 from enum import Enum
+from threading import Thread
 from typing import Any, Never, Protocol, TypeVar, overload
 
 from msglog.broker import Delivery, Message, Properties
@@ -65,6 +66,8 @@ class Collecting:
     _state = NEW
     # Whether it is a thread that waits for its commit, not one of the tasks of a loop, which wait together.
     _waits = False
+    # The thread that entered it, unless a loop ran there.
+    _thread: Thread | None = None
     # Whether its stages have ended, too.
     _over = False
 
@@ -447,18 +450,21 @@ class Collecting:
     # Inside
 
     def _check_open(self) -> None:
+        # Each call asks it, and nearly always it is a thread without a loop that does.
+        if (
+            self._thread is not _here.thread
+            or self._state is not OPEN
+            or self._engine.closed
+            or ((asyncio := _modules.get("asyncio")) is not None and asyncio._get_running_loop() is not None)  # noqa: SLF001 as in `scope`
+        ):
+            self._check_open_by_owner()
+
+    def _check_open_by_owner(self) -> None:
         if self._state is not OPEN:
             raise TransactionError(f"the transaction {self._state.value}")
-        owner, asyncio = self._owner, _modules.get("asyncio")
-        # What `current_owner` says, without a tuple: each call of a transaction asks it.
-        if asyncio is None or asyncio._get_running_loop() is None:  # noqa: SLF001 as there
-            current = owner is not None and owner[0] is _here.thread and owner[1] is None
-        else:
-            current = owner == scope.current_owner()
-        if not current:
+        if self._owner is None or self._owner != scope.current_owner():
             raise TransactionError("the transaction belongs to another thread or task")
-        if self._engine.closed:
-            self._engine.check_open()
+        self._engine.check_open()
 
     @overload
     def _codec_of(self, view: TypedTopic[Any, Any]) -> RecordCodec[Any, Any]: ...

@@ -16,7 +16,7 @@ from msglog.store import StoreCore
 if TYPE_CHECKING:
     from msglog.transactions.transaction import Transaction
 
-Owner = tuple[Hashable, Hashable]
+Owner = tuple[Thread, Hashable]
 
 _NESTED: Final = "transactions do not nest: this thread or task is in one on this store already"
 

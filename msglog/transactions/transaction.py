@@ -20,6 +20,7 @@ from msglog.transactions.collecting import NEW, OPEN, Collecting, State
 from msglog.transactions.looping import wait_off_the_loop
 from msglog.types import RecordMetadata
 
+_COMMITTED = State.COMMITTED
 _new_tuple = tuple.__new__  # half of what the constructor costs
 
 
@@ -90,6 +91,8 @@ class Transaction(Collecting):
         owner = scope.current_owner()
         scope.enter(self._core, owner, self)
         self._owner = owner
+        if owner[1] is None:
+            self._thread = owner[0]
         self._state = OPEN
         return self
 
@@ -130,19 +133,26 @@ class Transaction(Collecting):
 
     def _attempts(self) -> Iterator[int]:
         """Commit, and yield each commit that is to be waited for in between. Raises why there is none."""
-        over = False
+        over, broker = False, self._broker
         while not over:
             number, over, refusal = self._attempt()
             if over and refusal is None:
                 self._log.end()  # while the disk works
-                if self._broker is not None:
-                    self._broker.forget()
+                if broker is not None:
+                    broker.forget()
             yield number
             if refusal is not None:
                 raise refusal
-        self._end(State.COMMITTED)
-        if self._broker is not None:
-            self._broker.attend()
+        # What `_end` does; the log's part has ended.
+        if self._owner is not None:
+            scope.leave(self._core, self._owner)
+        if self._state is OPEN:
+            self._state = _COMMITTED
+        if broker is not None:
+            broker.end()
+        self._over = True  # last: an interrupt may strike before
+        if broker is not None:
+            broker.attend()
 
     def _attempt(self) -> _Attempt:
         """Decide and write; what a refusal saw may not be durable yet, so it is raised after the sync of that."""
