@@ -92,7 +92,11 @@ class BrokerStage:
             and persistent is True
             and type(body) is bytes
         ):
-            route = vhost.plain_route(exchange, routing_key)
+            # What `plain_route` does first.
+            known = type(exchange) is str and type(routing_key) is str
+            route = vhost.routes.get((exchange, routing_key)) if known else None
+            if route is None or route.version != vhost.model.version:
+                route = vhost.plain_route(exchange, routing_key)
             if route is not None and len(body) <= route.limit:  # then nothing is left to check
                 publication = _new_tuple(Publication, (exchange, routing_key, body, PERSISTENT))
                 if mandatory is not False:

@@ -74,7 +74,7 @@ class Collecting:
     def __init__(self, core: StoreCore, producer: Producer | None) -> None:
         self._core = core
         self._engine = core.engine
-        self._log = LogStage.of(core, producer)
+        self._log = LogStage(core, None) if producer is None else LogStage.of(core, producer)
         self._broker: BrokerStage | None = None
         self._owner: scope.Owner | None = None
         self._size = 0
@@ -218,6 +218,9 @@ class Collecting:
         `FencedError` or `RebalanceError` when the partitions are no longer the consumer's.
         """
         self._check_open()
+        if type(consumer_or_group) is str and type(upto) is dict:
+            self._log.commit_offsets(consumer_or_group, upto)
+            return
         given = consumer_or_group if isinstance(consumer_or_group, str) else _of_threads(consumer_or_group)
         plain = given.raw if isinstance(given, TypedConsumer) else given
         self._log.commit_offsets(plain, upto.raw if isinstance(upto, TypedRecord) else upto)

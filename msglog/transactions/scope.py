@@ -67,8 +67,12 @@ def check_outside(core: StoreCore) -> None:
         raise TransactionError(_NESTED)
 
 
-def enter(core: StoreCore, owner: Owner, transaction: "Transaction") -> None:
-    """Note that an owner's transaction is open. Raises `TransactionError` inside of another one on the same store."""
+def enter(core: StoreCore, transaction: "Transaction") -> Owner:
+    """Note that a transaction is open; return its owner, who is running.
+
+    Raises `TransactionError` inside of another one on the same store.
+    """
+    owner = current_owner()
     reference = _Reference(transaction, _forget)
     reference.key = key = (id(core), owner)
     known = _open.setdefault(key, reference)
@@ -76,6 +80,7 @@ def enter(core: StoreCore, owner: Owner, transaction: "Transaction") -> None:
         if known() is not None:
             raise TransactionError(_NESTED)
         _open[key] = reference  # only the owner itself comes here with its key
+    return owner
 
 
 def leave(core: StoreCore, owner: Owner) -> None:

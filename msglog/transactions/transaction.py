@@ -88,9 +88,7 @@ class Transaction(Collecting):
     def __enter__(self) -> Self:
         if self._state is not NEW:
             raise TransactionError(f"the transaction {self._state.value}: it cannot be entered again")
-        owner = scope.current_owner()
-        scope.enter(self._core, owner, self)
-        self._owner = owner
+        self._owner = owner = scope.enter(self._core, self)
         if owner[1] is None:
             self._thread = owner[0]
         self._state = OPEN
