@@ -141,8 +141,9 @@ class Batch:
         packed: Body | None = None
         for lane, added in self._entries.items():
             if len(added) == 1:
-                if packed is None or added[0] is not last:
-                    last = meta, body = added[0]
+                entry = added[0]
+                if packed is None or entry is not last:
+                    last = meta, body = entry
                     packed = copies.get(same_as := (id(meta), id(body)))
                     if packed is None:  # copies for several queues are one body, in the journal, too
                         packed = copies[same_as] = encode_one(body, self._now_ms, meta)
@@ -153,9 +154,13 @@ class Batch:
                 keys = None if same is not None else metas
                 packed = encode_body(bodies, self._now_ms, key=same, keys=keys)
             bases.append((lane, commit.append(lane.stream, packed)))
+        commit.events += self._events
+        if self._delayed or self.removed:
+            self._fill_the_rest(commit)
+
+    def _fill_the_rest(self, commit: Commit) -> None:
         for stream, due_ms, key, body in self._delayed:
             offset = commit.append(stream, encode_one(body, due_ms, key))
             self.delayed_at.append((stream.id, due_ms, offset))
-        commit.events.extend(self._events)
         for stream in self.removed:
             commit.delete_stream(stream)

@@ -56,13 +56,17 @@ class Settled:
         offset = stored.offset
         if queue.deleted or lane.cursor.unsettled.get(offset) is not subscriber:
             return False
-        if outcome == "requeue" and not self._vhost.delivered_too_often(queue, lane, stored):
-            self._returning.append(settlement)
-            return True
         if outcome != "ack":
+            if outcome == "requeue" and not self._vhost.delivered_too_often(queue, lane, stored):
+                self._returning.append(settlement)
+                return True
             self._vhost.dead_letter(batch, queue, stored, "rejected" if outcome == "reject" else "delivery_limit")
         self._gone.append((subscriber, taken))
-        self._offsets.setdefault(lane, []).append(offset)
+        offsets = self._offsets.get(lane)
+        if offsets is None:
+            self._offsets[lane] = [offset]
+        else:
+            offsets.append(offset)
         return True
 
     def record(self, batch: Batch) -> None:

@@ -5,9 +5,9 @@ broker's lock; everything is decided there, against the queues as they are. Inva
 dropping it leaves nothing behind but lanes and buckets that nothing lies in. Imported by the transactions.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from threading import Lock
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 
 from msglog.broker.batch import Batch
 from msglog.broker.delivery import Delivery
@@ -21,7 +21,6 @@ from msglog.broker.vhost import PERSISTENT, Publication, Route, VirtualHost
 from msglog.checks import check_flag
 from msglog.errors import SettlementError
 from msglog.storage import Commit
-from msglog.store import StoreCore
 
 _STALE: Final = "the delivery went back to its queue, or was settled elsewhere, before the transaction was committed"
 
@@ -45,22 +44,18 @@ class Wish(NamedTuple):
 class BrokerStage:
     """Publications and settlements of one transaction."""
 
+    _batch: Batch | None = None
+    _settled: Settled | None = None
+    # What loses its oldest messages to the length limits of their queues.
+    _cut: Sequence[Lane] = ()
+    # Answers to direct reply-to addresses, between the commit and the moment when it can be seen.
+    _replies: Sequence[Publication] = ()
+
     def __init__(self, vhost: VirtualHost) -> None:
         self._vhost = vhost
         self._wishes: list[Wish] = []
         self._claimed: list[Delivery] = []
         self._settlements: list[tuple[Delivery, Settlement]] = []
-        self._batch: Batch | None = None
-        self._settled: Settled | None = None
-        # What loses its oldest messages to the length limits of their queues.
-        self._cut: list[Lane] = []
-        # Answers to direct reply-to addresses, between the commit and the moment when it can be seen.
-        self._replies: list[Publication] = []
-
-    @classmethod
-    def of(cls, core: StoreCore) -> Self:
-        """Return a stage of an open store's virtual host."""
-        return cls(VirtualHost.of(core))
 
     @property
     def lock(self) -> Lock:
@@ -74,14 +69,14 @@ class BrokerStage:
         exchange: str,
         routing_key: str,
         body: bytes,
-        *,
         headers: Mapping[str, Any] | None,
         properties: Properties | None,
         priority: int | None,
         expiration_ms: int | None,
         delay_ms: int | None,
-        persistent: bool,
-        mandatory: bool,
+        persistent: bool,  # noqa: FBT001 by name takes twice as long
+        mandatory: bool,  # noqa: FBT001
+        *,
         send: bool = False,
     ) -> int:
         """Take a publication in; return its size in bytes. Raises as publishing does, but for what routing finds."""
@@ -97,7 +92,11 @@ class BrokerStage:
             and persistent is True
             and type(body) is bytes
         ):
-            route = vhost.plain_route(exchange, routing_key)
+            # What `plain_route` does first.
+            known = type(exchange) is str and type(routing_key) is str
+            route = vhost.routes.get((exchange, routing_key)) if known else None
+            if route is None or route.version != vhost.model.version:
+                route = vhost.plain_route(exchange, routing_key)
             if route is not None and len(body) <= route.limit:  # then nothing is left to check
                 publication = _new_tuple(Publication, (exchange, routing_key, body, PERSISTENT))
                 if mandatory is not False:
@@ -139,7 +138,8 @@ class BrokerStage:
         `PublishRejectedError` when a queue refuses a message.
         """
         vhost = self._vhost
-        vhost.check_writable()
+        if vhost.engine.closed or vhost.engine.readonly:
+            vhost.check_writable()
         batch = self._batch = vhost.batch()
         settled = self._settled = Settled(vhost)
         for _, settlement in self._settlements:
@@ -150,13 +150,15 @@ class BrokerStage:
         for wish in self._wishes:
             route = wish[4]
             if route is not None and route.version == vhost.model.version:
-                vhost.add_plain(batch, route, wish[0][2])
+                batch.add_copies(route.lanes, route.meta, wish[0][2])
+                for queue in route.pushed:
+                    vhost.news[queue] = None
                 continue
             for name in self._route(batch, wish):
                 refused[name] = None
         if refused:
             check_refused(tuple(refused))
-        self._cut = []
+        self._cut = ()
         if vhost.news:
             self._cut = [lane for queue in tuple(vhost.news) for lane in vhost.make_room(batch, queue)]
 
@@ -179,7 +181,8 @@ class BrokerStage:
         batch, settled = self._batch, self._settled
         if batch is None or settled is None:
             return
-        self._replies, batch.replies = batch.replies, []  # whoever gets one must be able to see the rest
+        if batch.replies:
+            self._replies, batch.replies = batch.replies, []  # whoever gets one must be able to see the rest
         for delivery, _ in self._settlements:
             delivery.staged(self, settled=True)
         batch.keep()
@@ -227,7 +230,7 @@ class BrokerStage:
         """The transaction is over: send its answers, and forget the rest. Called again it does nothing."""
         if self._claimed or self._wishes or self._batch is not None:
             self.forget()
-        vhost, replies, self._replies = self._vhost, self._replies, []
+        vhost, replies, self._replies = self._vhost, self._replies, ()
         if not replies or vhost.engine.closed or vhost.engine.failure is not None:
             return
         with vhost.lock:

@@ -152,6 +152,23 @@ def _cuts(sizes: Sequence[int]) -> Iterator[int]:
     yield len(sizes)
 
 
+def plain_batch(topic: Topic, now_ms: int, value: object, key: object, partition: int | None) -> Batch | None:
+    """Return a record about which there is nothing to ask, None where it has to be checked."""
+    if type(value) is not bytes:
+        return None
+    size = len(value)
+    if key is None:
+        if size > topic.plain_limit:
+            return None
+        number = 0 if partition is None and topic.sticky is None else choose_partition(topic, None, partition, size)
+        piece = (number, encode_one(value, now_ms))
+    elif type(key) is bytes and size + len(key) <= topic.keyed_limit:
+        piece = (choose_partition(topic, key, partition, size + len(key)), encode_one(value, now_ms, key))
+    else:
+        return None
+    return Batch(topic, 1, [piece], [key], [(0,)], None, None, None, b"", None, True)  # noqa: FBT003
+
+
 def batch_of_one(
     topic: Topic,
     now_ms: int,
@@ -166,13 +183,10 @@ def batch_of_one(
 ) -> Batch:
     """Check and pack one record. Raises the errors of `arguments`."""
     bare = type(headers) is tuple and not headers and timestamp_ms is None
-    if bare and type(value) is bytes and (key is None or type(key) is bytes):
-        size, limit = len(value), topic.plain_limit
-        if key is not None:
-            size, limit = size + len(key), topic.keyed_limit
-        if size <= limit and expected_offset is None and expected_key_offset is None:  # a plain record: nothing to ask
-            piece = (choose_partition(topic, key, partition, size), encode_one(value, now_ms, key))
-            return Batch(topic, 1, [piece], [key], [(0,)], None, None, None, b"", None, True)  # noqa: FBT003
+    if bare and expected_offset is None and expected_key_offset is None:
+        plain = plain_batch(topic, now_ms, value, key, partition)
+        if plain is not None:
+            return plain
     arguments.check_bytes("value", value)
     arguments.check_bytes("key", key)
     arguments.check_key_rule(topic, has_key=key is not None)

@@ -287,7 +287,7 @@ class Consumer(Positioning):
         """Return what a transaction is to commit for this consumer; not public. Raises as `commit` does."""
         with self._owner:
             offsets = self._offsets_up_to(upto)
-            return StagedOffsets(self._offsets, self._seat, offsets)
+            return self._offsets.staged(self._seat, offsets)
 
     @property
     def engine(self) -> Engine:

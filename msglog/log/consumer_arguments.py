@@ -56,5 +56,7 @@ def check_offsets(option: str, given: object) -> dict[TopicPartition, int]:
     for key, offset in given.items():
         if type(offset) is not int or offset < 0:
             check_integer(f"an offset in {option}", offset, 0)
-        checked[check_partition(option, key)] = offset
+        if type(key) is not TopicPartition or type(key[0]) is not str or type(key[1]) is not int:
+            key = check_partition(option, key)  # noqa: PLW2901 it is what it should have been
+        checked[key] = offset
     return checked

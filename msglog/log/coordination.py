@@ -203,7 +203,8 @@ class Coordination:
         `PartitionNotFoundError`; `OffsetOutOfRangeError` for an offset beyond the end.
         """
         if seat is None:
-            self._take_up_abandoned()
+            if not self._abandoned.empty():
+                self._take_up_abandoned()
             known = self._groups.get(group)
             if known is not None:  # a group that is unknown here has no members
                 self._guarded(known, known.group.check_standalone_commit)
@@ -214,18 +215,20 @@ class Coordination:
 
     def record_offsets(self, commit: Commit, group: str, offsets: Mapping[TopicPartition, int]) -> None:
         """Make offsets that nobody needs to own part of a commit, under the store lock. Raises as `stage`."""
-        self._shares.check_free(group)
+        if group in self._shares.groups:
+            self._shares.check_free(group)
+        topics = self._log.topics
         committed: list[list[int]] = []
         for partition, offset in offsets.items():
-            committed.append(self._checked(partition, offset))
-        commit.record(GroupsModel.section, ["commit", group, committed])
-
-    def _checked(self, partition: TopicPartition, offset: int) -> list[int]:
-        topic = self._log.topic(partition.topic)
-        end = topic.partition(partition.partition).end
-        if not 0 <= offset <= end:
-            raise out_of_range(partition, offset, 0, end)
-        return [topic.id, partition.partition, offset]
+            name, number = partition
+            topic = topics.get(name)
+            if topic is None:
+                topic = self._log.topic(name)
+            end = topic.partition(number).end
+            if not 0 <= offset <= end:
+                raise out_of_range(partition, offset, 0, end)
+            committed.append([topic.id, number, offset])
+        commit.events.append((GroupsModel.section, ["commit", group, committed]))
 
     def observe(self, group: str, waiter: Wakeable) -> None:
         """Wake `waiter` after each commit of a group's offsets, until `unobserve`."""

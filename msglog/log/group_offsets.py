@@ -10,7 +10,6 @@ from msglog.errors import GroupError, PartitionNotFoundError, TopicNotFoundError
 from msglog.log.coordination import Coordination
 from msglog.log.live_group import Seat
 from msglog.log.positions import Start
-from msglog.storage import Commit
 from msglog.types import TopicPartition
 
 
@@ -48,14 +47,13 @@ class GroupOffsets:
         """Forget a partition."""
         self._written.pop(partition, None)
 
-    def stage(self, commit: Commit, seat: Seat | None, offsets: Mapping[TopicPartition, int]) -> None:
-        """Make offsets part of a commit, under the store lock. Raises as `Coordination.stage` does."""
-        self._coordination.stage(commit, self.group, seat, offsets)
+    def staged(self, seat: Seat | None, offsets: Mapping[TopicPartition, int]) -> "StagedOffsets":
+        """Return what a transaction is to commit. Raises `GroupError` without a group."""
+        return StagedOffsets(self._coordination, self.group, seat, offsets, self)
 
-    def staged(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """The commit with the offsets of `stage` is written, still under the store lock."""
+    def note(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """The commit of a transaction with these offsets is written, still under the store lock."""
         self._written.update(offsets)
-        self._coordination.tell_observers(self.group)
 
     def commit(self, seat: Seat | None, offsets: Mapping[TopicPartition, int]) -> int:
         """Commit and return the number of the commit to wait for. Raises as `Coordination.commit` does."""
@@ -82,8 +80,10 @@ class GroupOffsets:
 
 
 class StagedOffsets(NamedTuple):
-    """What a transaction commits for a consumer."""
+    """What a transaction commits for a consumer; for a group by its name without `seat` and `group_offsets`."""
 
-    group_offsets: GroupOffsets
+    coordination: Coordination
+    group: str
     seat: Seat | None
     offsets: Mapping[TopicPartition, int]
+    group_offsets: GroupOffsets | None

@@ -6,7 +6,7 @@ the assigned state. Invariant: until the commit is written, dropping it leaves n
 transactions.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from threading import Lock
 from typing import Any, NamedTuple, Self
 
@@ -18,7 +18,7 @@ from msglog.log.batches import Batch
 from msglog.log.consumer import Consumer
 from msglog.log.consumer_arguments import check_offsets
 from msglog.log.coordination import Coordination
-from msglog.log.group_offsets import GroupOffsets, StagedOffsets
+from msglog.log.group_offsets import StagedOffsets
 from msglog.log.model import LogModel
 from msglog.log.producer import Producer
 from msglog.log.rules.names import check_group_name
@@ -29,6 +29,9 @@ from msglog.store import StoreCore
 from msglog.types import Record, RecordMetadata, TopicPartition
 
 _new_tuple = tuple.__new__  # half of what the constructor costs
+
+
+_Placed = tuple[Batch, dict[int, range]]
 
 
 class _Append(NamedTuple):
@@ -48,20 +51,22 @@ class _Settlement(NamedTuple):
 class LogStage:
     """Appends, offsets and settlements of one transaction."""
 
+    # What the last `fill` decided.
+    _placed: Sequence[_Placed] = ()
+    _events: Sequence[list[Any] | None] = ()
+    # Where the records are: batches that were placed, in between duplicates of earlier ones.
+    _outcomes: Sequence[_Placed | list[RecordMetadata]] = ()
+
     def __init__(self, core: StoreCore, producer: Producer | None) -> None:
         self._core = core
-        self._engine = core.engine
-        self._model: LogModel = core.engine.models[LogModel.section]  # type: ignore[assignment]
+        self._now_ms = core.clock.now_ms
+        self._engine = engine = core.engine
+        self._model: LogModel = engine.models[LogModel.section]  # type: ignore[assignment]
         self._producer = producer
         self._appends: list[_Append] = []
         self._offsets: list[StagedOffsets] = []
         self._claimed: list[ShareRecord] = []
         self._settlements: list[_Settlement] = []
-        # What the last `fill` decided.
-        self._placed: list[tuple[Batch, dict[int, range]]] = []
-        self._events: list[list[Any] | None] = []
-        # Where the records are: batches that were placed, in between duplicates of earlier ones.
-        self._outcomes: list[tuple[Batch, dict[int, range]] | list[RecordMetadata]] = []
 
     @classmethod
     def of(cls, core: StoreCore, producer: Producer | None) -> Self:
@@ -107,11 +112,28 @@ class LogStage:
         expected_key_offset: int | None,
     ) -> int:
         """Take a record in; return its size in bytes. Raises as `Log.append` does, but for what the commit finds."""
+        model = self._model
+        found = model.topics.get(topic) if type(topic) is str else None
+        if found is None:
+            found = model.topic(topic)
+        now_ms = self._now_ms()
+        if (
+            sequence is None
+            and type(headers) is tuple
+            and not headers
+            and timestamp_ms is None
+            and expected_offset is None
+            and expected_key_offset is None
+        ):
+            plain = batches.plain_batch(found, now_ms, value, key, partition)
+            if plain is not None:
+                self._appends.append(_new_tuple(_Append, (plain, None)))
+                return plain.pieces[0][1].size
         if sequence is not None:
             self._check_sequence("sequence", sequence)
         batch = batches.batch_of_one(
-            self._model.topic(topic),
-            self._core.clock.now_ms(),
+            found,
+            now_ms,
             value,
             key=key,
             headers=headers,
@@ -157,8 +179,8 @@ class LogStage:
             group = check_group_name(consumer_or_group)
             if upto is None:
                 raise refused("upto", upto, "a Record or a mapping of offsets: a group by its name has no position")
-            group_offsets = GroupOffsets(Coordination.of(self._core), group, auto_commit=False)
-            staged = _new_tuple(StagedOffsets, (group_offsets, None, check_offsets("upto", upto)))
+            coordination = Coordination.of(self._core)
+            staged = _new_tuple(StagedOffsets, (coordination, group, None, check_offsets("upto", upto), None))
         if staged.offsets:
             self._offsets.append(staged)
 
@@ -192,66 +214,73 @@ class LogStage:
         `TopicNotFoundError`, `PartitionNotFoundError`, `OffsetOutOfRangeError`, and `SettlementError` for a record that
         is no longer in its consumer's hand.
         """
-        self._placed, self._outcomes = [], []
-        self._events = []
+        self._events = ()
         if self._settlements:
             self._events = [record.settlement(ending) for record, ending in self._settlements]
-        for event in self._events:
-            if event is not None:
-                commit.record(CursorModel.section, event)
+            for event in self._events:
+                if event is not None:
+                    commit.record(CursorModel.section, event)
         producer = self._producer
-        last_sequence = -1 if producer is None else producer.check_holder()
-        for batch, sequence in self._appends:
-            if producer is None:
-                self._place(commit, batch)
-            else:
-                last_sequence = self._place_sequenced(commit, producer, batch, sequence, last_sequence)
-        for group_offsets, seat, offsets in self._offsets:
-            group_offsets.stage(commit, seat, offsets)
+        if producer is None:
+            placed: list[_Placed] = []
+            for batch, _ in self._appends:
+                if batch.plain and not batch.topic.deleted:
+                    partition, body = batch.pieces[0]
+                    base_offset = commit.append(batch.topic.partitions[partition], body)
+                    placed.append((batch, {partition: range(base_offset, base_offset + 1)}))
+                else:
+                    placed.append((batch, self._place(commit, batch)))
+            self._placed = self._outcomes = placed
+        else:
+            self._place_sequenced(commit, producer)
+        for coordination, group, seat, offsets, _ in self._offsets:
+            coordination.stage(commit, group, seat, offsets)
 
-    def _place(self, commit: Commit, batch: Batch) -> None:
+    def _place(self, commit: Commit, batch: Batch) -> dict[int, range]:
         refusal = placing.find_refusal(batch, commit)
         if refusal is not None:
             raise refusal
-        self._note_placed(batch, placing.place(commit, batch, self._engine.clock.now_ms()))
+        return placing.place(commit, batch, self._engine.clock.now_ms())
 
-    def _place_sequenced(
-        self, commit: Commit, producer: Producer, batch: Batch, sequence: int | None, last_sequence: int
-    ) -> int:
-        """Place a batch, or find where it was written before; return the last sequence number."""
-        outcome = producer.stage(commit, batch, sequence, last_sequence)
-        if not outcome.duplicate:
-            self._note_placed(batch, outcome.placed)
-            return outcome.last_sequence
-        self._outcomes.append(
-            [
-                RecordMetadata(batch.topic.name, partition, offset, outcome.timestamp_ms, duplicate=True)
-                for partition, offsets in outcome.placed.items()
-                for offset in offsets
-            ]
-        )
-        return last_sequence
-
-    def _note_placed(self, batch: Batch, placed: dict[int, range]) -> None:
-        outcome = (batch, placed)
-        self._placed.append(outcome)
-        self._outcomes.append(outcome)
+    def _place_sequenced(self, commit: Commit, producer: Producer) -> None:
+        """Place each batch, or find where it was written before."""
+        last_sequence = producer.check_holder()
+        all_placed: list[_Placed] = []
+        outcomes: list[_Placed | list[RecordMetadata]] = []
+        self._placed, self._outcomes = all_placed, outcomes
+        for batch, sequence in self._appends:
+            outcome = producer.stage(commit, batch, sequence, last_sequence)
+            if outcome.duplicate:
+                found = [
+                    RecordMetadata(batch.topic.name, partition, offset, outcome.timestamp_ms, duplicate=True)
+                    for partition, offsets in outcome.placed.items()
+                    for offset in offsets
+                ]
+                outcomes.append(found)
+                continue
+            last_sequence = outcome.last_sequence
+            all_placed.append((batch, outcome.placed))
+            outcomes.append((batch, outcome.placed))
 
     def written(self) -> None:
         """The commit is written: let indexes, groups and records follow. Under both locks."""
         for batch, placed in self._placed:
-            placing.note(batch, placed)
-        for group_offsets, _, offsets in self._offsets:
-            group_offsets.staged(offsets)
+            if not batch.topic.indexes.empty:
+                placing.note(batch, placed)
+        for coordination, group, _, offsets, group_offsets in self._offsets:
+            if group_offsets is not None:
+                group_offsets.note(offsets)
+            coordination.tell_observers(group)
         for (record, _), event in zip(self._settlements, self._events, strict=True) if self._settlements else ():
             record.settle_staged(event)
             record.staged(self, settled=True)
 
     def end(self) -> None:
         """The transaction is over: what it did not settle can be settled otherwise. Again, it does nothing."""
-        for record in self._claimed:
-            record.staged(self, settled=False)
-        self._claimed.clear()
+        if self._claimed:
+            for record in self._claimed:
+                record.staged(self, settled=False)
+            self._claimed.clear()
         # Whoever keeps the transaction may ask for its metadata; nobody needs the records any more.
         for batch, _ in self._appends:
             batch.drop_data()

@@ -96,11 +96,9 @@ class Commit:
 
     def append(self, stream: Stream, body: Body) -> int:
         """Add a batch to a stream; return the offset its first record gets."""
-        ends, stream_id = self._ends, stream.id
-        base_offset = ends.get(stream_id)
-        if base_offset is None:
-            base_offset = stream.next_offset
-        ends[stream_id] = base_offset + body.span
+        stream_id = stream.id
+        base_offset = self._ends.get(stream_id, stream.next_offset)
+        self._ends[stream_id] = base_offset + body.span
         self.bodies.append((stream, body))
         return base_offset
 

@@ -500,8 +500,10 @@ class Engine:  # with slots the hot path finds attributes a fifth faster than in
 
     def run_requested(self) -> None:
         """Without the lock: make a checkpoint that nobody else will make, or that is overdue."""
+        if not self._checkpoint_requested:
+            return
         overdue = self._journal is not None and self._journal.used_bytes > 2 * JOURNAL_LARGEST_BYTES
-        if self._checkpoint_requested and (self._syncer is None or overdue):
+        if self._syncer is None or overdue:
             try:
                 self.checkpoint()
             except (DiskFullError, StoreFailedError) as error:

@@ -80,6 +80,8 @@ def kind_of(flags: int, codec: int = 0) -> int:
 KIND_PLAIN = kind_of(Flag.UNIFORM)
 KIND_KEYED = kind_of(Flag.UNIFORM | Flag.KEYS)
 KIND_UNEVEN = kind_of(0)
+# The columns of lengths of a few records: making the format takes as long as packing them.
+_LENGTHS = tuple(struct.Struct(f"<{count}I") for count in range(9))
 PACKED_PLAIN = KIND_PLAIN.to_bytes(8, "little")
 PACKED_KEYED = KIND_KEYED.to_bytes(8, "little")
 MAGIC_AND_VERSION = MAGIC | VERSION << 16
@@ -213,18 +215,20 @@ def encode_body(
 
 def encode_one(value: bytes, timestamp_ms: int, key: bytes | None = None) -> Body:
     """Pack one record without headers: what `encode_body` returns for it, in a fifth of the time."""
-    kind, data = (KIND_PLAIN, value) if key is None else (KIND_KEYED, CRC.pack(len(key)) + key + value)
-    return Body(data, 1, 1, kind, timestamp_ms, timestamp_ms, len(value))  # by place: by name takes twice as long
+    if key is None:
+        return Body(value, 1, 1, KIND_PLAIN, timestamp_ms, timestamp_ms, len(value))  # by name it takes twice as long
+    data = CRC.pack(len(key)) + key + value
+    return Body(data, 1, 1, KIND_KEYED, timestamp_ms, timestamp_ms, len(value))
 
 
 def encode_values(values: Sequence[bytes], timestamp_ms: int) -> Body:
     """Pack some values without keys and headers: what `encode_body` returns for them, in half the time."""
     lengths = list(map(len, values))
     count, joined = len(lengths), b"".join(values)
-    kind, data = KIND_PLAIN, joined
-    if lengths.count(lengths[0]) != count:
-        kind, data = KIND_UNEVEN, struct.pack(f"<{count}I", *lengths) + joined
-    return Body(data, count, count, kind, timestamp_ms, timestamp_ms, len(joined))
+    if lengths.count(lengths[0]) == count:
+        return Body(joined, count, count, KIND_PLAIN, timestamp_ms, timestamp_ms, len(joined))
+    packed = _LENGTHS[count].pack(*lengths) if count < len(_LENGTHS) else struct.pack(f"<{count}I", *lengths)
+    return Body(packed + joined, count, count, KIND_UNEVEN, timestamp_ms, timestamp_ms, len(joined))
 
 
 def _pack_values(values: Sequence[bytes | None]) -> tuple[bytes | None, bytes]:

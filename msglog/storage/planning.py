@@ -71,9 +71,7 @@ class Writer(ByHand):
         if not commit.events:
             return commit.bodies
         engine = self._engine
-        packed: list[bytes] = []
-        for section, event in commit.events:
-            packed.append(pack_event(section, event))
+        packed = [pack_event(section, event) for section, event in commit.events]
         now_ms = engine.clock.now_ms()
         events = encode_values(packed, now_ms) if len(packed) > 1 else encode_one(packed[0], now_ms)
         return [*commit.bodies, (engine.streams[STATE_STREAM], events)]

@@ -174,9 +174,9 @@ def make_face(name: str, store: "Store") -> Any:
     return _faces[name](store)
 
 
-def call(name: str, store: "Store", *arguments: Any, **options: Any) -> Any:
-    """Do what the method `name` of `store` does."""
-    return _calls[name](store, *arguments, **options)
+def call_of(name: str) -> "Callable[..., Any]":
+    """Return the function that does what the method `name` of a store does."""
+    return _calls[name]
 
 
 def start_services(core: "StoreCore") -> dict[str, Service]:

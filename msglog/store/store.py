@@ -21,7 +21,7 @@ from msglog.showing import Size, as_html, one_line, page
 from msglog.store import core as cores
 from msglog.store.core import StoreCore
 from msglog.store.options import Progress, check_clock, check_options, check_path, noting_given
-from msglog.store.registration import Face, call, make_face, make_tables, take_measures
+from msglog.store.registration import Face, call_of, make_face, make_tables, take_measures
 from msglog.types import BackupReport, Problem, Record, RecoveryReport
 
 if TYPE_CHECKING:  # only names for type checkers: at run time the log registers itself
@@ -154,7 +154,7 @@ class Store:
         believed dead cannot commit any more. See `Transaction`. Raises `InvalidOptionError`, `FencedError`,
         `ReadOnlyError`, `ClosedError`.
         """
-        transaction: Transaction = call("transaction", self, producer=producer)
+        transaction: Transaction = call_of("transaction")(self, producer=producer)
         return transaction
 
     @overload
@@ -252,7 +252,7 @@ class Store:
         transaction, what the source raises, and `StoreFailedError`; the message in hand is then the next one, or back
         in its queue.
         """
-        done: int = call("process", self, source, handler, retry=retry, timeout=timeout, dead_letter=dead_letter)
+        done: int = call_of("process")(self, source, handler, retry=retry, timeout=timeout, dead_letter=dead_letter)
         return done
 
     @property

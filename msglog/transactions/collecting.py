@@ -4,14 +4,17 @@ Checks at once what can be known before the commit, and hands the rest to the st
 Views of topics, queues and exchanges become names and bytes here: the stages know no others. Imported by `transaction`.
 """
 
+import sys
 from collections.abc import Iterable, Mapping
 from enum import Enum
-from typing import Any, Protocol, TypeVar, overload
+from threading import Thread
+from typing import Any, Never, Protocol, TypeVar, overload
 
 from msglog.broker import Delivery, Message, Properties
 from msglog.broker.publications import check_delay
 from msglog.broker.staging import BrokerStage
 from msglog.broker.typed import MessageCodec, TypedDelivery, TypedExchange, TypedQueue
+from msglog.broker.vhost import VirtualHost
 from msglog.checks import check_flag, refused, wrong_type
 from msglog.errors import TransactionError, TransactionTooLargeError
 from msglog.log import Consumer, Producer, ShareRecord
@@ -51,6 +54,8 @@ class State(Enum):
     FAILED = "has failed"
 
 
+_here = scope.here
+_modules = sys.modules
 # Looking a member up in its enumeration takes as long as a short call.
 NEW, OPEN = State.NEW, State.OPEN
 
@@ -61,13 +66,15 @@ class Collecting:
     _state = NEW
     # Whether it is a thread that waits for its commit, not one of the tasks of a loop, which wait together.
     _waits = False
+    # The thread that entered it, unless a loop ran there.
+    _thread: Thread | None = None
     # Whether its stages have ended, too.
     _over = False
 
     def __init__(self, core: StoreCore, producer: Producer | None) -> None:
         self._core = core
         self._engine = core.engine
-        self._log = LogStage.of(core, producer)
+        self._log = LogStage(core, None) if producer is None else LogStage.of(core, producer)
         self._broker: BrokerStage | None = None
         self._owner: scope.Owner | None = None
         self._size = 0
@@ -125,10 +132,11 @@ class Collecting:
         if not isinstance(topic, str) and isinstance(topic := _of_threads(topic), TypedTopic):
             codec = self._codec_of(topic)
             topic, value, key = topic.name, codec.encode_value(value), codec.encode_key(key)
-        size = self._log.append(
+        self._size += self._log.append(
             topic, value, sequence, key, headers, partition, timestamp_ms, expected_offset, expected_key_offset
         )
-        self._grow(size)
+        if self._size > MAX_COMMIT_BYTES:
+            self._fail_as_too_large()
 
     @overload
     def append_many(
@@ -180,7 +188,7 @@ class Collecting:
             codec = self._codec_of(topic)
             topic, values = topic.name, codec.encode_values(values)
             key, keys = codec.encode_key(key), codec.encode_keys(keys)
-        size = self._log.append_many(
+        self._size += self._log.append_many(
             topic,
             values,
             first_sequence,
@@ -192,7 +200,8 @@ class Collecting:
             expected_offset=expected_offset,
             expected_key_offset=expected_key_offset,
         )
-        self._grow(size)
+        if self._size > MAX_COMMIT_BYTES:
+            self._fail_as_too_large()
 
     def commit_offsets(
         self,
@@ -209,6 +218,9 @@ class Collecting:
         `FencedError` or `RebalanceError` when the partitions are no longer the consumer's.
         """
         self._check_open()
+        if type(consumer_or_group) is str and type(upto) is dict:
+            self._log.commit_offsets(consumer_or_group, upto)
+            return
         given = consumer_or_group if isinstance(consumer_or_group, str) else _of_threads(consumer_or_group)
         plain = given.raw if isinstance(given, TypedConsumer) else given
         self._log.commit_offsets(plain, upto.raw if isinstance(upto, TypedRecord) else upto)
@@ -267,19 +279,23 @@ class Collecting:
         if not isinstance(exchange, str) and isinstance(exchange := _of_threads(exchange), TypedExchange):
             codec = self._codec_of(exchange)
             exchange, body, properties = exchange.name, codec.encode(body), codec.properties(properties)
-        size = self._stage().publish(
+        stage = self._broker
+        if stage is None:
+            stage = self._stage()
+        self._size += stage.publish(
             exchange,
             routing_key,
             body,
-            headers=headers,
-            properties=properties,
-            priority=priority,
-            expiration_ms=expiration_ms,
-            delay_ms=delay_ms,
-            persistent=persistent,
-            mandatory=mandatory,
+            headers,
+            properties,
+            priority,
+            expiration_ms,
+            delay_ms,
+            persistent,
+            mandatory,
         )
-        self._grow(size)
+        if self._size > MAX_COMMIT_BYTES:
+            self._fail_as_too_large()
 
     @overload
     def send(
@@ -327,20 +343,21 @@ class Collecting:
         if not isinstance(queue, str) and isinstance(queue := _of_threads(queue), TypedQueue):
             codec = self._codec_of(queue)
             queue, body, properties = queue.name, codec.encode(body), codec.properties(properties)
-        size = self._stage().publish(
+        self._size += self._stage().publish(
             "",
             queue,
             body,
-            headers=headers,
-            properties=properties,
-            priority=priority,
-            expiration_ms=expiration_ms,
-            delay_ms=delay_ms,
-            persistent=persistent,
-            mandatory=False,
+            headers,
+            properties,
+            priority,
+            expiration_ms,
+            delay_ms,
+            persistent,
+            False,  # noqa: FBT003 by name takes twice as long
             send=True,
         )
-        self._grow(size)
+        if self._size > MAX_COMMIT_BYTES:
+            self._fail_as_too_large()
 
     @overload
     def publish_many(
@@ -373,7 +390,9 @@ class Collecting:
         if not isinstance(exchange, str) and isinstance(exchange := _of_threads(exchange), TypedExchange):
             codec = self._codec_of(exchange)
             exchange, messages = exchange.name, codec.messages(messages)
-        self._grow(self._stage().publish_many(exchange, messages, persistent=persistent, mandatory=mandatory))
+        self._size += self._stage().publish_many(exchange, messages, persistent=persistent, mandatory=mandatory)
+        if self._size > MAX_COMMIT_BYTES:
+            self._fail_as_too_large()
 
     # Settling
 
@@ -384,11 +403,14 @@ class Collecting:
         `nack` and `reject`.
         """
         self._check_open()
-        raw = _raw(delivery)
+        raw = delivery if type(delivery) is Delivery else _raw(delivery)
         if isinstance(raw, ShareRecord):
             self._log.settle(raw, "ack")
-        else:
-            self._stage().settle(raw, "ack")
+            return
+        stage = self._broker
+        if stage is None:
+            stage = self._stage()
+        stage.settle(raw, "ack")
 
     def nack(
         self,
@@ -431,13 +453,21 @@ class Collecting:
     # Inside
 
     def _check_open(self) -> None:
+        # Each call asks it, and nearly always it is a thread without a loop that does.
+        if (
+            self._thread is not _here.thread
+            or self._state is not OPEN
+            or self._engine.closed
+            or ((asyncio := _modules.get("asyncio")) is not None and asyncio._get_running_loop() is not None)  # noqa: SLF001 as in `scope`
+        ):
+            self._check_open_by_owner()
+
+    def _check_open_by_owner(self) -> None:
         if self._state is not OPEN:
             raise TransactionError(f"the transaction {self._state.value}")
-        owner = self._owner
-        if owner is None or not scope.is_current(owner):
+        if self._owner is None or self._owner != scope.current_owner():
             raise TransactionError("the transaction belongs to another thread or task")
-        if self._engine.closed:
-            self._engine.check_open()
+        self._engine.check_open()
 
     @overload
     def _codec_of(self, view: TypedTopic[Any, Any]) -> RecordCodec[Any, Any]: ...
@@ -451,18 +481,16 @@ class Collecting:
 
     def _stage(self) -> BrokerStage:
         if self._broker is None:
-            self._broker = BrokerStage.of(self._core)
+            self._broker = BrokerStage(VirtualHost.of(self._core))
         return self._broker
 
-    def _grow(self, size: int) -> None:
-        self._size += size
-        if self._size > MAX_COMMIT_BYTES:
-            self._end(State.FAILED)
-            raise TransactionTooLargeError(
-                f"the transaction has {self._size} bytes, at most {MAX_COMMIT_BYTES} fit: it is rolled back",
-                size=self._size,
-                limit=MAX_COMMIT_BYTES,
-            )
+    def _fail_as_too_large(self) -> Never:
+        self._end(State.FAILED)
+        raise TransactionTooLargeError(
+            f"the transaction has {self._size} bytes, at most {MAX_COMMIT_BYTES} fit: it is rolled back",
+            size=self._size,
+            limit=MAX_COMMIT_BYTES,
+        )
 
 
 def _of_threads(given: Any) -> Any:

@@ -16,7 +16,7 @@ from msglog.store import StoreCore
 if TYPE_CHECKING:
     from msglog.transactions.transaction import Transaction
 
-Owner = tuple[Hashable, Hashable]
+Owner = tuple[Thread, Hashable]
 
 _NESTED: Final = "transactions do not nest: this thread or task is in one on this store already"
 
@@ -28,7 +28,7 @@ class _Here(local):
         self.thread: Thread = current_thread()
 
 
-_here: Final = _Here()
+here: Final = _Here()
 
 
 class _Reference(ref["Transaction"]):
@@ -54,18 +54,10 @@ def current_owner() -> Owner:
     asyncio = sys.modules.get("asyncio")
     # Asked like this nothing is raised where no loop runs: that costs more than all the rest.
     if asyncio is None or asyncio._get_running_loop() is None:  # noqa: SLF001 there is no other name for it
-        return _here.thread, None
+        return here.thread, None
     task = asyncio.current_task()
     # Not the task itself: it holds the transaction, and nobody could collect either when its loop is gone.
-    return _here.thread, None if task is None else ref(task)
-
-
-def is_current(owner: Owner) -> bool:
-    """Whether it is the thread that is running, with its task if it runs an event loop."""
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is None or asyncio._get_running_loop() is None:  # noqa: SLF001 as in `current_owner`
-        return owner[0] is _here.thread and owner[1] is None
-    return owner == current_owner()
+    return here.thread, None if task is None else ref(task)
 
 
 def check_outside(core: StoreCore) -> None:
@@ -75,8 +67,12 @@ def check_outside(core: StoreCore) -> None:
         raise TransactionError(_NESTED)
 
 
-def enter(core: StoreCore, owner: Owner, transaction: "Transaction") -> None:
-    """Note that an owner's transaction is open. Raises `TransactionError` inside of another one on the same store."""
+def enter(core: StoreCore, transaction: "Transaction") -> Owner:
+    """Note that a transaction is open; return its owner, who is running.
+
+    Raises `TransactionError` inside of another one on the same store.
+    """
+    owner = current_owner()
     reference = _Reference(transaction, _forget)
     reference.key = key = (id(core), owner)
     known = _open.setdefault(key, reference)
@@ -84,6 +80,7 @@ def enter(core: StoreCore, owner: Owner, transaction: "Transaction") -> None:
         if known() is not None:
             raise TransactionError(_NESTED)
         _open[key] = reference  # only the owner itself comes here with its key
+    return owner
 
 
 def leave(core: StoreCore, owner: Owner) -> None:

@@ -5,10 +5,10 @@ of broker, share groups and store, in this order; waiting for the sync holds non
 the commit is written leaves nothing behind.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from msglog.broker.staging import BrokerStage
 from msglog.errors import MsglogError, ReadOnlyError, TransactionError
@@ -20,6 +20,7 @@ from msglog.transactions.collecting import NEW, OPEN, Collecting, State
 from msglog.transactions.looping import wait_off_the_loop
 from msglog.types import RecordMetadata
 
+_COMMITTED = State.COMMITTED
 _new_tuple = tuple.__new__  # half of what the constructor costs
 
 
@@ -59,8 +60,10 @@ class Transaction(Collecting):
     def begin(cls, store: Store, *, producer: Producer | None) -> Self:
         """Return a transaction that is to be entered; not public."""
         core = store.core
-        core.engine.check_open()
-        if core.engine.readonly:
+        engine = core.engine
+        if engine.closed:
+            engine.check_open()
+        if engine.readonly:
             raise ReadOnlyError(f"the store {core.path} was opened with readonly=True", path=core.path)
         return cls(core, producer)
 
@@ -85,9 +88,9 @@ class Transaction(Collecting):
     def __enter__(self) -> Self:
         if self._state is not NEW:
             raise TransactionError(f"the transaction {self._state.value}: it cannot be entered again")
-        owner = scope.current_owner()
-        scope.enter(self._core, owner, self)
-        self._owner = owner
+        self._owner = owner = scope.enter(self._core, self)
+        if owner[1] is None:
+            self._thread = owner[0]
         self._state = OPEN
         return self
 
@@ -128,19 +131,26 @@ class Transaction(Collecting):
 
     def _attempts(self) -> Iterator[int]:
         """Commit, and yield each commit that is to be waited for in between. Raises why there is none."""
-        over = False
+        over, broker = False, self._broker
         while not over:
             number, over, refusal = self._attempt()
             if over and refusal is None:
                 self._log.end()  # while the disk works
-                if self._broker is not None:
-                    self._broker.forget()
+                if broker is not None:
+                    broker.forget()
             yield number
             if refusal is not None:
                 raise refusal
-        self._end(State.COMMITTED)
-        if self._broker is not None:
-            self._broker.attend()
+        # What `_end` does; the log's part has ended.
+        if self._owner is not None:
+            scope.leave(self._core, self._owner)
+        if self._state is OPEN:
+            self._state = _COMMITTED
+        if broker is not None:
+            broker.end()
+        self._over = True  # last: an interrupt may strike before
+        if broker is not None:
+            broker.attend()
 
     def _attempt(self) -> _Attempt:
         """Decide and write; what a refusal saw may not be durable yet, so it is raised after the sync of that."""
@@ -164,19 +174,27 @@ class Transaction(Collecting):
         if engine.obstacle is not None:
             with engine.lock:
                 engine.begin()  # a commit that was interrupted is finished before anything is decided
-        refusal = None if broker is None else _refusal_of(broker.decide)
-        with self._log.lock, engine.lock:
+        log = self._log
+        try:
+            if broker is not None:
+                broker.decide()
+        except MsglogError as error:
+            with log.lock, engine.lock:
+                engine.begin()
+                return _Attempt(engine.commit_number, refusal=error)
+        with log.lock, engine.lock:
             commit = engine.begin()
-            if refusal is None and not self._log.is_ready():
+            if not log.is_ready():
                 return _Attempt(engine.commit_number, over=False)
-            refusal = refusal or _refusal_of(self._log.fill, commit)
-            if refusal is not None:
-                return _Attempt(engine.commit_number, refusal=refusal)
+            try:
+                log.fill(commit)
+            except MsglogError as error:
+                return _Attempt(engine.commit_number, refusal=error)
             if broker is not None:
                 broker.fill(commit)
             commit.awaited = self._waits
             number = commit.write()
-            self._log.written()
+            log.written()
         return _new_tuple(_Attempt, (number, True, None))
 
     def _follow(self) -> None:
@@ -196,12 +214,3 @@ class Transaction(Collecting):
     def __repr__(self) -> str:
         state = self._state.name.lower().replace("_", " ")
         return f"<msglog.Transaction of {self._core.path!r} {state} bytes={self._size}>"
-
-
-def _refusal_of(decide: Callable[..., None], *arguments: Any) -> MsglogError | None:
-    """Return the error that a decision ends with, None when nothing stands in the way."""
-    try:
-        decide(*arguments)
-    except MsglogError as error:
-        return error
-    return None

@@ -132,6 +132,18 @@ def test_they_do_not_nest_in_a_task_and_belong_to_it(store):
     assert _values(store) == [b"3", b"1"]
 
 
+def test_that_of_a_thread_is_not_that_of_a_task_in_it(store):
+    async def task(tx):
+        with pytest.raises(TransactionError, match="another thread or task"):
+            tx.append("t", b"2")
+
+    with store.transaction() as tx:
+        tx.append("t", b"1")
+        asyncio.run(task(tx))
+        tx.append("t", b"3")
+    assert _values(store) == [b"1", b"3"]
+
+
 def test_a_task_that_its_loop_left_behind_is_collected_with_its_transaction(store):
     async def work():
         async with store.transaction() as tx:

@@ -188,8 +188,8 @@ ORDER: tuple[Mutation, ...] = (
     ),
     swap(
         "storage/planning.py",
-        "for section, event in commit.events:\n            packed.append(",
-        "for section, event in reversed(commit.events):\n            packed.append(",
+        "for section, event in commit.events]",
+        "for section, event in reversed(commit.events)]",
         "power cuts, transactions, interval",
         "events are written in another order",
     ),
