@@ -90,7 +90,8 @@ static void put32(char *to, unsigned long long value) {
 }
 
 static void put64(char *to, unsigned long long value) {
-    for (int byte = 0; byte < 8; byte++) to[byte] = (char)(value >> 8 * byte);
+    put32(to, value); /* in two parts, each of which a compiler makes one store of */
+    put32(to + 4, value >> 32);
 }
 
 /* What a writer lends: its engine, its own methods for all that is not done here, and what every frame has in common. */
