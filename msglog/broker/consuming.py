@@ -60,8 +60,8 @@ class Consuming(BrokerHandle):
         """Take the next message of a queue; None when none comes within `timeout` seconds of real time.
 
         `timeout` 0 does not wait, None waits for ever. `no_ack`: the message counts as settled at once. What is not
-        settled goes back when this handle is closed. Raises `QueueNotFoundError`, `ResourceLockedError`,
-        `AccessRefusedError` while somebody consumes exclusively, `CorruptionError`, `ReadOnlyError`, `ClosedError`.
+        settled goes back when this handle is closed. An exclusive consumer does not keep others from `get`. Raises
+        `QueueNotFoundError`, `ResourceLockedError`, `CorruptionError`, `ReadOnlyError`, `ClosedError`.
         Safe for any number of threads.
         """
         getter = self._connection.getters.get(queue) if queue.__class__ is str else None
