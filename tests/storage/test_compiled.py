@@ -28,7 +28,7 @@ from msglog.storage.filesystem import MemoryFileSystem, OSFileSystem
 from msglog.waiting import Waiter
 from support.building import compile_beside
 from support.ledger import Ledger
-from support.opcodes import Struck
+from support.opcodes import Struck, is_finalizing
 from support.scale import scaled
 from support.session import small_limits
 from support.telling import tell
@@ -511,20 +511,12 @@ def _values(stream) -> list[bytes]:
     return values
 
 
-def _calls(frame) -> set[str]:
-    names = set()
-    while frame is not None:
-        names.add(frame.f_code.co_name)
-        frame = frame.f_back
-    return names
-
-
 @pytest.mark.parametrize("sync", ["none", "commit"])
 def test_signal_handlers_that_raise_leave_no_lock_and_no_half_commit(tmp_path, sync, record_property):
     """Threads make the lock contended, so that handlers run while it is waited for, too."""
 
     def strike(_number, frame):
-        if frame.f_code.co_filename.startswith(FOLDER) and "__del__" not in _calls(frame):
+        if frame.f_code.co_filename.startswith(FOLDER) and not is_finalizing(frame):
             raise Struck
 
     appended = interrupts = 0

@@ -30,7 +30,7 @@ from msglog.storage.writers import JournalWriter
 from msglog.waiting import Waiter
 from support.building import compile_beside
 from support.ledger import Ledger
-from support.opcodes import Struck
+from support.opcodes import Struck, is_finalizing
 from support.scale import scaled
 from support.session import small_limits
 from support.telling import tell
@@ -455,7 +455,7 @@ def test_each_allocation_may_fail_before_the_first_step_and_none_is_needed_after
 
 def test_signal_handlers_that_raise_leave_no_lock_and_no_half_commit(tmp_path, record_property):
     def strike(_number, frame):
-        if frame.f_code.co_filename.startswith(FOLDER) and frame.f_code.co_name not in ("__del__", "_forget"):
+        if frame.f_code.co_filename.startswith(FOLDER) and not is_finalizing(frame):
             raise Struck
 
     done = interrupts = 0

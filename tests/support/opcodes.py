@@ -112,3 +112,12 @@ class _Code:
                 target: int = entry.target
                 return target
         return None
+
+
+def is_finalizing(frame: FrameType | None) -> bool:
+    """Whether a frame is a finalizer or was called by one: what a signal handler raises there reaches nobody."""
+    while frame is not None:
+        if frame.f_code.co_name in ("__del__", "_forget"):
+            return True
+        frame = frame.f_back
+    return False
