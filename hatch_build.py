@@ -16,7 +16,13 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCES = ("msglog/storage/_compiled.c", "msglog/cursors/_compiled.c", "msglog/broker/_compiled.c")
+SOURCES = (
+    "msglog/storage/_compiled_direct.c",
+    "msglog/storage/_compiled_hands.c",
+    "msglog/storage/_compiled_journal.c",
+    "msglog/cursors/_compiled.c",
+    "msglog/broker/_compiled.c",
+)
 HEADER = Path(__file__).parent / "msglog/_compiled.h"
 
 
@@ -60,7 +66,7 @@ def compile_beside(source: Path) -> Path:
     # Whoever runs this may be importing the old one: it is replaced as a whole.
     fresh = target.with_suffix(f".{os.getpid()}.tmp")
     flags = ["-std=c11", "-O2", "-DNDEBUG", *shlex.split(sysconfig.get_config_var("CCSHARED") or "")]
-    mark = f"-DSOURCE_CRC={zlib.crc32(HEADER.read_bytes(), zlib.crc32(source.read_bytes()))}ULL"
+    mark = f"-DSOURCE_CRC={source_crc(source)}ULL"
     includes = [f"-I{headers}", f"-I{HEADER.parent}"]
     command = [*shlex.split(linker), *flags, mark, *includes, str(source), "-o", str(fresh)]
     try:
@@ -72,3 +78,11 @@ def compile_beside(source: Path) -> Path:
     finally:
         fresh.unlink(missing_ok=True)
     return target
+
+
+def source_crc(source: Path) -> int:
+    """Return a checksum of all that a module is made of: its source, and the headers that this may include."""
+    crc = 0
+    for part in (source, HEADER, *sorted(source.parent.glob("*.h"))):
+        crc = zlib.crc32(part.read_bytes(), crc)
+    return crc

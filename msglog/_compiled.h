@@ -1,10 +1,10 @@
-/* What the compiled hot paths of all layers share: attributes that are slots, the numbers in them, and methods that
-   stand in front of those of Python.
+/* What the compiled hot paths of all layers share: attributes that are slots, the numbers in them, locks that are let
+   go, and methods that stand in front of those of Python.
 
    Attributes are slots. Their places are looked up once, by name, from the classes' own descriptors; each object's
    class is checked before its slots are touched.
 
-   Included by each `_compiled.c`; hatch_build.py compiles them. */
+   Included by each `_compiled*.c`; hatch_build.py compiles them. */
 
 #ifndef MSGLOG_COMPILED_H
 #define MSGLOG_COMPILED_H
@@ -58,6 +58,25 @@ static long long number_in(PyObject *object, Py_ssize_t place) {
 static inline int holds(PyObject *object, Py_ssize_t place, PyTypeObject *type) {
     PyObject *value = SLOT(object, place);
     return value != NULL && Py_IS_TYPE(value, type);
+}
+
+/* What came of trying it here. */
+typedef enum { FAILED = -1, DONE, FOR_PYTHON } Outcome;
+
+/* Let a lock go by what lets it go, whatever exception is on its way: it stays, unless this raises one. */
+static inline int let_go(PyObject *release, PyObject *const *args, size_t count) {
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
+    PyObject *none = PyObject_Vectorcall(release, args, count, NULL);
+    if (none == NULL) {
+        Py_XDECREF(type);
+        Py_XDECREF(value);
+        Py_XDECREF(trace);
+        return -1;
+    }
+    Py_DECREF(none);
+    PyErr_Restore(type, value, trace);
+    return 0;
 }
 
 /* A method of a class that does what nearly every call does, and leaves all else to the method of Python that stood

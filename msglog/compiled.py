@@ -1,8 +1,8 @@
 """Whether a module that was compiled from C may be used. Imported by the layers that have one.
 
-`_compiled.c` in a package does what some of its methods do in nearly every call, and leaves the rest to them. It is
-optional: installing compiles it where there is a compiler and Python's headers, and everything works without.
-`MSGLOG_PURE_PYTHON=1` in the environment leaves it unused.
+`_compiled.c` in a package does what some of its methods do in nearly every call, and leaves the rest to them; one may
+have several. They are optional: installing compiles them where there is a compiler and Python's headers, and everything
+works without. `MSGLOG_PURE_PYTHON=1` in the environment leaves them unused.
 """
 
 import os
@@ -15,10 +15,14 @@ HEADER = Path(__file__).with_name("_compiled.h")
 
 def is_made_of(module: ModuleType, source: str | os.PathLike[str]) -> bool:
     """Return whether a module is made of this source, and not left over from another version of it."""
+    source = Path(source)
     try:
-        return bool(crc32(HEADER.read_bytes(), crc32(Path(source).read_bytes())) == module.SOURCE_CRC)
+        crc = crc32(source.read_bytes())
     except FileNotFoundError:  # as where it is installed
         return True
+    for header in (HEADER, *sorted(source.parent.glob("*.h"))):
+        crc = crc32(header.read_bytes(), crc)
+    return bool(crc == module.SOURCE_CRC)
 
 
 def is_wanted() -> bool:

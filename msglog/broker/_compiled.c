@@ -114,9 +114,6 @@ static PyObject *buffer_append, *buffer_appendleft, *buffer_popleft, *lock_acqui
 static PyObject *text_attend, *text_look_after, *text_tidy;
 static Py_ssize_t kept_messages, kept_bytes;
 
-/* What came of trying it here. */
-typedef enum { FAILED = -1, DONE, FOR_PYTHON } Outcome;
-
 /* Milliseconds since 1970: of the machine's clock read in place, or as a clock tells them, which may run other code. */
 static PyObject *read_clock(PyObject *system_time, PyObject *now_ms) {
     struct timespec now;
@@ -215,21 +212,6 @@ static Outcome append_to_one(PyObject *handle, PyObject *route, PyObject *meta, 
     return outcome;
 }
 
-static int release(PyObject *lock) {
-    PyObject *type, *value, *trace;
-    PyErr_Fetch(&type, &value, &trace);
-    PyObject *none = PyObject_Vectorcall(lock_release, &lock, 1, NULL);
-    if (none == NULL) {
-        Py_XDECREF(type);
-        Py_XDECREF(value);
-        Py_XDECREF(trace);
-        return -1;
-    }
-    Py_DECREF(none);
-    PyErr_Restore(type, value, trace);
-    return 0;
-}
-
 /* Append the copies and keep them for their consumers. Under the broker's lock. */
 static Outcome append_copies(PyObject *vhost, PyObject *route, PyObject *meta, PyObject *body, PyObject *now_ms) {
     PyObject *lanes = AT(Route, route, lanes);
@@ -255,7 +237,7 @@ static Outcome append_to_all(PyObject *vhost, PyObject *route, PyObject *meta, P
     if (taken != NULL) {
         Py_DECREF(taken);
         outcome = append_copies(vhost, route, meta, body, now_ms);
-        if (release(lock) < 0) outcome = FAILED;
+        if (let_go(lock_release, &lock, 1) < 0) outcome = FAILED;
     }
     Py_DECREF(lock);
     return outcome;
@@ -535,7 +517,7 @@ static PyObject *ack(PyObject *way, PyObject *const *args, size_t flagged, PyObj
         Py_DECREF(taken);
         outcome = AT(Delivery, hand.delivery, _terms) == terms ? settle(&hand) : FOR_PYTHON;
         if (outcome == DONE) outcome = look_after(&hand);
-        if (release(lock) < 0) outcome = FAILED;
+        if (let_go(lock_release, &lock, 1) < 0) outcome = FAILED;
     }
     Py_DECREF(lock);
     Py_DECREF(terms);

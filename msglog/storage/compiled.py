@@ -1,14 +1,15 @@
 """The hot paths of the writers, in C where they could be compiled.
 
-`_compiled.c` does what `append`, `append_settle` and `append_copies` of `DirectWriter` do in nearly every call, in a
-third of the time; likewise `append` of `JournalWriter`, and showing what that appended; and the loops over the frames
-of commits by hand, with a journal or without. It leaves the rest to the methods that stand in Python. It is optional:
-installing compiles it where there is a compiler and Python's headers, and everything works without.
-`MSGLOG_PURE_PYTHON=1` in the environment leaves it unused. Imported by `engine`.
+`_compiled_direct.c` does what `append`, `append_settle` and `append_copies` of `DirectWriter` do in nearly every call,
+in a third of the time; `_compiled_journal.c` likewise `append` of `JournalWriter`, and showing what that appended; and
+`_compiled_hands.c` the loops over the frames of commits by hand, with a journal or without. They leave the rest to the
+methods that stand in Python. All of them are used, or none: installing compiles them where there is a compiler and
+Python's headers, and everything works without. `MSGLOG_PURE_PYTHON=1` in the environment leaves them unused. Imported
+by `engine`.
 """
 
 import mmap
-import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msglog.checksum import crc32c
@@ -31,20 +32,25 @@ from msglog.storage.stream import Stream
 from msglog.storage.writers import DirectWriter, JournalWriter
 
 if TYPE_CHECKING:
-    from msglog.storage._compiled import Hands, Ways
+    from msglog.storage._compiled_direct import DirectWays
+    from msglog.storage._compiled_hands import Hands
+    from msglog.storage._compiled_journal import JournalWays
     from msglog.storage.engine import Engine
 
 try:
-    from msglog.storage import _compiled
+    from msglog.storage import _compiled_direct, _compiled_hands, _compiled_journal
 except ImportError:
-    _compiled = None  # type: ignore[assignment]
+    _compiled_direct = _compiled_hands = _compiled_journal = None  # type: ignore[assignment]
 
-SOURCE = os.path.join(os.path.dirname(__file__), "_compiled.c")
+FOLDER = Path(__file__).parent
 
 
 def is_compiled() -> bool:
-    """Return whether the compiled hot paths are there, and not left over from another version of their source."""
-    return _compiled is not None and is_made_of(_compiled, SOURCE)
+    """Return whether the compiled hot paths are there, and not left over from another version of their sources."""
+    return _compiled_direct is not None and all(
+        is_made_of(module, FOLDER / f"{module.__name__.rpartition('.')[2]}.c")
+        for module in (_compiled_direct, _compiled_hands, _compiled_journal)
+    )
 
 
 _USABLE = is_compiled()
@@ -60,19 +66,19 @@ _BY_HAND = {
 def open_ways(engine: "Engine") -> None:
     """Let the engine's short ways lead to its writer, or to what is compiled in front of that."""
     writer = engine.writer
-    ways: DirectWriter | JournalWriter | Ways = writer
     engine.append, engine.append_unwaited = writer.append, writer.append_unwaited
+    engine.append_settle, engine.append_copies = writer.append_settle, writer.append_copies
     usable = _USABLE and is_wanted()
     if isinstance(writer, JournalWriter):
         writer.show_singles = None
         if usable and type(writer) is JournalWriter:
-            made = _ways_of(engine, writer)
-            engine.append, engine.append_unwaited = made.append_journaled, made.append_unwaited
-            writer.show_singles = made.show_singles
+            journaled = writer.compiled = writer.compiled or _journal_ways(engine, writer)
+            engine.append, engine.append_unwaited = journaled.append, journaled.append_unwaited
+            writer.show_singles = journaled.show_singles
     elif usable and type(writer) is DirectWriter:
-        ways = _ways_of(engine, writer)
-        engine.append = engine.append_unwaited = ways.append
-    engine.append_settle, engine.append_copies = ways.append_settle, ways.append_copies
+        direct = writer.compiled = writer.compiled or _direct_ways(engine, writer)
+        engine.append = engine.append_unwaited = direct.append
+        engine.append_settle, engine.append_copies = direct.append_settle, direct.append_copies
     if usable:
         _take_in_hand(engine)
 
@@ -87,35 +93,30 @@ def _take_in_hand(engine: "Engine") -> None:
             setattr(writer, name, getattr(hands, name))
 
 
+_KNOWN = (Stream, Segment, mmap.mmap, crc32c)
+
+
 def _hands_of(writer: DirectWriter | JournalWriter, engine: "Engine") -> "Hands":
-    known = (Stream, Segment, Body, mmap.mmap, crc32c, ENTRY_MAGIC, ENTRY_VERSION)
-    return _compiled.Hands(writer, engine, *known, isinstance(writer, JournalWriter))
+    journaled = isinstance(writer, JournalWriter)
+    return _compiled_hands.Hands(writer, engine, _KNOWN, Body, ENTRY_MAGIC, ENTRY_VERSION, journaled)
 
 
-def _ways_of(engine: "Engine", writer: "DirectWriter | JournalWriter") -> "Ways":
-    if writer.compiled is None:
-        made = _compiled_ways(engine, writer)
-        if isinstance(writer, JournalWriter):
-            writer.lend_to(made)
-        writer.compiled = made
-    return writer.compiled
+def _direct_ways(engine: "Engine", writer: DirectWriter) -> "DirectWays":
+    state = engine.streams[STATE_STREAM]
+    return _compiled_direct.DirectWays(
+        writer, engine, _KNOWN, _headers(engine), state, SHORT_EVENT_MARK, SHORT_EVENT_COST
+    )
 
 
-def _compiled_ways(engine: "Engine", writer: DirectWriter | JournalWriter) -> "Ways":
+def _journal_ways(engine: "Engine", writer: JournalWriter) -> "JournalWays":
+    return _compiled_journal.JournalWays(engine, _KNOWN, _headers(engine), writer.lent())
+
+
+def _headers(engine: "Engine") -> tuple[bytes, bytes]:
+    """Return what the headers of all frames of one record have in common, without a key and with one."""
     life = LIFE_OF_ONE.pack(engine.life, 1)
     plain, keyed = (
         bytes(CRC.size) + REST_OF_ONE.pack(kind, 0, PACKED_ONE_RECORD, 0, bytes(STAMPS.size), 0, life, 0)
         for kind in (PACKED_PLAIN, PACKED_KEYED)
     )
-    return _compiled.Ways(
-        writer,
-        engine,
-        engine.streams[STATE_STREAM],
-        Segment,
-        mmap.mmap,
-        crc32c,
-        plain,
-        keyed,
-        SHORT_EVENT_MARK,
-        SHORT_EVENT_COST,
-    )
+    return plain, keyed

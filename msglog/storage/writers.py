@@ -46,8 +46,12 @@ from msglog.storage.stream import Stream
 from msglog.waiting import Waiter
 
 if TYPE_CHECKING:
-    from msglog.storage._compiled import Ways
+    from msglog.storage._compiled_direct import DirectWays
+    from msglog.storage._compiled_journal import JournalWays
     from msglog.storage.engine import Engine
+
+_Call = Callable[..., Any]
+Lent = tuple[Journal, type[Area], type[Single], deque[Any], _Call, _Call, _Call, _Call, int, int, int]
 
 _PACK_ONE = REST_OF_ONE.pack
 _PACK_CRC = CRC.pack
@@ -72,7 +76,7 @@ class DirectWriter(SmallCommits):
         self._next_draft = engine.commit_number + DRAFT_COMMITS
         self._bytes = 0
         # What does most of this in C, once it is made: see `compiled`.
-        self.compiled: Ways | None = None
+        self.compiled: DirectWays | None = None
 
     def write_planned(self, commit: Commit, bodies: list[tuple[Stream, frames.Body]]) -> int:
         """Store, then publish."""
@@ -214,7 +218,7 @@ class JournalWriter(SmallEntries):
         self._leading = Lock()
         self._waiting: list[tuple[int, Waiter]] = []
         # What does most of `append` in C, once it is made, and what shows single records: see `compiled`.
-        self.compiled: Ways | None = None
+        self.compiled: JournalWays | None = None
         self.show_singles: Callable[[int], int] | None = None
 
     def write_planned(self, commit: Commit, bodies: list[tuple[Stream, frames.Body]]) -> int:
@@ -330,13 +334,14 @@ class JournalWriter(SmallEntries):
                 self._request_checkpoint(number)
         return number, offset
 
-    def lend_to(self, ways: "Ways") -> None:
-        """Lend what is compiled all that it needs."""
-        ways.use_journal(
+    def lent(self) -> Lent:
+        """Return what `JournalWays` needs of it."""
+        return (
             self._journal,
             Area,
             Single,
             self._pending,
+            self.append,
             self.append_unwaited,
             self.wait,
             self._request_checkpoint,

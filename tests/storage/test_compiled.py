@@ -6,12 +6,11 @@ left to Python.
 
 import gc
 import os
-import random
+import shutil
 import signal
 import sys
 import threading
 from collections.abc import Callable
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +18,14 @@ import pytest
 
 import msglog
 from msglog import Broker, Log, Store
-from msglog.clock import ManualClock
-from msglog.cursors import Cursor, CursorModel
 from msglog.errors import ClosedError
-from msglog.storage import Deferral, Engine, Options, compiled, in_force
+from msglog.storage import Deferral, Engine, compiled, in_force
 from msglog.storage.commit import Single
-from msglog.storage.filesystem import MemoryFileSystem, OSFileSystem
 from msglog.waiting import Waiter
-from support.building import compile_beside
-from support.ledger import Ledger
 from support.opcodes import Struck, is_finalizing
 from support.scale import scaled
 from support.session import small_limits
+from support.storage_life import Life, changed, files, loaded, slots, without_instruction
 from support.telling import tell
 
 try:
@@ -48,39 +43,16 @@ FEW_STEPS = {"none": 100, "commit": 200}
 SIZES = [0, 1, 7, 8, 9, 100, 1000, 8100, 8189, 8192, 8193, 20_000]
 KEYS = [None, None, b"", b"k", b"key" * 40]
 WAYS = ["none", "interval", "memory", "commit"]
+PARTS = {"none": "_compiled_direct", "commit": "_compiled_journal"}
 
 
-class Life:
-    """An engine of its own that makes commits by its short ways, the same for the same seed."""
+class ShortLife(Life):
+    """It makes commits by the engine's short ways."""
 
     def __init__(self, folder: Path, seed: int, way: str, patch: pytest.MonkeyPatch, *, pure: bool) -> None:
-        self._dice = random.Random(seed)
-        seeds = random.Random(seed)
-        for module in [module for name, module in sys.modules.items() if name.startswith("msglog.storage")]:
-            if getattr(module, "random_seed", None) is not None:
-                patch.setattr(module, "random_seed", lambda: seeds.getrandbits(64))
-        patch.setenv("MSGLOG_PURE_PYTHON", "1" if pure else "")
-        self.clock = ManualClock()
+        super().__init__(folder, seed, way, patch, pure=pure)
         # Behind a journal: nearly all appends leave their sync to the next call that waits.
         self.put_off = way == "commit"
-        options = Options(sync="none" if way == "memory" else way)
-        filesystem = MemoryFileSystem() if way == "memory" else OSFileSystem()
-        models: list[Any] = [CursorModel, lambda _: Ledger()]
-        folder.mkdir()
-        patch.chdir(folder)  # how long a path is says how much room is made for a commit that makes files
-        self.engine = Engine.open(filesystem, "s", options, models, self.clock, background=False)
-        with self.engine.lock:
-            commit = self.engine.begin()
-            commit.record(CursorModel.section, ["open", 1, 0])
-            made = [commit.create_stream(name) for name in "abc"]
-            commit.write()
-        self.streams = [self.engine.streams[number] for number in made]
-
-    @property
-    def cursor(self) -> Cursor[Any]:
-        model = self.engine.models[CursorModel.section]
-        assert isinstance(model, CursorModel)
-        return model.cursors[1]
 
     def step(self) -> object:
         """Do something at random; return what came of it."""
@@ -140,28 +112,16 @@ class Life:
             engine.obstacle,
             engine.state_cost,
             self.cursor.pack(),
-            [_slots(area, without={"file"}) for area in engine.journal_areas()],
+            [slots(area, without={"file"}) for area in engine.journal_areas()],
             [_plain(one) for one in getattr(engine.writer, "_pending", ())],
-            [_slots(stream, without={"_cache", "active", "parts", "waiters", "unfinished"}) for stream in self.streams],
-            [
-                _slots(part, without={"announced", "file", "header", "index", "map", "path", "used"})
-                for stream in engine.streams.values()
-                for part in stream.parts
-            ],
+            self.slots_of_streams(),
+            self.slots_of_parts("announced"),
         )
-
-
-def _slots(one: object, without: set[str]) -> dict[str, object]:
-    return {name: getattr(one, name, None) for name in type(one).__slots__ if name not in without}  # type: ignore[attr-defined]
 
 
 def _plain(commit: Any) -> object:
     """Return what a commit that is not shown yet is made of."""
     return [part for part in commit if isinstance(part, int | bytes)] if isinstance(commit, Single) else commit.number
-
-
-def _files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def _live(
@@ -171,12 +131,12 @@ def _live(
     journal = {"JOURNAL_FIRST_BYTES": 192 << 10, "JOURNAL_LARGEST_BYTES": 384 << 10, "SNAPSHOT_COST": 300}
     limits = {"_FEWEST_OPEN": 64, "_MOST_OPEN": 64, **(journal if way == "commit" else {})}
     with pytest.MonkeyPatch.context() as patch, small_limits(**limits):
-        life = Life(folder, seed, way, patch, pure=pure)
+        life = ShortLife(folder, seed, way, patch, pure=pure)
         assert ("Ways" in repr(life.engine.append)) is not pure
         assert (getattr(life.engine.writer, "show_singles", None) is None) is (pure or way != "commit")
         story: list[object] = [(life.step(), life.state()) for _ in range(steps)]
         life.engine.close()
-    return story, _files(folder)
+    return story, files(folder)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -184,12 +144,12 @@ def test_files_and_memory_are_those_that_python_makes(tmp_path, way, record_prop
     steps = 0
     seeds = scaled(2 if way == "commit" else 5)
     for seed in range(seeds):
-        (told, files), (expected, expected_files) = (
+        (told, found), (expected, expected_files) = (
             _live(tmp_path / f"{seed}-{pure}", seed, way, pure=pure) for pure in (False, True)
         )
         for step, (one, other) in enumerate(zip(told, expected, strict=True)):
             assert one == other, f"step {step} of seed {seed}"
-        assert files == expected_files
+        assert found == expected_files
         steps += len(told)
     assert steps == seeds * STEPS
     tell(record_property, model_steps=steps)
@@ -227,7 +187,7 @@ def test_nearly_every_small_commit_goes_the_compiled_way(tmp_path, place, monkey
 
 @pytest.fixture
 def life(tmp_path, monkeypatch):
-    made = Life(tmp_path / "s", 1, "none", monkeypatch, pure=False)
+    made = ShortLife(tmp_path / "s", 1, "none", monkeypatch, pure=False)
     made.engine.append_copies(made.streams, b"value", b"key", made.clock.now_ms())  # opens their files
     yield made
     made.engine.close()
@@ -235,7 +195,7 @@ def life(tmp_path, monkeypatch):
 
 @pytest.fixture
 def journaled(tmp_path, monkeypatch):
-    made = Life(tmp_path / "s", 1, "commit", monkeypatch, pure=False)
+    made = ShortLife(tmp_path / "s", 1, "commit", monkeypatch, pure=False)
     for stream in made.streams:
         made.engine.append(stream, b"value", made.clock.now_ms())  # opens their files
     yield made
@@ -408,7 +368,7 @@ def test_a_lock_that_is_replaced_while_it_is_waited_for_lives_until_then(life):
     assert iterators() == before
 
 
-def _fails(life: Life, number: int, call: Callable[..., object], given: list[Any]) -> bool:
+def _fails(life: ShortLife, number: int, call: Callable[..., object], given: list[Any]) -> bool:
     """Make a call whose allocation `number` fails; return whether it had so many."""
     engine, streams = life.engine, life.streams
     before = [engine.commit_number, *(stream.end for stream in streams)]
@@ -427,7 +387,7 @@ def _fails(life: Life, number: int, call: Callable[..., object], given: list[Any
     return True
 
 
-def _failures(life: Life) -> int:
+def _failures(life: ShortLife) -> int:
     """Let each of the first allocations of each call fail, and return how many did."""
     engine, streams, failures = life.engine, life.streams, 0
     waiter = Waiter()
@@ -461,7 +421,7 @@ def test_each_allocation_may_fail_and_nothing_is_half_done_or_leaked(life, recor
     tell(record_property, failed_allocations=failed)
 
 
-def _failures_by_journal(life: Life) -> int:
+def _failures_by_journal(life: ShortLife) -> int:
     engine, stream, failures = life.engine, life.streams[0], 0
 
     def put_off():
@@ -604,20 +564,28 @@ def test_nothing_is_leaked(tmp_path):
         assert sys.getallocatedblocks() - before < 1000
 
 
-def test_a_module_that_was_made_of_another_source_is_not_used(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    "part", ["_compiled_direct.c", "_compiled_hands.c", "_compiled_journal.c", "_compiled_frames.h"]
+)
+def test_a_module_that_was_made_of_another_source_is_not_used(part, monkeypatch, tmp_path):
     assert compiled.is_compiled()
-    monkeypatch.setattr(compiled, "SOURCE", tmp_path / "none.c")
+    sources = [path for path in compiled.FOLDER.iterdir() if path.suffix in (".c", ".h")]
+    assert part in [path.name for path in sources]
+    monkeypatch.setattr(compiled, "FOLDER", tmp_path)
     assert compiled.is_compiled(), "as in a wheel, which has no source"
-    (tmp_path / "none.c").write_text("something else")
+    for path in sources:
+        shutil.copy(path, tmp_path)
+    assert compiled.is_compiled()
+    (tmp_path / part).write_text((tmp_path / part).read_text() + "/* something else */\n")
     assert not compiled.is_compiled()
 
 
 MUTATIONS = [
-    ("put32(place, frame->crc);", ""),
+    ("put32(start, crc);", ""),
     ("(uint32_t)~seed", "(uint32_t)seed"),
     ("put64(start + AT_NUMBER, number);", ""),
     ("put64(start + AT_TOTAL, total);", ""),
-    ("put32(PyBytes_AS_STRING(frame->rest) + AT_FRAMES - CRC_SIZE, copies);", ""),
+    ("put32(PyBytes_AS_STRING(frame->bytes) + AT_FRAMES, copies);", ""),
     ("put64(start + AT_TIMESTAMP, timestamp_ms);", ""),
     ("timestamp_ms > number_in(segment, segment_slot.max_timestamp_ms)", "1"),
     ("|| after > limit ", ""),
@@ -625,10 +593,10 @@ MUTATIONS = [
     ("set_slot(segment, segment_slot.stored_position, frame->after);", ""),
     ("set_slot(stream, stream_slot.end, frame->next_offset);", ""),
     ("set_slot(segment, segment_slot.value_total, frame->total);", ""),
-    ("set_slot(self->engine, engine_slot.published, number);", ""),
+    ("set_slot(known->engine, engine_slot.published, number);", ""),
     ("__atomic_store_n((uint64_t *)page->view.buf + PAGE_COMMIT, (uint64_t)value, __ATOMIC_RELEASE)", "(void)value"),
-    ("set_slot(self->engine, engine_slot.obstacle, SLOT(self->engine, engine_slot.failure));", ""),
-    ("set_slot(self->engine, engine_slot.state_cost, costs);", ""),
+    ("set_slot(self->known.engine, engine_slot.obstacle, SLOT(self->known.engine, engine_slot.failure));", ""),
+    ("set_slot(self->known.engine, engine_slot.state_cost, costs);", ""),
     ("outcome = settle_cursor(cursor, args + 1) < 0 ? FAILED : DONE;", ""),
     ("outcome = tell_waiters(frame, timestamp, key, value, number) < 0 ? FAILED : DONE;", ""),
     ("put32(event + 13, settled);", ""),
@@ -637,8 +605,8 @@ MUTATIONS = [
 
 
 JOURNAL_MUTATIONS = [
-    ("if (frame != NULL) put32(data, crc);", ""),
-    ("if (entry != NULL) put32(data, crc);", ""),
+    ("put_crc(&self->known, SLOT(segment, segment_slot.crc_seed), data, HEADER_SIZE + size) < 0", "0"),
+    ("put_crc(&self->known, SLOT(area, area_slot.crc_seed), data, length) < 0", "0"),
     ("memset(data + length, 0, padded - length);", ""),
     ("put32(data + 8, length);", ""),
     ("put32(data + 12, self->life);", ""),
@@ -649,7 +617,7 @@ JOURNAL_MUTATIONS = [
     ("set_slot(area, area_slot.position, entry->area_after);", ""),
     ("set_slot(area, area_slot.last_commit, PART(single, S_NUMBER));", ""),
     ("number_in(segment, segment_slot.first_timestamp_ms) == LLONG_MIN", "1"),
-    ("timestamp_of(timestamp) > number_in(segment, segment_slot.max_timestamp_ms)", "1"),
+    ("number_of(timestamp) > number_in(segment, segment_slot.max_timestamp_ms)", "1"),
     ("set_slot(segment, segment_slot.end_offset, entry->next_offset);", ""),
     ("set_slot(segment, segment_slot.value_total, PART(single, S_TOTAL));", ""),
     ("set_slot(stream, stream_slot.value_bytes, PART(single, S_TOTAL));", ""),
@@ -661,7 +629,7 @@ JOURNAL_MUTATIONS = [
     ("position >= number_in(segment, segment_slot.next_index_position)", "0"),
     ("|| PySet_GET_SIZE(waiters) > 0", ""),
     ("set_limit(segment);", ""),
-    ("timestamp_of(PART(single, S_TIMESTAMP)) > number_in(segment, segment_slot.before_ms)", "1"),
+    ("number_of(PART(single, S_TIMESTAMP)) > number_in(segment, segment_slot.before_ms)", "1"),
     ("set_slot(segment, segment_slot.stored_position, PART(single, S_END));", ""),
     ("set_slot(stream, stream_slot.end, after);", ""),
     ("number <= target", "1"),
@@ -684,11 +652,7 @@ def expected(tmp_path_factory):
 def test_each_step_of_the_source_is_missed_when_it_is_wrong(
     old, new, way, expected, tmp_path, monkeypatch, record_property
 ):
-    source = Path(compiled.SOURCE).read_text()
-    assert old in source
-    mutant = tmp_path / "_compiled.c"
-    mutant.write_text(source.replace(old, new))
-    monkeypatch.setattr(compiled, "_compiled", _loaded(compile_beside(mutant)))
+    monkeypatch.setattr(compiled, PARTS[way], loaded(changed(PARTS[way], tmp_path, old, new)))
     assert _live(tmp_path / "s", 7, way, pure=False, steps=FEW_STEPS[way]) != expected[way]
     tell(record_property, mutants_killed=1)
 
@@ -696,20 +660,7 @@ def test_each_step_of_the_source_is_missed_when_it_is_wrong(
 @pytest.mark.parametrize("has_instruction", ['__builtin_cpu_supports("sse4.2")', "0"])
 def test_the_source_as_it_is_passes_the_same_check(has_instruction, expected, tmp_path, monkeypatch):
     """On a processor with an instruction for checksums, and on any other."""
-    source = Path(compiled.SOURCE).read_text()
-    given = '#define PROCESSOR_HAS_CRC __builtin_cpu_supports("sse4.2")'
-    assert given in source
-    same = tmp_path / "_compiled.c"
-    same.write_text(source.replace(given, f"#define PROCESSOR_HAS_CRC {has_instruction}"))
-    monkeypatch.setattr(compiled, "_compiled", _loaded(compile_beside(same)))
+    for part in PARTS.values():
+        monkeypatch.setattr(compiled, part, loaded(without_instruction(part, tmp_path, has_instruction)))
     for way, life in expected.items():
         assert _live(tmp_path / way, 7, way, pure=False, steps=FEW_STEPS[way]) == life
-
-
-def _loaded(path: Path) -> Any:
-    spec = spec_from_file_location("msglog.storage._compiled", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

@@ -5,13 +5,11 @@ As in `test_compiled`, everything here is about files of the operating system or
 
 import gc
 import os
-import random
 import shutil
 import signal
 import sys
 import threading
 from collections.abc import Callable
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +17,18 @@ import pytest
 
 import msglog
 from msglog import Store
-from msglog.clock import ManualClock
-from msglog.cursors import Cursor, CursorModel
-from msglog.storage import Engine, Options, compiled, encode_body, encode_one
-from msglog.storage.filesystem import MemoryFileSystem, OSFileSystem
+from msglog.cursors import CursorModel
+from msglog.storage import Engine, compiled, encode_body, encode_one
 from msglog.storage.index import MIN_TIMESTAMP
 from msglog.storage.journal import Journal
 from msglog.storage.several import MOST_FRAMES
 from msglog.storage.writers import JournalWriter
 from msglog.waiting import Waiter
-from support.building import compile_beside
 from support.ledger import Ledger
 from support.opcodes import Struck, is_finalizing
 from support.scale import scaled
 from support.session import small_limits
+from support.storage_life import Life, changed, files, loaded, without_instruction
 from support.telling import tell
 
 try:
@@ -49,6 +45,7 @@ STEPS = 200
 FEW_STEPS = 80
 SIZES = [0, 1, 7, 8, 9, 100, 100, 100, 1000, 3000, 8100, 8187, 8188, 8189, 8192, 8193]
 WAYS = ["none", "memory", "commit"]
+PART = "_compiled_hands"
 METHODS = ["place_by_hand", "pack_frames", "assign_frames", "show_frames", "store_frames", "show_frame", "store_frame"]
 
 
@@ -67,30 +64,12 @@ ROOMY = {
 """Limits with which most commits go by hand."""
 
 
-class Life:
-    """An engine of its own that makes commits of some small batches, the same for the same seed."""
+class BatchLife(Life):
+    """It makes commits of some small batches."""
 
     def __init__(self, folder: Path, seed: int, way: str, patch: pytest.MonkeyPatch, *, pure: bool) -> None:
-        self._dice = random.Random(seed)
+        super().__init__(folder, seed, way, patch, pure=pure, streams="abcd", segment_bytes=200_000)
         self._counted = 0
-        seeds = random.Random(seed)
-        for module in [module for name, module in sys.modules.items() if name.startswith("msglog.storage")]:
-            if getattr(module, "random_seed", None) is not None:
-                patch.setattr(module, "random_seed", lambda: seeds.getrandbits(64))
-        patch.setenv("MSGLOG_PURE_PYTHON", "1" if pure else "")
-        self.clock = ManualClock()
-        options = Options(sync="none" if way == "memory" else way, segment_bytes=200_000)  # type: ignore[arg-type]
-        filesystem = MemoryFileSystem() if way == "memory" else OSFileSystem()
-        models: list[Any] = [CursorModel, lambda _: Ledger()]
-        folder.mkdir(parents=True)
-        patch.chdir(folder)  # what an entry may need at most depends on the length of paths
-        self.engine = Engine.open(filesystem, "store", options, models, self.clock, background=False)
-        with self.engine.lock:
-            commit = self.engine.begin()
-            commit.record(CursorModel.section, ["open", 1, 0])
-            made = [commit.create_stream(name) for name in "abcd"]
-            commit.write()
-        self.streams = [self.engine.streams[number] for number in made]
         self.engine.wait(self.engine.commit_number)
         self.entries: list[bytes] = []
         if isinstance(self.engine.writer, JournalWriter):
@@ -102,12 +81,6 @@ class Life:
                 add(one, entry, *given)
 
             patch.setattr(Journal, "add", note)
-
-    @property
-    def cursor(self) -> Cursor[Any]:
-        model = self.engine.models[CursorModel.section]
-        assert isinstance(model, CursorModel)
-        return model.cursors[1]
 
     def counting(self, text: str) -> list[Any]:
         """Return the next event of the ledger."""
@@ -175,23 +148,11 @@ class Life:
             engine.obstacle,
             engine.state_cost,
             self.cursor.pack(),
-            [_slots(stream, without={"_cache", "active", "parts", "waiters", "unfinished"}) for stream in self.streams],
-            [
-                _slots(part, without={"file", "header", "index", "map", "path", "used"})
-                for stream in engine.streams.values()
-                for part in stream.parts
-            ],
+            self.slots_of_streams(),
+            self.slots_of_parts(),
             [area.position for area in engine.journal_areas()],
             self.entries[-1:],
         )
-
-
-def _slots(one: object, without: set[str]) -> dict[str, object]:
-    return {name: getattr(one, name, None) for name in type(one).__slots__ if name not in without}  # type: ignore[attr-defined]
-
-
-def _files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def _live(folder: Path, seed: int, way: str, *, pure: bool, steps: int = STEPS) -> tuple[object, ...]:
@@ -200,27 +161,27 @@ def _live(folder: Path, seed: int, way: str, *, pure: bool, steps: int = STEPS) 
         pytest.MonkeyPatch.context() as patch,
         small_limits(**ROOMY),
     ):
-        life = Life(folder, seed, way, patch, pure=pure)
+        life = BatchLife(folder, seed, way, patch, pure=pure)
         assert ("Hands" in repr(life.engine.writer.place_by_hand)) is not pure
         story: list[object] = [(life.step(), life.state()) for _ in range(steps)]
         life.engine.wait(life.engine.commit_number)
-        files = _files(folder)
+        before = files(folder)
         life.engine.close()
-    return story, files, _files(folder)
+    return story, before, files(folder)
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_files_and_memory_are_those_that_python_makes(tmp_path, way, record_property):
     steps = 0
     for seed in range(scaled(2)):
-        (told, *files), (expected, *expected_files) = (
+        (told, *found), (expected, *expected_files) = (
             _live(tmp_path / f"{seed}-{pure}", seed, way, pure=pure) for pure in (False, True)
         )
         assert isinstance(told, list)
         assert isinstance(expected, list)
         for step, (one, other) in enumerate(zip(told, expected, strict=True)):
             assert one == other, f"step {step} of seed {seed}"
-        assert files == expected_files
+        assert found == expected_files
         steps += len(told)
     assert steps >= 2 * STEPS
     tell(record_property, model_steps=steps)
@@ -262,13 +223,13 @@ def test_nearly_every_transaction_goes_the_compiled_way(tmp_path, way, monkeypat
 
 @pytest.fixture(params=["none", "commit"])
 def life(request, tmp_path, monkeypatch):
-    made = Life(tmp_path / "s", 1, request.param, monkeypatch, pure=False)
+    made = BatchLife(tmp_path / "s", 1, request.param, monkeypatch, pure=False)
     _write(made, b"value", 7)  # opens their files
     yield made
     made.engine.close()
 
 
-def _write(life: Life, value: bytes, stamp: int) -> int:
+def _write(life: BatchLife, value: bytes, stamp: int) -> int:
     engine = life.engine
     with engine.lock:
         commit = engine.begin()
@@ -299,7 +260,7 @@ def _changed(**fields: object) -> Any:
     return body
 
 
-def _strange_bodies(life: Life) -> list[Any]:
+def _strange_bodies(life: BatchLife) -> list[Any]:
     stream = life.streams[0]
     plain = encode_one(b"value", 7)
     bodies = [
@@ -357,7 +318,7 @@ def test_no_method_is_there_that_its_kind_of_writer_has_not(life):
 
 
 def test_what_asking_for_room_raises_is_raised_and_nothing_is_written(tmp_path, monkeypatch):
-    life = Life(tmp_path / "s", 1, "none", monkeypatch, pure=False)
+    life = BatchLife(tmp_path / "s", 1, "none", monkeypatch, pure=False)
     _write(life, b"value", 7)
     before = life.state()
 
@@ -378,7 +339,7 @@ def test_what_asking_for_room_raises_is_raised_and_nothing_is_written(tmp_path, 
 
 
 def test_a_list_that_gets_shorter_while_room_is_asked_for_is_taken_as_it_is_then(tmp_path, monkeypatch):
-    life = Life(tmp_path / "s", 1, "none", monkeypatch, pure=False)
+    life = BatchLife(tmp_path / "s", 1, "none", monkeypatch, pure=False)
     _write(life, b"value", 7)
     writer = life.engine.writer
     bodies = [(stream, encode_one(b"value", 7)) for stream in life.streams]
@@ -408,7 +369,7 @@ def test_the_first_frame_of_a_segment_says_when_it_begins(life):
             assert stream.active.first_timestamp_ms == first
 
 
-def _fails(life: Life, number: int) -> bool:
+def _fails(life: BatchLife, number: int) -> bool:
     """Make a commit whose allocation `number` fails; return whether it had so many."""
     engine, streams, writer = life.engine, life.streams, life.engine.writer
     bodies = [(stream, encode_one(b"value", 7, b"key")) for stream in (*streams, streams[0])]
@@ -527,15 +488,15 @@ MUTATIONS = [
     ("put64(start + AT_KIND, kind);", ""),
     ("put32(start + AT_COUNT, count);", ""),
     ("put32(start + AT_SPAN, span);", ""),
-    ("put64(start + AT_TIMESTAMP, timestamp_of(stamp));", ""),
-    ("put64(start + AT_LATEST_TIMESTAMP, timestamp_of(latest));", ""),
+    ("put64(start + AT_TIMESTAMP, number_of(stamp));", ""),
+    ("put64(start + AT_LATEST_TIMESTAMP, number_of(latest));", ""),
     ("put32(start + AT_LIFE, life);", ""),
     ("put32(start + AT_FRAMES, frames);", ""),
     ("PyLong_FromLongLong(offset + span)", "PyLong_FromLongLong(offset + 1)"),
     ("PyLong_FromLongLong(total + value_bytes)", "PyLong_FromLongLong(total + size)"),
     ("if (PyTuple_GET_ITEM(frame, STREAM) != stream) continue;", "continue;"),
-    ("to <= number_in(stream, stream_by_hand_slot.segment_bytes)", "1"),
-    ("SLOT(segment, segment_by_hand_slot.announced) == Py_True", "1"),
+    ("to <= number_in(stream, stream_slot.segment_bytes)", "1"),
+    ("SLOT(segment, segment_slot.announced) == Py_True", "1"),
     ("to - from <= SMALL_LIMIT && to <= number_in(segment, segment_slot.limit)", "to - from <= SMALL_LIMIT"),
     ("put64(start + AT_ENTRY_SYNCED, synced);", ""),
     ("put32(start + AT_ENTRY_LIFE, life);", ""),
@@ -548,8 +509,8 @@ MUTATIONS = [
     ("set_slot(segment, segment_slot.value_total, PyTuple_GET_ITEM(frame, TOTAL));", ""),
     ("set_slot(stream, stream_slot.value_bytes, PyTuple_GET_ITEM(frame, TOTAL));", ""),
     ("memcpy((char *)view.buf + position, PyBytes_AS_STRING(bytes), end - position)", "0"),
-    ("field_of(frame, END) > number_in(segment, segment_by_hand_slot.zeroed_position)", "0"),
-    ("field_of(frame, POSITION) >= number_in(segment, segment_by_hand_slot.next_index_position)", "0"),
+    ("field_of(frame, END) > number_in(segment, segment_slot.zeroed_position)", "0"),
+    ("field_of(frame, POSITION) >= number_in(segment, segment_slot.next_index_position)", "0"),
     ("field_of(frame, LATEST) > before", "0"),
     ("set_slot(segment, segment_slot.before_ms, SLOT(segment, segment_slot.max_timestamp_ms));", ""),
     ("set_slot(PyTuple_GET_ITEM(frame, STREAM), stream_slot.end, PyTuple_GET_ITEM(frame, END_OFFSET));", ""),
@@ -565,18 +526,19 @@ def _mutants(source: str) -> str:
         chosen = f"mutant == {number}"
         both = f"if ({chosen}) {{ {new} }} else {{ {old} }}" if old.endswith(";") else f"({chosen} ? ({new}) : ({old}))"
         source = source.replace(old, both)
-    begin = "PyMODINIT_FUNC PyInit__compiled(void) {"
+    include = '#include "_compiled_frames.h"'
+    begin = "PyMODINIT_FUNC PyInit__compiled_hands(void) {"
+    assert include in source
     assert begin in source
-    return source.replace("/* Slots */", "static int mutant;", 1).replace(
+    return source.replace(include, f"{include}\nstatic int mutant;").replace(
         begin, f'{begin} mutant = atoi(getenv("MSGLOG_TEST_MUTANT"));'
     )
 
 
 @pytest.fixture(scope="module")
 def mutants(tmp_path_factory):
-    path = tmp_path_factory.mktemp("mutants") / "_compiled.c"
-    path.write_text(_mutants(Path(compiled.SOURCE).read_text()))
-    return compile_beside(path)
+    source = (compiled.FOLDER / f"{PART}.c").read_text()
+    return changed(PART, tmp_path_factory.mktemp("mutants"), source, _mutants(source))
 
 
 @pytest.fixture(scope="module")
@@ -600,26 +562,12 @@ def test_each_step_of_the_source_is_missed_when_it_is_wrong(
 ):
     """But for the first one, which is the source as it is."""
     monkeypatch.setenv("MSGLOG_TEST_MUTANT", str(number))
-    monkeypatch.setattr(compiled, "_compiled", _loaded(shutil.copy(mutants, tmp_path)))
+    monkeypatch.setattr(compiled, PART, loaded(shutil.copy(mutants, tmp_path / mutants.name)))
     assert _differs(tmp_path, expected) is (number >= 0), MUTATIONS[number]
     if number >= 0:
         tell(record_property, mutants_killed=1)
 
 
 def test_without_an_instruction_for_checksums_it_is_the_same(expected, tmp_path, monkeypatch):
-    source = Path(compiled.SOURCE).read_text()
-    given = '#define PROCESSOR_HAS_CRC __builtin_cpu_supports("sse4.2")'
-    assert given in source
-    same = tmp_path / "_compiled.c"
-    same.write_text(source.replace(given, "#define PROCESSOR_HAS_CRC 0"))
-    monkeypatch.setattr(compiled, "_compiled", _loaded(compile_beside(same)))
+    monkeypatch.setattr(compiled, PART, loaded(without_instruction(PART, tmp_path)))
     assert not _differs(tmp_path, expected)
-
-
-def _loaded(path: str | Path) -> Any:
-    spec = spec_from_file_location("msglog.storage._compiled", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

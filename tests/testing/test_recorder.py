@@ -430,6 +430,6 @@ def test_a_writer_has_no_way_to_commit_that_a_tap_does_not_know(writer):
         *("note_checkpoint", "pack_stamps", "place_by_hand", "plan", "publish", "redo", "redo_append", "redo_several"),
         *("redo_single", "several", "show_several", "show_single", "single", "store", "wait", "wrote_several"),
         *("write_out", "write_entries", "is_alone", "pack_frames", "assign_frames", "show_frames", "show_frame"),
-        *("store_frames", "store_frame", "lend_to"),
+        *("store_frames", "store_frame", "lent"),
     }
     assert {name for name in dir(writer) if not name.startswith("_")} - others == commits

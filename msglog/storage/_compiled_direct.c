@@ -1,0 +1,403 @@
+/* The hot paths of `DirectWriter` in C: `append`, `append_settle`, `append_copies`.
+
+   They write the same bytes and leave the same state as the Python methods, which stand in writers.py and
+   small_commit.py and say what is done and why. Here is only what nearly every call does: room in a mapped file, no
+   obstacle, no index entry due. One thing runs after the first store, against the rule: the cursor's own method, by
+   which `append_settle` changes it; there the engine's obstacle is the same note as in Python.
+
+   Imported by compiled.py. */
+
+#include "_compiled_frames.h"
+
+enum {
+    EVENT_SIZE = 25,    /* a settlement: mark, cursor, first, count, next */
+    LATEST_LIMIT = 4096 /* of key and value of a record that is handed over */
+};
+
+/* What a writer lends, its own methods for all that is not done here, and what every frame has in common. */
+typedef struct {
+    PyObject_HEAD
+    Known known;
+    PyObject *state; /* the stream of events */
+    PyObject *append;
+    PyObject *append_settle;
+    PyObject *append_copies;
+    Headers headers;
+    long long event_cost;
+    unsigned char event_mark;
+} DirectWays;
+
+static PyObject *text_id, *text_next, *text_settle, *text_wake;
+
+/* One frame of one record, built, with all that follows from it. */
+typedef struct {
+    PyObject *stream;
+    PyObject *segment;
+    PyObject *bytes;
+    long long position;
+    Py_buffer map; /* `map.obj` is NULL where there is none */
+    PyObject *offset;
+    PyObject *after; /* position, offset and total behind it */
+    PyObject *next_offset;
+    PyObject *total;
+} Frame;
+
+static void clear_frame(Frame *frame) {
+    if (frame->map.obj != NULL) PyBuffer_Release(&frame->map);
+    Py_CLEAR(frame->stream);
+    Py_CLEAR(frame->segment);
+    Py_CLEAR(frame->bytes);
+    Py_CLEAR(frame->offset);
+    Py_CLEAR(frame->after);
+    Py_CLEAR(frame->next_offset);
+    Py_CLEAR(frame->total);
+}
+
+/* Take the checksum of a frame. */
+static int take_crc(DirectWays *self, Frame *frame) {
+    PyObject *seed = SLOT(frame->segment, segment_slot.crc_seed);
+    return put_crc(&self->known, seed, PyBytes_AS_STRING(frame->bytes), PyBytes_GET_SIZE(frame->bytes));
+}
+
+/* Build a frame's header with room for `size` bytes behind it, of which `value_size` count; find its place. */
+static Outcome begin_frame(DirectWays *self, Frame *frame, PyObject *stream, const char *header, Py_ssize_t size,
+                           Py_ssize_t value_size, long long timestamp_ms, long long number) {
+    PyObject *segment = SLOT(stream, stream_slot.active);
+    if (segment == NULL || !Py_IS_TYPE(segment, self->known.segment_type)) return FOR_PYTHON;
+    long long position = number_in(segment, segment_slot.position), limit = number_in(segment, segment_slot.limit);
+    long long offset = number_in(stream, stream_slot.next_offset);
+    long long total = number_in(stream, stream_slot.value_bytes);
+    PyObject *map = map_of(&self->known, segment);
+    long long after = position + HEADER_SIZE + size;
+    if (position < 0 || offset < 0 || total < 0 || after > limit || map == NULL
+        || SLOT(segment, segment_slot.crc_seed) == NULL)
+        return FOR_PYTHON;
+    if (PyObject_GetBuffer(map, &frame->map, PyBUF_WRITABLE) < 0) {
+        frame->map.obj = NULL;
+        return FAILED;
+    }
+    if (after > frame->map.len) return FOR_PYTHON;
+    frame->stream = Py_NewRef(stream);
+    frame->segment = Py_NewRef(segment);
+    frame->position = position;
+    frame->bytes = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + size);
+    frame->offset = PyLong_FromLongLong(offset);
+    frame->after = PyLong_FromLongLong(after);
+    frame->next_offset = PyLong_FromLongLong(offset + 1);
+    frame->total = PyLong_FromLongLong(total + value_size);
+    if (!frame->bytes || !frame->offset || !frame->after || !frame->next_offset || !frame->total) return FAILED;
+    put_header(PyBytes_AS_STRING(frame->bytes), header, size, offset, timestamp_ms, number, total);
+    return DONE;
+}
+
+/* Store a frame and advance its segment and stream. Nothing here fails or runs other code. */
+static void store(Frame *frame, PyObject *timestamp, long long timestamp_ms) {
+    char *place = (char *)frame->map.buf + frame->position;
+    memcpy(place, PyBytes_AS_STRING(frame->bytes), PyBytes_GET_SIZE(frame->bytes));
+    PyObject *segment = frame->segment, *stream = frame->stream;
+    set_slot(segment, segment_slot.position, frame->after);
+    set_slot(segment, segment_slot.stored_position, frame->after);
+    set_slot(segment, segment_slot.end_offset, frame->next_offset);
+    set_slot(stream, stream_slot.next_offset, frame->next_offset);
+    set_slot(stream, stream_slot.end, frame->next_offset);
+    set_slot(segment, segment_slot.value_total, frame->total);
+    set_slot(stream, stream_slot.value_bytes, frame->total);
+    if (timestamp_ms > number_in(segment, segment_slot.max_timestamp_ms)) {
+        set_slot(segment, segment_slot.max_timestamp_ms, timestamp);
+        set_slot(segment, segment_slot.before_ms, timestamp);
+    }
+}
+
+/* Publish a commit. */
+static void publish(DirectWays *self, Page *page, PyObject *number, long long value) {
+    set_slot(self->known.engine, engine_slot.commit_number, number);
+    publish_number(&self->known, page, number, value);
+    set_slot(self->known.engine, engine_slot.obstacle, SLOT(self->known.engine, engine_slot.failure));
+}
+
+/* append(stream, value, timestamp_ms, key=None) */
+
+static int wake_waiters(PyObject *stream) {
+    PyObject *waiters = SLOT(stream, stream_slot.waiters);
+    if (waiters == NULL || !PySet_Check(waiters) || PySet_GET_SIZE(waiters) == 0) return 0;
+    PyObject *those = PySequence_Tuple(waiters);
+    if (those == NULL) return -1;
+    int failed = 0;
+    for (Py_ssize_t place = 0; !failed && place < PyTuple_GET_SIZE(those); place++) {
+        PyObject *none = PyObject_CallMethodNoArgs(PyTuple_GET_ITEM(those, place), text_wake);
+        failed = none == NULL;
+        Py_XDECREF(none);
+    }
+    Py_DECREF(those);
+    return failed ? -1 : 0;
+}
+
+/* Wake who waits, with a small record in their hands: `Stream.tell_waiters`. */
+static int tell_waiters(Frame *frame, PyObject *timestamp, PyObject *key, PyObject *value, PyObject *number) {
+    PyObject *waiters = SLOT(frame->stream, stream_slot.waiters);
+    if (waiters == NULL || !PySet_Check(waiters) || PySet_GET_SIZE(waiters) == 0) return 0;
+    if (PyBytes_GET_SIZE(value) + (key == Py_None ? 0 : PyBytes_GET_SIZE(key)) <= LATEST_LIMIT) {
+        long long total = PyLong_AsLongLong(frame->total) - PyBytes_GET_SIZE(value); /* before this record */
+        PyObject *latest = Py_BuildValue("(OOOOOL)", frame->offset, timestamp, key, value, number, total);
+        if (latest == NULL) return -1;
+        Py_XSETREF(SLOT(frame->stream, stream_slot.latest), latest);
+    }
+    return wake_waiters(frame->stream);
+}
+
+static Outcome append_locked(DirectWays *self, Frame *frame, Page *page, PyObject *const *args, PyObject *key,
+                             Py_ssize_t size) {
+    PyObject *stream = args[0], *value = args[1], *timestamp = args[2];
+    long long timestamp_ms = number_of(timestamp), next = next_number(&self->known);
+    if (timestamp_ms < 0 || next < 0) return FOR_PYTHON;
+    const char *header = key == Py_None ? self->headers.plain : self->headers.keyed;
+    Outcome outcome = begin_frame(self, frame, stream, header, size, PyBytes_GET_SIZE(value), timestamp_ms, next);
+    if (outcome != DONE) return outcome;
+    put_body(PyBytes_AS_STRING(frame->bytes) + HEADER_SIZE, key, value);
+    PyObject *number = PyLong_FromLongLong(next);
+    if (number == NULL || take_crc(self, frame) < 0 || open_page(&self->known, page) < 0) {
+        Py_XDECREF(number);
+        return FAILED;
+    }
+    /* From here on only forward. */
+    store(frame, timestamp, timestamp_ms);
+    publish(self, page, number, next);
+    outcome = tell_waiters(frame, timestamp, key, value, number) < 0 ? FAILED : DONE;
+    Py_DECREF(number);
+    return outcome;
+}
+
+static PyObject *ways_append(DirectWays *self, PyObject *const *args, Py_ssize_t count) {
+    PyObject *key = count > 3 ? args[3] : Py_None;
+    Py_ssize_t size = size_of_one(&self->known, args, count, key);
+    if (size < 0) return PyObject_Vectorcall(self->append, args, count, NULL);
+    Frame frame = {0};
+    Page page = {0};
+    if (take_lock(&self->known) < 0) return NULL;
+    Outcome outcome = append_locked(self, &frame, &page, args, key, size);
+    if (release_lock(&self->known) < 0) outcome = FAILED;
+    PyObject *offset = outcome == DONE ? Py_NewRef(frame.offset) : NULL;
+    close_page(&page);
+    clear_frame(&frame);
+    return outcome == FOR_PYTHON ? PyObject_Vectorcall(self->append, args, count, NULL) : offset;
+}
+
+/* append_settle(cursor, first, end, timestamp_ms) */
+
+static Outcome build_event(DirectWays *self, char *event, PyObject *cursor, PyObject *const *range) {
+    PyObject *id = PyObject_GetAttr(cursor, text_id);
+    if (id == NULL) return FAILED;
+    PyObject *next = PyObject_GetAttr(cursor, text_next);
+    if (next == NULL) {
+        Py_DECREF(id);
+        return FAILED;
+    }
+    long long numbers[] = {number_of(id), number_of(range[0]), number_of(range[1]), number_of(next)};
+    Py_DECREF(id);
+    Py_DECREF(next);
+    long long settled = numbers[2] - numbers[1], most = 0xFFFFFFFFLL;
+    if (numbers[0] < 0 || numbers[0] > most || numbers[1] < 0 || settled < 0 || settled > most || numbers[3] < 0)
+        return FOR_PYTHON;
+    event[0] = (char)self->event_mark;
+    put32(event + 1, numbers[0]);
+    put64(event + 5, numbers[1]);
+    put32(event + 13, settled);
+    put64(event + 17, numbers[3]);
+    return DONE;
+}
+
+/* Change the cursor, by its own method: here other code may come in between. */
+static int settle_cursor(PyObject *cursor, PyObject *const *range) {
+    PyObject *arguments[] = {cursor, range[0], range[1]};
+    PyObject *none = PyObject_VectorcallMethod(text_settle, arguments, 3, NULL);
+    Py_XDECREF(none);
+    return none == NULL ? -1 : 0;
+}
+
+static Outcome settle_locked(DirectWays *self, Frame *frame, Page *page, PyObject *const *args, PyObject **number) {
+    PyObject *cursor = args[0], *timestamp = args[3];
+    long long timestamp_ms = number_of(timestamp), next = next_number(&self->known);
+    long long cost = number_in(self->known.engine, engine_slot.state_cost);
+    if (timestamp_ms < 0 || next < 0 || cost < 0) return FOR_PYTHON;
+    const char *header = self->headers.plain;
+    Outcome outcome = begin_frame(self, frame, self->state, header, EVENT_SIZE, EVENT_SIZE, timestamp_ms, next);
+    if (outcome == DONE) outcome = build_event(self, PyBytes_AS_STRING(frame->bytes) + HEADER_SIZE, cursor, args + 1);
+    if (outcome != DONE) return outcome;
+    if (take_crc(self, frame) < 0 || open_page(&self->known, page) < 0) return FAILED;
+    PyObject *costs = PyLong_FromLongLong(cost + self->event_cost);
+    *number = PyLong_FromLongLong(next);
+    if (costs == NULL || *number == NULL) {
+        Py_XDECREF(costs);
+        return FAILED;
+    }
+    /* From here on only forward: after an interruption `redo_append` finishes it, and applies the event. */
+    Py_XSETREF(SLOT(self->state, stream_slot.unfinished), Py_NewRef(frame->bytes));
+    set_slot(self->known.engine, engine_slot.obstacle, self->state);
+    store(frame, timestamp, timestamp_ms);
+    outcome = settle_cursor(cursor, args + 1) < 0 ? FAILED : DONE;
+    if (outcome == DONE) {
+        set_slot(self->known.engine, engine_slot.state_cost, costs);
+        publish(self, page, *number, next);
+    }
+    Py_DECREF(costs);
+    return outcome;
+}
+
+static PyObject *ways_append_settle(DirectWays *self, PyObject *const *args, Py_ssize_t count) {
+    if (count != 4) return PyObject_Vectorcall(self->append_settle, args, count, NULL);
+    Frame frame = {0};
+    Page page = {0};
+    PyObject *number = NULL;
+    if (take_lock(&self->known) < 0) return NULL;
+    Outcome outcome = settle_locked(self, &frame, &page, args, &number);
+    if (release_lock(&self->known) < 0) outcome = FAILED;
+    close_page(&page);
+    clear_frame(&frame);
+    if (outcome == DONE) return number;
+    Py_XDECREF(number);
+    return outcome == FOR_PYTHON ? PyObject_Vectorcall(self->append_settle, args, count, NULL) : NULL;
+}
+
+/* append_copies(streams, value, key, timestamp_ms) */
+
+static Outcome build_copies(DirectWays *self, Frame *frames, PyObject *const *args, Py_ssize_t copies, long long next) {
+    PyObject *value = args[1], *key = args[2];
+    long long timestamp_ms = number_of(args[3]);
+    if (timestamp_ms < 0 || next < 0) return FOR_PYTHON;
+    Py_ssize_t value_size = PyBytes_GET_SIZE(value), size = KEY_SIZE + PyBytes_GET_SIZE(key) + value_size;
+    for (Py_ssize_t copy = 0; copy < copies; copy++) {
+        PyObject *stream = PyList_GET_ITEM(args[0], copy);
+        if (!Py_IS_TYPE(stream, self->known.stream_type)) return FOR_PYTHON;
+        Frame *frame = &frames[copy];
+        Outcome outcome = begin_frame(self, frame, stream, self->headers.keyed, size, value_size, timestamp_ms, next);
+        if (outcome != DONE) return outcome;
+        put32(PyBytes_AS_STRING(frame->bytes) + AT_FRAMES, copies);
+        put_body(PyBytes_AS_STRING(frame->bytes) + HEADER_SIZE, key, value);
+        if (take_crc(self, frame) < 0) return FAILED;
+    }
+    return DONE;
+}
+
+static Outcome copies_locked(DirectWays *self, Frame *frames, Page *page, PyObject *const *args, Py_ssize_t copies,
+                             PyObject **offsets) {
+    long long next = next_number(&self->known);
+    Outcome outcome = build_copies(self, frames, args, copies, next);
+    if (outcome != DONE) return outcome;
+    PyObject *number = PyLong_FromLongLong(next);
+    *offsets = PyList_New(copies);
+    if (number == NULL || *offsets == NULL || open_page(&self->known, page) < 0) {
+        Py_XDECREF(number);
+        return FAILED;
+    }
+    /* From here on only forward. */
+    for (Py_ssize_t copy = 0; copy < copies; copy++) {
+        store(&frames[copy], args[3], number_of(args[3]));
+        PyList_SET_ITEM(*offsets, copy, Py_NewRef(frames[copy].offset));
+    }
+    publish(self, page, number, next);
+    Py_DECREF(number);
+    for (Py_ssize_t copy = 0; copy < copies; copy++)
+        if (wake_waiters(frames[copy].stream) < 0) return FAILED;
+    return DONE;
+}
+
+static PyObject *ways_append_copies(DirectWays *self, PyObject *const *args, Py_ssize_t count) {
+    if (count != 4 || !PyList_CheckExact(args[0]) || !PyBytes_CheckExact(args[1]) || !PyBytes_CheckExact(args[2])
+        || PyBytes_GET_SIZE(args[1]) + PyBytes_GET_SIZE(args[2]) > SMALL_LIMIT - KEY_SIZE)
+        return PyObject_Vectorcall(self->append_copies, args, count, NULL);
+    Page page = {0};
+    PyObject *offsets = NULL;
+    if (take_lock(&self->known) < 0) return NULL;
+    /* Only now: while the lock was waited for, other code may have changed the list. */
+    Py_ssize_t copies = PyList_GET_SIZE(args[0]);
+    Frame *frames = PyMem_Calloc(copies, sizeof(Frame));
+    Outcome outcome = FAILED;
+    if (frames == NULL)
+        PyErr_NoMemory();
+    else
+        outcome = copies_locked(self, frames, &page, args, copies, &offsets);
+    if (release_lock(&self->known) < 0) outcome = FAILED;
+    close_page(&page);
+    for (Py_ssize_t copy = 0; frames != NULL && copy < copies; copy++) clear_frame(&frames[copy]);
+    PyMem_Free(frames);
+    if (outcome == DONE) return offsets;
+    Py_XDECREF(offsets);
+    return outcome == FOR_PYTHON ? PyObject_Vectorcall(self->append_copies, args, count, NULL) : NULL;
+}
+
+/* The class, and the module */
+
+static int ways_traverse(DirectWays *self, visitproc visit, void *arg) {
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->state);
+    Py_VISIT(self->append);
+    Py_VISIT(self->append_settle);
+    Py_VISIT(self->append_copies);
+    return visit_known(&self->known, visit, arg);
+}
+
+static void ways_dealloc(DirectWays *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    Py_XDECREF(self->state);
+    Py_XDECREF(self->append);
+    Py_XDECREF(self->append_settle);
+    Py_XDECREF(self->append_copies);
+    forget(&self->known);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* DirectWays(writer, engine, what else is known, headers, state, event's mark, its cost) */
+static PyObject *ways_new(PyTypeObject *type, PyObject *args, PyObject *options) {
+    PyObject *writer, *engine, *known, *headers, *state;
+    unsigned char event_mark;
+    long long event_cost;
+    if (options != NULL && PyDict_GET_SIZE(options) > 0) return PyErr_Format(PyExc_TypeError, "no keywords here");
+    if (!PyArg_ParseTuple(args, "OOO!O!ObL", &writer, &engine, &PyTuple_Type, &known, &PyTuple_Type, &headers, &state,
+                          &event_mark, &event_cost))
+        return NULL;
+    DirectWays *self = (DirectWays *)type->tp_alloc(type, 0);
+    if (self == NULL) return NULL;
+    self->state = Py_NewRef(state);
+    self->event_mark = event_mark;
+    self->event_cost = event_cost;
+    if (get_to_know(&self->known, engine, known) < 0 || copy_headers(&self->headers, headers) < 0
+        || !(self->append = PyObject_GetAttrString(writer, "append"))
+        || !(self->append_settle = PyObject_GetAttrString(writer, "append_settle"))
+        || !(self->append_copies = PyObject_GetAttrString(writer, "append_copies")))
+        Py_CLEAR(self);
+    return (PyObject *)self;
+}
+
+static PyMethodDef ways_methods[] = {
+    {"append", (PyCFunction)(void (*)(void))ways_append, METH_FASTCALL, NULL},
+    {"append_settle", (PyCFunction)(void (*)(void))ways_append_settle, METH_FASTCALL, NULL},
+    {"append_copies", (PyCFunction)(void (*)(void))ways_append_copies, METH_FASTCALL, NULL},
+    {NULL},
+};
+
+static PyType_Slot ways_slots[] = {
+    {Py_tp_new, ways_new},
+    {Py_tp_dealloc, ways_dealloc},
+    {Py_tp_traverse, ways_traverse},
+    {Py_tp_methods, ways_methods},
+    {0, NULL},
+};
+
+static PyType_Spec ways_spec = {
+    .name = "msglog.storage._compiled_direct.DirectWays",
+    .basicsize = sizeof(DirectWays),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = ways_slots,
+};
+
+static PyModuleDef module = {PyModuleDef_HEAD_INIT, .m_name = "_compiled_direct", .m_size = -1};
+
+PyMODINIT_FUNC PyInit__compiled_direct(void) {
+    text_id = PyUnicode_InternFromString("id");
+    text_next = PyUnicode_InternFromString("next");
+    text_settle = PyUnicode_InternFromString("settle");
+    text_wake = PyUnicode_InternFromString("wake");
+    return text_id && text_next && text_settle && text_wake ? make_module(&module, &ways_spec) : NULL;
+}
