@@ -44,6 +44,14 @@ static void set_slot(PyObject *object, Py_ssize_t place, PyObject *value) {
 /* Return a number, -1 if it is none that counts anything: none of those here is negative. */
 static inline long long number_of(PyObject *value) {
     if (value == NULL || !PyLong_CheckExact(value)) return -1;
+#if PY_VERSION_HEX < 0x030C0000
+    /* Those of one digit and of two, as nearly all are: without a call. */
+    const digit *digits = ((PyLongObject *)value)->ob_digit;
+    if (Py_SIZE(value) == 1) return digits[0];
+    if (Py_SIZE(value) == 2) return digits[0] | (long long)digits[1] << PyLong_SHIFT;
+#else
+    if (PyUnstable_Long_IsCompact((PyLongObject *)value)) return PyUnstable_Long_CompactValue((PyLongObject *)value);
+#endif
     int overflow;
     long long number = PyLong_AsLongLongAndOverflow(value, &overflow);
     return overflow ? -1 : number;

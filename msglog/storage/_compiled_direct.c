@@ -29,79 +29,89 @@ typedef struct {
 
 static PyObject *text_id, *text_next, *text_settle, *text_wake;
 
-/* One frame of one record, built, with all that follows from it. */
+/* The bytes of a frame of one record. Copies of it differ in their checksum, offset and total only. */
+typedef struct {
+    Py_ssize_t size;
+    char bytes[HEADER_SIZE + SMALL_LIMIT];
+} Record;
+
+/* Where a frame goes, and all that follows from it. */
 typedef struct {
     PyObject *stream;
     PyObject *segment;
-    PyObject *bytes;
-    long long position;
+    long long position, offset, total;
+    unsigned long crc;
     Py_buffer map; /* `map.obj` is NULL where there is none */
-    PyObject *offset;
+    PyObject *first; /* its offset */
     PyObject *after; /* position, offset and total behind it */
     PyObject *next_offset;
-    PyObject *total;
+    PyObject *next_total;
 } Frame;
 
 static void clear_frame(Frame *frame) {
     if (frame->map.obj != NULL) PyBuffer_Release(&frame->map);
-    Py_CLEAR(frame->stream);
-    Py_CLEAR(frame->segment);
-    Py_CLEAR(frame->bytes);
-    Py_CLEAR(frame->offset);
-    Py_CLEAR(frame->after);
-    Py_CLEAR(frame->next_offset);
-    Py_CLEAR(frame->total);
+    Py_XDECREF(frame->stream);
+    Py_XDECREF(frame->segment);
+    Py_XDECREF(frame->first);
+    Py_XDECREF(frame->after);
+    Py_XDECREF(frame->next_offset);
+    Py_XDECREF(frame->next_total);
 }
 
-/* Take the checksum of a frame. */
-static int take_crc(DirectWays *self, Frame *frame) {
-    PyObject *seed = SLOT(frame->segment, segment_slot.crc_seed);
-    return put_crc(&self->known, seed, PyBytes_AS_STRING(frame->bytes), PyBytes_GET_SIZE(frame->bytes));
-}
-
-/* Build a frame's header with room for `size` bytes behind it, of which `value_size` count; find its place. */
-static Outcome begin_frame(DirectWays *self, Frame *frame, PyObject *stream, const char *header, Py_ssize_t size,
-                           Py_ssize_t value_size, long long timestamp_ms, long long number) {
+/* Find the place of a frame of so many bytes, of which `value_size` count, and make the numbers that follow on it. They
+   are those of `like`, a copy of it, where they are equal: streams that get the same records stand alike. */
+static Outcome find_place(DirectWays *self, Frame *frame, PyObject *stream, Py_ssize_t size, Py_ssize_t value_size,
+                          const Frame *like) {
     PyObject *segment = SLOT(stream, stream_slot.active);
     if (segment == NULL || !Py_IS_TYPE(segment, self->known.segment_type)) return FOR_PYTHON;
     long long position = number_in(segment, segment_slot.position), limit = number_in(segment, segment_slot.limit);
     long long offset = number_in(stream, stream_slot.next_offset);
     long long total = number_in(stream, stream_slot.value_bytes);
     PyObject *map = map_of(&self->known, segment);
-    long long after = position + HEADER_SIZE + size;
-    if (position < 0 || offset < 0 || total < 0 || after > limit || map == NULL
+    if (position < 0 || offset < 0 || total < 0 || position + size > limit || map == NULL
         || SLOT(segment, segment_slot.crc_seed) == NULL)
         return FOR_PYTHON;
     if (PyObject_GetBuffer(map, &frame->map, PyBUF_WRITABLE) < 0) {
         frame->map.obj = NULL;
         return FAILED;
     }
-    if (after > frame->map.len) return FOR_PYTHON;
+    if (position + size > frame->map.len) return FOR_PYTHON;
     frame->stream = Py_NewRef(stream);
     frame->segment = Py_NewRef(segment);
     frame->position = position;
-    frame->bytes = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + size);
-    frame->offset = PyLong_FromLongLong(offset);
-    frame->after = PyLong_FromLongLong(after);
-    frame->next_offset = PyLong_FromLongLong(offset + 1);
-    frame->total = PyLong_FromLongLong(total + value_size);
-    if (!frame->bytes || !frame->offset || !frame->after || !frame->next_offset || !frame->total) return FAILED;
-    put_header(PyBytes_AS_STRING(frame->bytes), header, size, offset, timestamp_ms, number, total);
-    return DONE;
+    frame->offset = offset;
+    frame->total = total;
+    frame->first = Py_NewRef(SLOT(stream, stream_slot.next_offset));
+    frame->after = like != NULL && like->position == position ? Py_NewRef(like->after)
+                                                              : PyLong_FromLongLong(position + size);
+    frame->next_offset = like != NULL && like->offset == offset ? Py_NewRef(like->next_offset)
+                                                                : PyLong_FromLongLong(offset + 1);
+    frame->next_total = like != NULL && like->total == total ? Py_NewRef(like->next_total)
+                                                             : PyLong_FromLongLong(total + value_size);
+    return frame->after && frame->next_offset && frame->next_total ? DONE : FAILED;
+}
+
+/* Put into a record what its frame has for itself, and take the checksum. */
+static int fit(DirectWays *self, Record *record, Frame *frame) {
+    put_place(record->bytes, frame->offset, frame->total);
+    PyObject *seed = SLOT(frame->segment, segment_slot.crc_seed);
+    return checksum(&self->known, seed, record->bytes + CRC_SIZE, record->size - CRC_SIZE, &frame->crc);
 }
 
 /* Store a frame and advance its segment and stream. Nothing here fails or runs other code. */
-static void store(Frame *frame, PyObject *timestamp, long long timestamp_ms) {
+static void store(const Record *record, const Frame *frame, PyObject *timestamp, long long timestamp_ms) {
     char *place = (char *)frame->map.buf + frame->position;
-    memcpy(place, PyBytes_AS_STRING(frame->bytes), PyBytes_GET_SIZE(frame->bytes));
+    memcpy(place, record->bytes, record->size);
+    put32(place, frame->crc);
+    put_place(place, frame->offset, frame->total);
     PyObject *segment = frame->segment, *stream = frame->stream;
     set_slot(segment, segment_slot.position, frame->after);
     set_slot(segment, segment_slot.stored_position, frame->after);
     set_slot(segment, segment_slot.end_offset, frame->next_offset);
     set_slot(stream, stream_slot.next_offset, frame->next_offset);
     set_slot(stream, stream_slot.end, frame->next_offset);
-    set_slot(segment, segment_slot.value_total, frame->total);
-    set_slot(stream, stream_slot.value_bytes, frame->total);
+    set_slot(segment, segment_slot.value_total, frame->next_total);
+    set_slot(stream, stream_slot.value_bytes, frame->next_total);
     if (timestamp_ms > number_in(segment, segment_slot.max_timestamp_ms)) {
         set_slot(segment, segment_slot.max_timestamp_ms, timestamp);
         set_slot(segment, segment_slot.before_ms, timestamp);
@@ -137,8 +147,7 @@ static int tell_waiters(Frame *frame, PyObject *timestamp, PyObject *key, PyObje
     PyObject *waiters = SLOT(frame->stream, stream_slot.waiters);
     if (waiters == NULL || !PySet_Check(waiters) || PySet_GET_SIZE(waiters) == 0) return 0;
     if (PyBytes_GET_SIZE(value) + (key == Py_None ? 0 : PyBytes_GET_SIZE(key)) <= LATEST_LIMIT) {
-        long long total = PyLong_AsLongLong(frame->total) - PyBytes_GET_SIZE(value); /* before this record */
-        PyObject *latest = Py_BuildValue("(OOOOOL)", frame->offset, timestamp, key, value, number, total);
+        PyObject *latest = Py_BuildValue("(OOOOOL)", frame->first, timestamp, key, value, number, frame->total);
         if (latest == NULL) return -1;
         Py_XSETREF(SLOT(frame->stream, stream_slot.latest), latest);
     }
@@ -150,17 +159,20 @@ static Outcome append_locked(DirectWays *self, Frame *frame, Page *page, PyObjec
     PyObject *stream = args[0], *value = args[1], *timestamp = args[2];
     long long timestamp_ms = number_of(timestamp), next = next_number(&self->known);
     if (timestamp_ms < 0 || next < 0) return FOR_PYTHON;
-    const char *header = key == Py_None ? self->headers.plain : self->headers.keyed;
-    Outcome outcome = begin_frame(self, frame, stream, header, size, PyBytes_GET_SIZE(value), timestamp_ms, next);
+    Outcome outcome = find_place(self, frame, stream, HEADER_SIZE + size, PyBytes_GET_SIZE(value), NULL);
     if (outcome != DONE) return outcome;
-    put_body(PyBytes_AS_STRING(frame->bytes) + HEADER_SIZE, key, value);
+    Record record;
+    const char *header = key == Py_None ? self->headers.plain : self->headers.keyed;
+    record.size = HEADER_SIZE + size;
+    put_header(record.bytes, header, size, timestamp_ms, next);
+    put_body(record.bytes + HEADER_SIZE, key, value);
     PyObject *number = PyLong_FromLongLong(next);
-    if (number == NULL || take_crc(self, frame) < 0 || open_page(&self->known, page) < 0) {
+    if (number == NULL || fit(self, &record, frame) < 0 || open_page(&self->known, page) < 0) {
         Py_XDECREF(number);
         return FAILED;
     }
     /* From here on only forward. */
-    store(frame, timestamp, timestamp_ms);
+    store(&record, frame, timestamp, timestamp_ms);
     publish(self, page, number, next);
     outcome = tell_waiters(frame, timestamp, key, value, number) < 0 ? FAILED : DONE;
     Py_DECREF(number);
@@ -176,7 +188,7 @@ static PyObject *ways_append(DirectWays *self, PyObject *const *args, Py_ssize_t
     if (take_lock(&self->known) < 0) return NULL;
     Outcome outcome = append_locked(self, &frame, &page, args, key, size);
     if (release_lock(&self->known) < 0) outcome = FAILED;
-    PyObject *offset = outcome == DONE ? Py_NewRef(frame.offset) : NULL;
+    PyObject *offset = outcome == DONE ? Py_NewRef(frame.first) : NULL;
     close_page(&page);
     clear_frame(&frame);
     return outcome == FOR_PYTHON ? PyObject_Vectorcall(self->append, args, count, NULL) : offset;
@@ -219,21 +231,27 @@ static Outcome settle_locked(DirectWays *self, Frame *frame, Page *page, PyObjec
     long long timestamp_ms = number_of(timestamp), next = next_number(&self->known);
     long long cost = number_in(self->known.engine, engine_slot.state_cost);
     if (timestamp_ms < 0 || next < 0 || cost < 0) return FOR_PYTHON;
-    const char *header = self->headers.plain;
-    Outcome outcome = begin_frame(self, frame, self->state, header, EVENT_SIZE, EVENT_SIZE, timestamp_ms, next);
-    if (outcome == DONE) outcome = build_event(self, PyBytes_AS_STRING(frame->bytes) + HEADER_SIZE, cursor, args + 1);
+    Outcome outcome = find_place(self, frame, self->state, HEADER_SIZE + EVENT_SIZE, EVENT_SIZE, NULL);
     if (outcome != DONE) return outcome;
-    if (take_crc(self, frame) < 0 || open_page(&self->known, page) < 0) return FAILED;
+    Record record;
+    record.size = HEADER_SIZE + EVENT_SIZE;
+    put_header(record.bytes, self->headers.plain, EVENT_SIZE, timestamp_ms, next);
+    outcome = build_event(self, record.bytes + HEADER_SIZE, cursor, args + 1);
+    if (outcome != DONE) return outcome;
+    if (fit(self, &record, frame) < 0 || open_page(&self->known, page) < 0) return FAILED;
+    put32(record.bytes, frame->crc);
+    PyObject *whole = PyBytes_FromStringAndSize(record.bytes, record.size);
     PyObject *costs = PyLong_FromLongLong(cost + self->event_cost);
     *number = PyLong_FromLongLong(next);
-    if (costs == NULL || *number == NULL) {
+    if (whole == NULL || costs == NULL || *number == NULL) {
+        Py_XDECREF(whole);
         Py_XDECREF(costs);
         return FAILED;
     }
     /* From here on only forward: after an interruption `redo_append` finishes it, and applies the event. */
-    Py_XSETREF(SLOT(self->state, stream_slot.unfinished), Py_NewRef(frame->bytes));
+    Py_XSETREF(SLOT(self->state, stream_slot.unfinished), whole);
     set_slot(self->known.engine, engine_slot.obstacle, self->state);
-    store(frame, timestamp, timestamp_ms);
+    store(&record, frame, timestamp, timestamp_ms);
     outcome = settle_cursor(cursor, args + 1) < 0 ? FAILED : DONE;
     if (outcome == DONE) {
         set_slot(self->known.engine, engine_slot.state_cost, costs);
@@ -260,39 +278,47 @@ static PyObject *ways_append_settle(DirectWays *self, PyObject *const *args, Py_
 
 /* append_copies(streams, value, key, timestamp_ms) */
 
-static Outcome build_copies(DirectWays *self, Frame *frames, PyObject *const *args, Py_ssize_t copies, long long next) {
-    PyObject *value = args[1], *key = args[2];
-    long long timestamp_ms = number_of(args[3]);
-    if (timestamp_ms < 0 || next < 0) return FOR_PYTHON;
+/* Build the record, and find a place for each of its copies. */
+static Outcome build_copies(DirectWays *self, Record *record, Frame *frames, PyObject *const *args, Py_ssize_t copies,
+                            long long timestamp_ms, long long next) {
+    PyObject *streams = args[0], *value = args[1], *key = args[2];
     Py_ssize_t value_size = PyBytes_GET_SIZE(value), size = KEY_SIZE + PyBytes_GET_SIZE(key) + value_size;
+    record->size = HEADER_SIZE + size;
+    put_header(record->bytes, self->headers.keyed, size, timestamp_ms, next);
+    put32(record->bytes + AT_FRAMES, copies);
+    put_body(record->bytes + HEADER_SIZE, key, value);
     for (Py_ssize_t copy = 0; copy < copies; copy++) {
-        PyObject *stream = PyList_GET_ITEM(args[0], copy);
-        if (!Py_IS_TYPE(stream, self->known.stream_type)) return FOR_PYTHON;
-        Frame *frame = &frames[copy];
-        Outcome outcome = begin_frame(self, frame, stream, self->headers.keyed, size, value_size, timestamp_ms, next);
+        /* Counted anew: where Python takes the checksum, other code may run. */
+        PyObject *stream = copy < PyList_GET_SIZE(streams) ? PyList_GET_ITEM(streams, copy) : NULL;
+        if (stream == NULL || !Py_IS_TYPE(stream, self->known.stream_type)) return FOR_PYTHON;
+        const Frame *like = copy > 0 ? &frames[copy - 1] : NULL;
+        Outcome outcome = find_place(self, &frames[copy], stream, record->size, value_size, like);
         if (outcome != DONE) return outcome;
-        put32(PyBytes_AS_STRING(frame->bytes) + AT_FRAMES, copies);
-        put_body(PyBytes_AS_STRING(frame->bytes) + HEADER_SIZE, key, value);
-        if (take_crc(self, frame) < 0) return FAILED;
+        if (fit(self, record, &frames[copy]) < 0) return FAILED;
     }
     return DONE;
 }
 
 static Outcome copies_locked(DirectWays *self, Frame *frames, Page *page, PyObject *const *args, Py_ssize_t copies,
                              PyObject **offsets) {
-    long long next = next_number(&self->known);
-    Outcome outcome = build_copies(self, frames, args, copies, next);
+    /* First of all: making a list may collect garbage, and that may run other code. */
+    *offsets = PyList_New(copies);
+    if (*offsets == NULL) return FAILED;
+    PyObject *timestamp = args[3];
+    long long timestamp_ms = number_of(timestamp), next = next_number(&self->known);
+    if (timestamp_ms < 0 || next < 0) return FOR_PYTHON;
+    Record record;
+    Outcome outcome = build_copies(self, &record, frames, args, copies, timestamp_ms, next);
     if (outcome != DONE) return outcome;
     PyObject *number = PyLong_FromLongLong(next);
-    *offsets = PyList_New(copies);
-    if (number == NULL || *offsets == NULL || open_page(&self->known, page) < 0) {
+    if (number == NULL || open_page(&self->known, page) < 0) {
         Py_XDECREF(number);
         return FAILED;
     }
     /* From here on only forward. */
     for (Py_ssize_t copy = 0; copy < copies; copy++) {
-        store(&frames[copy], args[3], number_of(args[3]));
-        PyList_SET_ITEM(*offsets, copy, Py_NewRef(frames[copy].offset));
+        store(&record, &frames[copy], timestamp, timestamp_ms);
+        PyList_SET_ITEM(*offsets, copy, Py_NewRef(frames[copy].first));
     }
     publish(self, page, number, next);
     Py_DECREF(number);

@@ -153,12 +153,13 @@ static int release_lock(Known *known) {
 __attribute__((target("sse4.2"))) static unsigned long crc_by_processor(unsigned long seed, const char *data,
                                                                          Py_ssize_t size) {
     uint64_t crc = (uint32_t)~seed;
-    for (; size >= 8; data += 8, size -= 8) {
+    const char *end = data + size, *words = data + (size & ~7);
+    for (; data < words; data += 8) {
         uint64_t word;
         memcpy(&word, data, sizeof word);
         crc = _mm_crc32_u64(crc, word);
     }
-    for (; size > 0; data++, size--) crc = _mm_crc32_u8((uint32_t)crc, (unsigned char)*data);
+    for (; data < end; data++) crc = _mm_crc32_u8((uint32_t)crc, (unsigned char)*data);
     return (uint32_t)~crc;
 }
 
@@ -254,15 +255,18 @@ static int copy_headers(Headers *headers, PyObject *both) {
     return 0;
 }
 
-/* Put a frame's header, without the checksum before it. */
-static void put_header(char *start, const char *header, Py_ssize_t size, long long offset, long long timestamp_ms,
-                       long long number, long long total) {
-    memcpy(start + CRC_SIZE, header + CRC_SIZE, HEADER_SIZE - CRC_SIZE);
+/* Put a frame's header, without its checksum and its place. */
+static void put_header(char *start, const char *header, Py_ssize_t size, long long timestamp_ms, long long number) {
+    memcpy(start, header, HEADER_SIZE);
     put32(start + AT_SIZE, size);
-    put64(start + AT_OFFSET, offset);
     put64(start + AT_TIMESTAMP, timestamp_ms);
     put64(start + AT_LATEST_TIMESTAMP, timestamp_ms);
     put64(start + AT_NUMBER, number);
+}
+
+/* Put where it stands in its stream. */
+static void put_place(char *start, long long offset, long long total) {
+    put64(start + AT_OFFSET, offset);
     put64(start + AT_TOTAL, total);
 }
 

@@ -112,7 +112,8 @@ static PyObject *frame_of(JournalWays *self, PyObject *segment, PyObject *const 
     if (frame == NULL) return NULL;
     char *data = PyBytes_AS_STRING(frame);
     const char *header = key == Py_None ? self->headers.plain : self->headers.keyed;
-    put_header(data, header, size, offset, number_of(args[2]), number, total);
+    put_header(data, header, size, number_of(args[2]), number);
+    put_place(data, offset, total);
     put_body(data + HEADER_SIZE, key, args[1]);
     if (put_crc(&self->known, SLOT(segment, segment_slot.crc_seed), data, HEADER_SIZE + size) < 0) Py_CLEAR(frame);
     return frame;

@@ -581,18 +581,23 @@ def test_a_module_that_was_made_of_another_source_is_not_used(part, monkeypatch,
 
 
 MUTATIONS = [
-    ("put32(start, crc);", ""),
+    ("put32(place, frame->crc);", ""),
+    ("put_place(place, frame->offset, frame->total);", ""),
+    ("put_place(record->bytes, frame->offset, frame->total);", ""),
+    ("like->position == position", "1"),
+    ("like->offset == offset", "1"),
+    ("like->total == total", "1"),
     ("(uint32_t)~seed", "(uint32_t)seed"),
     ("put64(start + AT_NUMBER, number);", ""),
     ("put64(start + AT_TOTAL, total);", ""),
-    ("put32(PyBytes_AS_STRING(frame->bytes) + AT_FRAMES, copies);", ""),
+    ("put32(record->bytes + AT_FRAMES, copies);", ""),
     ("put64(start + AT_TIMESTAMP, timestamp_ms);", ""),
     ("timestamp_ms > number_in(segment, segment_slot.max_timestamp_ms)", "1"),
-    ("|| after > limit ", ""),
+    ("|| position + size > limit ", ""),
     ("total + value_size", "total + size"),
     ("set_slot(segment, segment_slot.stored_position, frame->after);", ""),
     ("set_slot(stream, stream_slot.end, frame->next_offset);", ""),
-    ("set_slot(segment, segment_slot.value_total, frame->total);", ""),
+    ("set_slot(segment, segment_slot.value_total, frame->next_total);", ""),
     ("set_slot(known->engine, engine_slot.published, number);", ""),
     ("__atomic_store_n((uint64_t *)page->view.buf + PAGE_COMMIT, (uint64_t)value, __ATOMIC_RELEASE)", "(void)value"),
     ("set_slot(self->known.engine, engine_slot.obstacle, SLOT(self->known.engine, engine_slot.failure));", ""),
@@ -653,7 +658,11 @@ def test_each_step_of_the_source_is_missed_when_it_is_wrong(
     old, new, way, expected, tmp_path, monkeypatch, record_property
 ):
     monkeypatch.setattr(compiled, PARTS[way], loaded(changed(PARTS[way], tmp_path, old, new)))
-    assert _live(tmp_path / "s", 7, way, pure=False, steps=FEW_STEPS[way]) != expected[way]
+    try:
+        found_out = _live(tmp_path / "s", 7, way, pure=False, steps=FEW_STEPS[way]) != expected[way]
+    except Exception:  # noqa: BLE001 as good as another story
+        found_out = True
+    assert found_out
     tell(record_property, mutants_killed=1)
 
 
