@@ -166,14 +166,13 @@ static int leads_to_several(PyObject *route, PyObject *vhost) {
 
 /* Keep what was just published for a consumer that has come to it, as `Lane.appended` does. */
 static int keep_published(PyObject *lane, PyObject *offset, PyObject *now_ms, PyObject *meta, PyObject *body) {
+    PyObject *buffer = AT(Lane, lane, buffer);
+    if (!HOLDS(Lane, lane, buffer, buffer_type) || Py_SIZE(buffer) >= kept_messages
+        || PyBytes_GET_SIZE(body) > kept_bytes)
+        return 0;
     long long number = number_of(offset);
-    PyObject *buffer = Py_NewRef(AT(Lane, lane, buffer));
-    Py_ssize_t kept = PySequence_Size(buffer);
-    if (number < 0 || number != number_in(lane, Lane.buffered) || kept >= kept_messages
-        || PyBytes_GET_SIZE(body) > kept_bytes) {
-        Py_DECREF(buffer);
-        return kept < 0 ? -1 : 0;
-    }
+    if (number < 0 || number != number_in(lane, Lane.buffered)) return 0;
+    Py_INCREF(buffer);
     PyObject *stored = stored_type->tp_alloc(stored_type, STORED_SIZE), *next = PyLong_FromLongLong(number + 1);
     PyObject *none = NULL;
     if (stored != NULL && next != NULL) {

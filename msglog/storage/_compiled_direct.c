@@ -2,8 +2,9 @@
 
    They write the same bytes and leave the same state as the Python methods, which stand in writers.py and
    small_commit.py and say what is done and why. Here is only what nearly every call does: room in a mapped file, no
-   obstacle, no index entry due. One thing runs after the first store, against the rule: the cursor's own method, by
-   which `append_settle` changes it; there the engine's obstacle is the same note as in Python.
+   obstacle. Where an entry of the index may be due, the writer's `make_way` sees to it before anything is built. One
+   thing runs after the first store, against the rule: the cursor's own method, by which `append_settle` changes it;
+   there the engine's obstacle is the same note as in Python.
 
    Imported by compiled.py. */
 
@@ -22,6 +23,7 @@ typedef struct {
     PyObject *append;
     PyObject *append_settle;
     PyObject *append_copies;
+    PyObject *make_way;
     Headers headers;
     long long event_cost;
     unsigned char event_mark;
@@ -56,6 +58,24 @@ static void clear_frame(Frame *frame) {
     Py_XDECREF(frame->after);
     Py_XDECREF(frame->next_offset);
     Py_XDECREF(frame->next_total);
+}
+
+/* Have the writer raise a segment's limit over a frame of so many bytes, if it is too low. Other code may run. */
+static Outcome make_way_for(DirectWays *self, PyObject *stream, Py_ssize_t size) {
+    PyObject *segment = SLOT(stream, stream_slot.active);
+    if (segment == NULL || !Py_IS_TYPE(segment, self->known.segment_type)) return FOR_PYTHON;
+    long long position = number_in(segment, segment_slot.position), limit = number_in(segment, segment_slot.limit);
+    if (position < 0) return FOR_PYTHON;
+    if (position + size <= limit) return DONE;
+    PyObject *end = PyLong_FromLongLong(position + size);
+    if (end == NULL) return FAILED;
+    PyObject *arguments[] = {Py_NewRef(stream), Py_NewRef(segment), NULL, end};
+    arguments[2] = Py_NewRef(SLOT(segment, segment_slot.position));
+    PyObject *made = PyObject_Vectorcall(self->make_way, arguments, 4, NULL);
+    for (int argument = 0; argument < 4; argument++) Py_DECREF(arguments[argument]);
+    if (made == NULL) return FAILED;
+    Py_DECREF(made);
+    return made == Py_True ? DONE : FOR_PYTHON;
 }
 
 /* Find the place of a frame of so many bytes, of which `value_size` count, and make the numbers that follow on it. They
@@ -127,10 +147,13 @@ static void publish(DirectWays *self, Page *page, PyObject *number, long long va
 
 /* append(stream, value, timestamp_ms, key=None) */
 
-static int wake_waiters(PyObject *stream) {
+static inline int is_waited_for(PyObject *stream) {
     PyObject *waiters = SLOT(stream, stream_slot.waiters);
-    if (waiters == NULL || !PySet_Check(waiters) || PySet_GET_SIZE(waiters) == 0) return 0;
-    PyObject *those = PySequence_Tuple(waiters);
+    return waiters != NULL && PySet_Check(waiters) && PySet_GET_SIZE(waiters) > 0;
+}
+
+static int wake_waiters(PyObject *stream) {
+    PyObject *those = PySequence_Tuple(SLOT(stream, stream_slot.waiters));
     if (those == NULL) return -1;
     int failed = 0;
     for (Py_ssize_t place = 0; !failed && place < PyTuple_GET_SIZE(those); place++) {
@@ -144,8 +167,7 @@ static int wake_waiters(PyObject *stream) {
 
 /* Wake who waits, with a small record in their hands: `Stream.tell_waiters`. */
 static int tell_waiters(Frame *frame, PyObject *timestamp, PyObject *key, PyObject *value, PyObject *number) {
-    PyObject *waiters = SLOT(frame->stream, stream_slot.waiters);
-    if (waiters == NULL || !PySet_Check(waiters) || PySet_GET_SIZE(waiters) == 0) return 0;
+    if (!is_waited_for(frame->stream)) return 0;
     if (PyBytes_GET_SIZE(value) + (key == Py_None ? 0 : PyBytes_GET_SIZE(key)) <= LATEST_LIMIT) {
         PyObject *latest = Py_BuildValue("(OOOOOL)", frame->first, timestamp, key, value, number, frame->total);
         if (latest == NULL) return -1;
@@ -282,9 +304,7 @@ static PyObject *ways_append_settle(DirectWays *self, PyObject *const *args, Py_
 static Outcome build_copies(DirectWays *self, Record *record, Frame *frames, PyObject *const *args, Py_ssize_t copies,
                             long long timestamp_ms, long long next) {
     PyObject *streams = args[0], *value = args[1], *key = args[2];
-    Py_ssize_t value_size = PyBytes_GET_SIZE(value), size = KEY_SIZE + PyBytes_GET_SIZE(key) + value_size;
-    record->size = HEADER_SIZE + size;
-    put_header(record->bytes, self->headers.keyed, size, timestamp_ms, next);
+    put_header(record->bytes, self->headers.keyed, record->size - HEADER_SIZE, timestamp_ms, next);
     put32(record->bytes + AT_FRAMES, copies);
     put_body(record->bytes + HEADER_SIZE, key, value);
     for (Py_ssize_t copy = 0; copy < copies; copy++) {
@@ -292,11 +312,21 @@ static Outcome build_copies(DirectWays *self, Record *record, Frame *frames, PyO
         PyObject *stream = copy < PyList_GET_SIZE(streams) ? PyList_GET_ITEM(streams, copy) : NULL;
         if (stream == NULL || !Py_IS_TYPE(stream, self->known.stream_type)) return FOR_PYTHON;
         const Frame *like = copy > 0 ? &frames[copy - 1] : NULL;
-        Outcome outcome = find_place(self, &frames[copy], stream, record->size, value_size, like);
+        Outcome outcome = find_place(self, &frames[copy], stream, record->size, PyBytes_GET_SIZE(value), like);
         if (outcome != DONE) return outcome;
         if (fit(self, record, &frames[copy]) < 0) return FAILED;
     }
     return DONE;
+}
+
+/* Have way made for all copies. */
+static Outcome make_way_for_all(DirectWays *self, PyObject *streams, Py_ssize_t size) {
+    Outcome outcome = DONE;
+    for (Py_ssize_t copy = 0; outcome == DONE && copy < PyList_GET_SIZE(streams); copy++) {
+        PyObject *stream = PyList_GET_ITEM(streams, copy);
+        outcome = Py_IS_TYPE(stream, self->known.stream_type) ? make_way_for(self, stream, size) : FOR_PYTHON;
+    }
+    return outcome;
 }
 
 static Outcome copies_locked(DirectWays *self, Frame *frames, Page *page, PyObject *const *args, Py_ssize_t copies,
@@ -308,7 +338,17 @@ static Outcome copies_locked(DirectWays *self, Frame *frames, Page *page, PyObje
     long long timestamp_ms = number_of(timestamp), next = next_number(&self->known);
     if (timestamp_ms < 0 || next < 0) return FOR_PYTHON;
     Record record;
+    record.size = HEADER_SIZE + KEY_SIZE + PyBytes_GET_SIZE(args[2]) + PyBytes_GET_SIZE(args[1]);
     Outcome outcome = build_copies(self, &record, frames, args, copies, timestamp_ms, next);
+    if (outcome == FOR_PYTHON) {
+        for (Py_ssize_t copy = 0; copy < copies; copy++) {
+            clear_frame(&frames[copy]);
+            frames[copy] = (Frame){0};
+        }
+        outcome = make_way_for_all(self, args[0], record.size);
+        if (outcome == DONE && next_number(&self->known) != next) outcome = FOR_PYTHON;
+        if (outcome == DONE) outcome = build_copies(self, &record, frames, args, copies, timestamp_ms, next);
+    }
     if (outcome != DONE) return outcome;
     PyObject *number = PyLong_FromLongLong(next);
     if (number == NULL || open_page(&self->known, page) < 0) {
@@ -323,7 +363,7 @@ static Outcome copies_locked(DirectWays *self, Frame *frames, Page *page, PyObje
     publish(self, page, number, next);
     Py_DECREF(number);
     for (Py_ssize_t copy = 0; copy < copies; copy++)
-        if (wake_waiters(frames[copy].stream) < 0) return FAILED;
+        if (is_waited_for(frames[copy].stream) && wake_waiters(frames[copy].stream) < 0) return FAILED;
     return DONE;
 }
 
@@ -359,6 +399,7 @@ static int ways_traverse(DirectWays *self, visitproc visit, void *arg) {
     Py_VISIT(self->append);
     Py_VISIT(self->append_settle);
     Py_VISIT(self->append_copies);
+    Py_VISIT(self->make_way);
     return visit_known(&self->known, visit, arg);
 }
 
@@ -369,6 +410,7 @@ static void ways_dealloc(DirectWays *self) {
     Py_XDECREF(self->append);
     Py_XDECREF(self->append_settle);
     Py_XDECREF(self->append_copies);
+    Py_XDECREF(self->make_way);
     forget(&self->known);
     type->tp_free(self);
     Py_DECREF(type);
@@ -391,7 +433,8 @@ static PyObject *ways_new(PyTypeObject *type, PyObject *args, PyObject *options)
     if (get_to_know(&self->known, engine, known) < 0 || copy_headers(&self->headers, headers) < 0
         || !(self->append = PyObject_GetAttrString(writer, "append"))
         || !(self->append_settle = PyObject_GetAttrString(writer, "append_settle"))
-        || !(self->append_copies = PyObject_GetAttrString(writer, "append_copies")))
+        || !(self->append_copies = PyObject_GetAttrString(writer, "append_copies"))
+        || !(self->make_way = PyObject_GetAttrString(writer, "make_way")))
         Py_CLEAR(self);
     return (PyObject *)self;
 }

@@ -159,6 +159,12 @@ __attribute__((target("sse4.2"))) static unsigned long crc_by_processor(unsigned
         memcpy(&word, data, sizeof word);
         crc = _mm_crc32_u64(crc, word);
     }
+    if (end - data >= 4) {
+        uint32_t word;
+        memcpy(&word, data, sizeof word);
+        crc = _mm_crc32_u32((uint32_t)crc, word);
+        data += 4;
+    }
     for (; data < end; data++) crc = _mm_crc32_u8((uint32_t)crc, (unsigned char)*data);
     return (uint32_t)~crc;
 }
@@ -171,9 +177,8 @@ __attribute__((target("sse4.2"))) static unsigned long crc_by_processor(unsigned
 
 /* Take a checksum, by the processor or by the library that Python takes it with. */
 static int checksum(Known *known, PyObject *seed, const char *data, Py_ssize_t size, unsigned long *crc) {
-    if (PROCESSOR_HAS_CRC) {
-        unsigned long number = PyLong_AsUnsignedLong(seed);
-        if (number == (unsigned long)-1 && PyErr_Occurred()) return -1;
+    long long number = number_of(seed);
+    if (PROCESSOR_HAS_CRC && number >= 0) {
         *crc = crc_by_processor(number, data, size);
         return 0;
     }

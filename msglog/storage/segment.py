@@ -45,6 +45,7 @@ LARGEST_LIFE = (1 << 32) - 2
 _FACTS = 11
 _CRC = struct.Struct("<I")
 _ZERO_AHEAD = 256 << 10
+_ZEROS = memoryview(bytes(_ZERO_AHEAD))
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,7 +335,7 @@ class Segment:
             return
         self.zeroed_position = min(self.capacity, position + _ZERO_AHEAD)
         if self.file is not None and position < self.zeroed_position:
-            self.file.write(position, bytes(self.zeroed_position - position))
+            self.file.write(position, _ZEROS[: self.zeroed_position - position])
 
     # Looking into the file
 

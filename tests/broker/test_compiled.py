@@ -890,7 +890,7 @@ def test_what_is_not_wanted_is_not_put_in_front(monkeypatch):
 MUTATIONS = [
     ("PyBytes_GET_SIZE(body) > number_in(route, Route.limit)", "0"),
     ("|| number_in(route, Route.version) != number_in(AT(Handle, handle, _model), Model.version)\n        ||", "||"),
-    ("number != number_in(lane, Lane.buffered) || ", ""),
+    ("|| number != number_in(lane, Lane.buffered)", ""),
     ("|| PyBytes_GET_SIZE(body) > kept_bytes", ""),
     ("if (none != NULL) set_slot(lane, Lane.buffered, next);", ""),
     ("PyTuple_GET_SIZE(AT(Route, route, pushed)) > 0", "0"),

@@ -183,6 +183,7 @@ def test_nearly_every_small_commit_goes_the_compiled_way(tmp_path, place, monkey
                 broker.publish("amq.fanout", "", b"body")
                 broker.get("q").ack()
         assert len(left) < 4000 * 0.15  # an entry of the index, room in the file, a draft
+        assert left.count("append_copies") < 10  # of copies without the entries: those are seen to
 
 
 @pytest.fixture
@@ -350,6 +351,38 @@ def test_a_list_of_streams_that_gets_shorter_while_the_lock_is_waited_for_is_tak
     assert [stream.end - end for stream, end in zip(life.streams, ends, strict=True)] == [1, 0, 0]
 
 
+def _making_way(life: ShortLife, something: Callable[[], object], patch: pytest.MonkeyPatch) -> None:
+    """Have something happen while way is made for the next copies."""
+    engine = life.engine
+    make_way = engine.writer.make_way
+    patch.setattr(engine.writer, "make_way", lambda *given: (something(), make_way(*given))[1], raising=False)
+    patch.setattr(engine.writer, "compiled", None)
+    compiled.open_ways(engine)
+    life.streams[1].active.limit = 0
+
+
+def test_a_list_of_streams_that_gets_shorter_while_way_is_made_is_taken_as_it_is_then(life, monkeypatch):
+    engine, streams = life.engine, list(life.streams)
+    _making_way(life, lambda: streams.__delitem__(slice(1, None)), monkeypatch)
+    ends = [stream.end for stream in life.streams]
+    assert engine.append_copies(streams, b"value", b"key", 1) == ends[:1]
+    assert [stream.end - end for stream, end in zip(life.streams, ends, strict=True)] == [1, 0, 0]
+
+
+def test_what_making_way_raises_is_raised_and_nothing_is_written(life, monkeypatch):
+    def strike():
+        raise Struck
+
+    _making_way(life, strike, monkeypatch)
+    before = life.state()
+    for _ in range(3):
+        with pytest.raises(Struck):
+            life.engine.append_copies(life.streams, b"value", b"key", 1)
+        assert life.state() == before
+        assert life.engine.lock.acquire(blocking=False)
+        life.engine.lock.release()
+
+
 def test_a_lock_that_is_replaced_while_it_is_waited_for_lives_until_then(life):
     """As in a child of a signal handler that forks."""
 
@@ -391,12 +424,18 @@ def _failures(life: ShortLife) -> int:
     """Let each of the first allocations of each call fail, and return how many did."""
     engine, streams, failures = life.engine, life.streams, 0
     waiter = Waiter()
+
+    def append_with_way_to_make(*given):
+        streams[1].active.limit = 0
+        engine.append_copies(*given)
+
     for waited_for in (False, True):
         for stream in streams:
             (stream.waiters.add if waited_for else stream.waiters.discard)(waiter)
         for call, *given in [
             (engine.append, streams[0], b"value", 7, b"key"),
             (engine.append_copies, streams, b"value", b"key", 7),
+            (append_with_way_to_make, streams, b"value", b"key", 7),
             (engine.append_settle, life.cursor, 0, 0, 7),
         ]:
             for number in range(25):
