@@ -12,7 +12,6 @@
    Imported by compiled.py. */
 
 #include "_compiled.h"
-#include <time.h>
 
 enum {
     OFFSET = 0, /* of a stored message: offset, timestamp, metadata, body */
@@ -116,14 +115,6 @@ static Py_ssize_t kept_messages, kept_bytes;
 
 /* What came of trying it here. */
 typedef enum { FAILED = -1, DONE, FOR_PYTHON } Outcome;
-
-/* Milliseconds since 1970: of the machine's clock read in place, or as a clock tells them, which may run other code. */
-static PyObject *read_clock(PyObject *system_time, PyObject *now_ms) {
-    struct timespec now;
-    if (system_time != Py_True || clock_gettime(CLOCK_REALTIME, &now) != 0 || now.tv_sec < 0)
-        return PyObject_CallNoArgs(now_ms);
-    return PyLong_FromLongLong((long long)now.tv_sec * 1000 + now.tv_nsec / 1000000);
-}
 
 /* publish(self, exchange, routing_key, body) */
 
