@@ -479,9 +479,9 @@ static int has_its_turn(PyObject *taking, PyObject *queue, PyObject *wait) {
     PyObject *line = AT(Queue, queue, line), *takers = AT(Line, line, takers), *waits = AT(Subscriber, subscriber, waits);
     return AT(Line, line, front) == wait && takers != NULL && PyTuple_CheckExact(takers) && PyTuple_GET_SIZE(takers) == 1
         && PyTuple_GET_ITEM(takers, 0) == wait && waits != NULL && PyList_CheckExact(waits)
-        && PyList_GET_SIZE(waits) == 1 && PyList_GET_ITEM(waits, 0) == wait
+        && PyList_GET_SIZE(waits) > 0 && PyList_GET_ITEM(waits, 0) == wait
         && AT(Vhost, vhost, has_abandoned) == Py_False && HOLDS(Vhost, vhost, news, &PyDict_Type)
-        && AT(Subscriber, subscriber, no_ack) == Py_False && AT(Subscriber, subscriber, miscounted) == Py_False
+        && AT(Subscriber, subscriber, no_ack) == Py_False && AT(Subscriber, subscriber, miscounted) != Py_True
         && has_room(subscriber, queue);
 }
 
@@ -521,11 +521,11 @@ static Outcome take_next(PyObject *taking, PyObject *queue, PyObject *wait, PyOb
     PyObject *lane = has_its_turn(taking, queue, wait) ? lane_of(queue) : NULL;
     if (lane == NULL) return FOR_PYTHON;
     PyObject *cursor = AT(Lane, lane, cursor);
-    long long offset = number_in(cursor, Cursor.next);
+    long long next = number_in(cursor, Cursor.next);
     if (number_in(AT(Taking, taking, subscriber), Subscriber.unsettled) < 0
-        || !is_next(cursor, AT(Lane, lane, stream), offset))
+        || !is_next(cursor, AT(Lane, lane, stream), next))
         return FOR_PYTHON;
-    PyObject *stored = pop_message(AT(Lane, lane, buffer), offset);
+    PyObject *stored = pop_message(AT(Lane, lane, buffer), next);
     if (stored == NULL) return PyErr_Occurred() ? FAILED : FOR_PYTHON;
     Outcome outcome = put_in_hand(taking, queue, wait, lane, stored, taken);
     Py_DECREF(stored);

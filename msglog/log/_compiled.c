@@ -84,7 +84,7 @@ static int find_slots(void) {
 #define HOLDS(class, object, name, other) holds(object, class.name, other)
 
 static PyTypeObject *way_type, *record_type, *metadata_type, *partition_type, *ring_type, *counter_type, *left_type;
-static PyObject *closed_error, *deleted_meanwhile, *system_monotonic_ms, *monotonic_ns, *zero, *one, *nothing, *none_counted, *none_left;
+static PyObject *closed_error, *deleted_meanwhile, *system_monotonic_ms, *monotonic_ns, *zero, *one, *nothing, *none_counted, *none_left, *length_hint;
 static PyObject *text_key;
 static long long header_size, key_size;
 
@@ -183,13 +183,22 @@ static int stands_before(Sight *sight) {
         && sight->position == number_in(AT(Reader, reader, _segment), Segment.stored_position);
 }
 
-/* Whether the last record is the next one of the cursor and there is no other: what `hold_latest` asks. */
+/* Return how often a counter counts, -1 when that cannot be told. By the method itself: binding it would take memory. */
+static long long count_left(PyObject *counter) {
+    PyObject *count = PyObject_Vectorcall(length_hint, &counter, 1, NULL);
+    long long number = number_of(count);
+    Py_XDECREF(count);
+    return number;
+}
+
+/* Whether the last record is the next one of the cursor and there is no other: what `hold_latest` asks. No other code
+   runs meanwhile. */
 static int sees_latest(PyObject *cursor, Sight *sight) {
     if (cursor == NULL || !HOLDS(Cursor, cursor, stream, Stream.type) || !HOLDS(Cursor, cursor, _reader, Reader.type)
         || AT(Cursor, cursor, paused) != Py_False || number_in(cursor, Cursor._position) < 0
         || !HOLDS(Cursor, cursor, _uncounted, counter_type) || !HOLDS(Cursor, cursor, partition, partition_type)
         || PyTuple_GET_SIZE(AT(Cursor, cursor, partition)) != 2
-        || PyObject_LengthHint(AT(Cursor, cursor, _uncounted), 1) != 0)
+        || count_left(AT(Cursor, cursor, _uncounted)) != 0)
         return 0;
     PyObject *stream = AT(Cursor, cursor, stream), *latest = AT(Stream, stream, latest);
     if (latest == NULL || !PyTuple_CheckExact(latest) || PyTuple_GET_SIZE(latest) != LATEST_SIZE) return 0;
@@ -219,28 +228,33 @@ static PyObject *pair_call(PyTypeObject *type, PyObject *first, PyObject *second
     return PyObject_Vectorcall((PyObject *)type, arguments, 2, NULL);
 }
 
-/* Make them: `listed`, a list that was taken already, else what gives the record and counts it. Returns whether what
-   was in sight before still is: making them may have run other code. */
-static int make(PyObject *fetcher, Sight *sight, Made *made, int listed) {
+/* Make what gives the record and counts it. */
+static int make_run(Made *made) {
+    PyObject *alone = PyTuple_Pack(1, made->record);
+    if (alone == NULL) return -1;
+    PyObject_GC_UnTrack(alone);
+    made->uncounted = pair_call(counter_type, one, one);
+    if (made->uncounted != NULL) made->left = pair_call(left_type, alone, made->uncounted);
+    Py_DECREF(alone);
+    return made->left == NULL ? -1 : 0;
+}
+
+/* Make a list with the record, and what gives and counts no more. */
+static int make_list(Made *made) {
+    made->uncounted = Py_NewRef(none_counted);
+    made->left = Py_NewRef(none_left);
+    made->list = PyList_New(1);
+    return made->list == NULL ? -1 : 0;
+}
+
+/* Make all that is needed; return whether what was in sight still is, for this may run other code. */
+static int make(PyObject *fetcher, Sight *sight, Made *made, int (*make_more)(Made *)) {
     long long next = sight->next, position = sight->position;
-    PyObject *alone = NULL;
-    made->next = PyLong_FromLongLong(next);
-    made->position = PyLong_FromLongLong(position);
-    made->record = record_type->tp_alloc(record_type, RECORD_SIZE);
-    if (made->record != NULL) PyObject_GC_UnTrack(made->record); /* nobody sees it empty */
-    if (listed) {
-        made->list = PyList_New(1);
-        made->uncounted = Py_NewRef(none_counted);
-        made->left = Py_NewRef(none_left);
-    } else if (made->record != NULL && (alone = PyTuple_Pack(1, made->record)) != NULL) {
-        PyObject_GC_UnTrack(alone);
-        made->uncounted = pair_call(counter_type, one, one);
-        if (made->uncounted != NULL) made->left = pair_call(left_type, alone, made->uncounted);
-    }
-    Py_XDECREF(alone);
-    if (made->next == NULL || made->position == NULL || made->record == NULL || made->left == NULL
-        || (listed && made->list == NULL))
+    if ((made->next = PyLong_FromLongLong(next)) == NULL || (made->position = PyLong_FromLongLong(position)) == NULL
+        || (made->record = record_type->tp_alloc(record_type, RECORD_SIZE)) == NULL)
         return -1;
+    PyObject_GC_UnTrack(made->record); /* nobody sees it empty */
+    if (make_more(made) < 0) return -1;
     return sees_latest(only_cursor(fetcher), sight) && sight->next == next && sight->position == position;
 }
 
@@ -286,7 +300,7 @@ static PyObject *take_latest(PyObject *way, PyObject *const *args, size_t flagge
     if (PyVectorcall_NARGS(flagged) != 1 || names != NULL || !Py_IS_TYPE(args[0], Fetcher.type)
         || !HOLDS(Fetcher, args[0], _taken, &PyDict_Type) || !sees_latest(only_cursor(args[0]), &sight))
         return PyErr_Occurred() ? NULL : leave_to_python(way, args, flagged, names);
-    int seen = make(args[0], &sight, &made, 1);
+    int seen = make(args[0], &sight, &made, make_list);
     if (seen > 0 && PyDict_SetItem(AT(Fetcher, args[0], _taken), sight.cursor, sight.offset) < 0) seen = -1;
     if (seen <= 0) {
         clear_made(&made);
@@ -306,7 +320,7 @@ static PyObject *run_latest(PyObject *way, PyObject *const *args, size_t flagged
     if (PyVectorcall_NARGS(flagged) != 1 || names != NULL || !Py_IS_TYPE(args[0], Fetcher.type)
         || !sees_latest(only_cursor(args[0]), &sight))
         return PyErr_Occurred() ? NULL : leave_to_python(way, args, flagged, names);
-    if (make(args[0], &sight, &made, 0) <= 0) {
+    if (make(args[0], &sight, &made, make_run) <= 0) {
         clear_made(&made);
         return PyErr_Occurred() ? NULL : leave_to_python(way, args, flagged, names);
     }
@@ -373,7 +387,8 @@ static PyObject *set_up(PyObject *module, PyObject *args) {
     Py_XSETREF(monotonic_ns, Py_NewRef(clock));
     Py_XSETREF(none_counted, pair_call(counter_type, one, zero));
     Py_XSETREF(none_left, PyObject_GetIter(nothing));
-    if (none_counted == NULL || none_left == NULL || find_slots() != 0) return NULL;
+    Py_XSETREF(length_hint, PyObject_GetAttrString((PyObject *)counter_type, "__length_hint__"));
+    if (length_hint == NULL || none_counted == NULL || none_left == NULL || find_slots() != 0) return NULL;
     Py_RETURN_NONE;
 }
 

@@ -8,7 +8,7 @@ import pytest
 
 from support.building import CompileHotPaths, compile_beside
 
-SOURCES = [f"msglog/{package}/_compiled.c" for package in ("storage", "cursors", "broker")]
+SOURCES = [f"msglog/{package}/_compiled.c" for package in ("storage", "cursors", "log", "broker")]
 BROKEN = "int PyInit__compiled(void) { return nonsense; }\n"
 
 
