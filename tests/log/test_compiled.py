@@ -25,7 +25,7 @@ from msglog.log.positions import PartitionCursor
 from msglog.waiting import Waiter
 from support.brokers import wait_until
 from support.building import compile_beside
-from support.opcodes import Striker, Struck, is_finalizing
+from support.opcodes import TELLS_RETURNS, Striker, Struck, is_finalizing
 from support.scale import scaled
 from support.telling import tell
 
@@ -572,9 +572,19 @@ class _Appending(Waiter):
         return True
 
 
+def _poll(consumer, _kept):
+    return consumer.poll()
+
+
+def _iterate(consumer, kept):
+    """By an iterator that outlives the blow: what is raised in one that is collected reaches nobody."""
+    kept.append(iter(consumer))
+    return [next(kept[-1])]
+
+
 def _interrupted(log, consume, strike_at, patch):
     """Interrupt a poll that waits for its record, and see that each record is handed out once."""
-    striker, handed = Striker("msglog/log/", strike_at), []
+    striker, handed, kept = Striker("msglog/log/", strike_at), [], []
     with log.consumer("t", group=f"g{strike_at}", start="latest") as consumer:
         waiter = _Appending()
         waiter.append = lambda: log.append("t", b"x")
@@ -585,7 +595,7 @@ def _interrupted(log, consume, strike_at, patch):
         try:
             with striker.striking():
                 for _ in range(2):
-                    handed += consume(consumer)
+                    handed += consume(consumer, kept)
         except Struck:
             assert not log.store.core.engine.lock.locked()
         handed += consumer.poll(0)
@@ -593,8 +603,9 @@ def _interrupted(log, consume, strike_at, patch):
     return striker
 
 
+@pytest.mark.skipif(not TELLS_RETURNS, reason="where handlers run is known of these versions")
 @pytest.mark.parametrize("pure", [False, True])
-@pytest.mark.parametrize("consume", [lambda consumer: consumer.poll(), lambda consumer: [next(iter(consumer))]])
+@pytest.mark.parametrize("consume", [_poll, _iterate])
 def test_an_interrupt_anywhere_around_a_wake_costs_no_record(log, consume, pure, record_property):
     with pytest.MonkeyPatch.context() as patch:
         if pure:
