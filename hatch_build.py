@@ -21,6 +21,7 @@ SOURCES = (
     "msglog/storage/_compiled_hands.c",
     "msglog/storage/_compiled_journal.c",
     "msglog/cursors/_compiled.c",
+    "msglog/log/_compiled.c",
     "msglog/broker/_compiled.c",
 )
 HEADER = Path(__file__).parent / "msglog/_compiled.h"

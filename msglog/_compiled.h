@@ -13,6 +13,7 @@
 #include <Python.h>
 #include <stddef.h>
 #include <structmember.h>
+#include <time.h>
 
 #ifdef Py_GIL_DISABLED
 #error "the interpreter's lock keeps what is done here in one piece"
@@ -85,6 +86,14 @@ static inline int let_go(PyObject *release, PyObject *const *args, size_t count)
     Py_DECREF(none);
     PyErr_Restore(type, value, trace);
     return 0;
+}
+
+/* Milliseconds since 1970: of the machine's clock read in place, or as a clock tells them, which may run other code. */
+static inline PyObject *read_clock(PyObject *system_time, PyObject *now_ms) {
+    struct timespec now;
+    if (system_time != Py_True || clock_gettime(CLOCK_REALTIME, &now) != 0 || now.tv_sec < 0)
+        return PyObject_CallNoArgs(now_ms);
+    return PyLong_FromLongLong((long long)now.tv_sec * 1000 + now.tv_nsec / 1000000);
 }
 
 /* A method of a class that does what nearly every call does, and leaves all else to the method of Python that stood

@@ -1,7 +1,8 @@
-/* The short ways of `Broker.publish`, `Broker.get`, `QueueConsumer.get` and `Delivery.ack` in C.
+/* The short ways of `Broker.publish`, `Broker.get`, `QueueConsumer.get` and `Delivery.ack` in C, and of the wake of a
+   consumer that waits and what it takes then.
 
-   They leave the same state as the Python methods, which stand in publishing.py, consuming.py, consumer.py, delivery.py
-   and vhost/handing.py and say what is done and why. Here is only what nearly every call does: a known route to queues
+   They leave the same state as the Python methods, which stand in publishing.py, consuming.py, consumer.py, delivery.py,
+   line.py and vhost/handing.py and say what is done and why. Here is only what nearly every call does: a known route to queues
    without limits, a message that was read ahead, an acknowledgement that nobody waits for. Whatever else comes up is
    left to the Python method, before anything was changed.
 
@@ -12,12 +13,12 @@
    Imported by compiled.py. */
 
 #include "_compiled.h"
-#include <time.h>
 
 enum {
     OFFSET = 0, /* of a stored message: offset, timestamp, metadata, body */
     BODY = 3,
-    STORED_SIZE = 4
+    STORED_SIZE = 4,
+    TAKEN_SIZE = 4 /* lane, message, redelivered, deliveries */
 };
 
 /* The classes whose objects are looked into, and the places of their slots. */
@@ -44,7 +45,7 @@ static struct {
 } Lane;
 static struct {
     PyTypeObject *type;
-    Py_ssize_t end;
+    Py_ssize_t end, waiters;
 } Stream;
 static struct {
     PyTypeObject *type;
@@ -60,16 +61,24 @@ static struct {
 } Vhost;
 static struct {
     PyTypeObject *type;
-    Py_ssize_t active, line, simple, watchers;
+    Py_ssize_t active, lanes, line, simple, watchers;
 } Queue;
 static struct {
     PyTypeObject *type;
-    Py_ssize_t front;
+    Py_ssize_t front, takers;
 } Line;
 static struct {
     PyTypeObject *type;
-    Py_ssize_t cancelled, miscounted, prefetch, registered, unsettled, waits;
+    Py_ssize_t cancelled, miscounted, no_ack, prefetch, registered, unsettled, waits;
 } Subscriber;
+static struct {
+    PyTypeObject *type;
+    Py_ssize_t in_line, over, taken, wake;
+} Wait;
+static struct {
+    PyTypeObject *type;
+    Py_ssize_t subscriber, vhost;
+} Taking;
 static struct {
     PyTypeObject *type;
     Py_ssize_t no_ack, queue, subscriber, vhost;
@@ -87,14 +96,15 @@ static int find_slots(void) {
         || FIND(Connection, getters) || FIND(Model, version) || FIND(Route, lanes) || FIND(Route, limit)
         || FIND(Route, meta) || FIND(Route, only) || FIND(Route, pushed) || FIND(Route, streams)
         || FIND(Route, version) || FIND(Lane, buffer) || FIND(Lane, buffered) || FIND(Lane, cursor)
-        || FIND(Lane, stream) || FIND(Lane, trim_check) || FIND(Stream, end) || FIND(Cursor, done)
+        || FIND(Lane, stream) || FIND(Lane, trim_check) || FIND(Stream, end) || FIND(Stream, waiters) || FIND(Cursor, done)
         || FIND(Cursor, next) || FIND(Cursor, settled) || FIND(Cursor, unsettled) || FIND(Ranges, spans)
         || FIND(Vhost, append_copies) || FIND(Vhost, append_settle) || FIND(Vhost, closed)
         || FIND(Vhost, has_abandoned) || FIND(Vhost, journaled) || FIND(Vhost, lock) || FIND(Vhost, news)
-        || FIND(Vhost, now_ms) || FIND(Vhost, system_time) || FIND(Queue, active) || FIND(Queue, line)
-        || FIND(Queue, simple) || FIND(Queue, watchers) || FIND(Line, front) || FIND(Subscriber, cancelled)
-        || FIND(Subscriber, miscounted) || FIND(Subscriber, prefetch) || FIND(Subscriber, registered)
-        || FIND(Subscriber, unsettled) || FIND(Subscriber, waits) || FIND(Terms, no_ack) || FIND(Terms, queue)
+        || FIND(Vhost, now_ms) || FIND(Vhost, system_time) || FIND(Queue, active) || FIND(Queue, lanes) || FIND(Queue, line)
+        || FIND(Queue, simple) || FIND(Queue, watchers) || FIND(Line, front) || FIND(Line, takers) || FIND(Subscriber, cancelled)
+        || FIND(Subscriber, miscounted) || FIND(Subscriber, no_ack) || FIND(Subscriber, prefetch) || FIND(Subscriber, registered)
+        || FIND(Subscriber, unsettled) || FIND(Subscriber, waits) || FIND(Wait, in_line) || FIND(Wait, over) || FIND(Wait, taken) || FIND(Wait, wake)
+        || FIND(Taking, subscriber) || FIND(Taking, vhost) || FIND(Terms, no_ack) || FIND(Terms, queue)
         || FIND(Terms, subscriber) || FIND(Terms, vhost) || FIND(Delivery, _keeper) || FIND(Delivery, _lane)
         || FIND(Delivery, _meta) || FIND(Delivery, _settled) || FIND(Delivery, _stored) || FIND(Delivery, _terms)
         || FIND(Delivery, body) || FIND(Delivery, delivery_count) || FIND(Delivery, redelivered);
@@ -108,19 +118,11 @@ static inline int is_kind_of(PyObject *value, PyTypeObject *type) {
     return value != NULL && PyObject_TypeCheck(value, type);
 }
 
-static PyTypeObject *way_type, *stored_type, *buffer_type, *lock_type;
-static PyObject *closed_error, *zero;
+static PyTypeObject *way_type, *stored_type, *taken_type, *buffer_type, *lock_type;
+static PyObject *closed_error, *zero, *nobody;
 static PyObject *buffer_append, *buffer_appendleft, *buffer_popleft, *lock_acquire, *lock_locked, *lock_release;
 static PyObject *text_attend, *text_look_after, *text_tidy;
 static Py_ssize_t kept_messages, kept_bytes;
-
-/* Milliseconds since 1970: of the machine's clock read in place, or as a clock tells them, which may run other code. */
-static PyObject *read_clock(PyObject *system_time, PyObject *now_ms) {
-    struct timespec now;
-    if (system_time != Py_True || clock_gettime(CLOCK_REALTIME, &now) != 0 || now.tv_sec < 0)
-        return PyObject_CallNoArgs(now_ms);
-    return PyLong_FromLongLong((long long)now.tv_sec * 1000 + now.tv_nsec / 1000000);
-}
 
 /* publish(self, exchange, routing_key, body) */
 
@@ -335,7 +337,17 @@ static int has_room(PyObject *subscriber, PyObject *queue) {
         && (active == Py_None || active == subscriber);
 }
 
-/* Return a queue's lane where taking the next message needs no thought and nobody waits in line, NULL elsewhere. */
+/* Return a queue's lane where taking the next message needs no thought, NULL elsewhere. */
+static PyObject *lane_of(PyObject *queue) {
+    if (!HOLDS(Queue, queue, simple, Lane.type)) return NULL;
+    PyObject *lane = AT(Queue, queue, simple);
+    return HOLDS(Lane, lane, cursor, Cursor.type) && HOLDS(Lane, lane, stream, Stream.type)
+            && HOLDS(Lane, lane, buffer, buffer_type)
+        ? lane
+        : NULL;
+}
+
+/* Return that lane where nobody waits in line, NULL elsewhere. */
 static PyObject *simple_lane(PyObject *terms) {
     if (!HOLDS(Terms, terms, vhost, Vhost.type) || !HOLDS(Terms, terms, queue, Queue.type)
         || !is_kind_of(AT(Terms, terms, subscriber), Subscriber.type))
@@ -343,13 +355,9 @@ static PyObject *simple_lane(PyObject *terms) {
     PyObject *vhost = AT(Terms, terms, vhost), *queue = AT(Terms, terms, queue);
     if (AT(Vhost, vhost, closed) != Py_False || AT(Vhost, vhost, has_abandoned) != Py_False
         || !HOLDS(Queue, queue, line, Line.type) || AT(Line, AT(Queue, queue, line), front) != Py_None
-        || !HOLDS(Queue, queue, simple, Lane.type) || !has_room(AT(Terms, terms, subscriber), queue))
+        || !has_room(AT(Terms, terms, subscriber), queue))
         return NULL;
-    PyObject *lane = AT(Queue, queue, simple);
-    return HOLDS(Lane, lane, cursor, Cursor.type) && HOLDS(Lane, lane, stream, Stream.type)
-            && HOLDS(Lane, lane, buffer, buffer_type)
-        ? lane
-        : NULL;
+    return lane_of(queue);
 }
 
 /* Whether the message at `next` is the one to hand out: nothing was returned, and it can be seen. */
@@ -387,6 +395,16 @@ static PyObject *pop_message(PyObject *buffer, long long offset) {
     return NULL;
 }
 
+/* Note that the message at a cursor's `next` is in somebody's hand. */
+static int note_taken(PyObject *cursor, PyObject *subscriber, PyObject *next, PyObject *more) {
+    if (next == NULL || more == NULL
+        || PyDict_SetItem(AT(Cursor, cursor, unsettled), AT(Cursor, cursor, next), subscriber) < 0)
+        return -1;
+    set_slot(cursor, Cursor.next, next);
+    set_slot(subscriber, Subscriber.unsettled, more);
+    return 0;
+}
+
 /* fill(delivery): take the next message; False where Python has to look. */
 static PyObject *fill(PyObject *module, PyObject *delivery) {
     if (!Py_IS_TYPE(delivery, Delivery.type) || !HOLDS(Delivery, delivery, _terms, Terms.type)
@@ -402,18 +420,13 @@ static PyObject *fill(PyObject *module, PyObject *delivery) {
     PyObject *stored = pop_message(AT(Lane, lane, buffer), offset);
     if (stored == NULL) return PyErr_Occurred() ? NULL : Py_NewRef(Py_False);
     PyObject *next = PyLong_FromLongLong(offset + 1), *more = PyLong_FromLongLong(count + 1);
-    /* What fails here costs what was read ahead: the next call reads it again. */
-    if (next == NULL || more == NULL
-        || PyDict_SetItem(AT(Cursor, cursor, unsettled), AT(Cursor, cursor, next), subscriber) < 0) {
-        Py_XDECREF(next);
-        Py_XDECREF(more);
+    int noted = note_taken(cursor, subscriber, next, more);
+    Py_XDECREF(next);
+    Py_XDECREF(more);
+    if (noted < 0) { /* what was read ahead is lost: the next call reads it again */
         Py_DECREF(stored);
         return NULL;
     }
-    set_slot(cursor, Cursor.next, next);
-    set_slot(subscriber, Subscriber.unsettled, more);
-    Py_DECREF(next);
-    Py_DECREF(more);
     AT(Delivery, delivery, _lane) = Py_NewRef(lane);
     AT(Delivery, delivery, _meta) = Py_NewRef(Py_None);
     AT(Delivery, delivery, _settled) = Py_NewRef(Py_False);
@@ -422,6 +435,110 @@ static PyObject *fill(PyObject *module, PyObject *delivery) {
     AT(Delivery, delivery, redelivered) = Py_NewRef(Py_False);
     AT(Delivery, delivery, _stored) = stored;
     Py_RETURN_TRUE;
+}
+
+/* _take_in_turn(self, queue, wait): under the broker's lock */
+
+/* Whether all lanes of a queue have sets of waiters. */
+static int are_watched(PyObject *lanes) {
+    for (Py_ssize_t place = 0; place < PyList_GET_SIZE(lanes); place++) {
+        PyObject *lane = PyList_GET_ITEM(lanes, place);
+        if (!Py_IS_TYPE(lane, Lane.type) || !HOLDS(Lane, lane, stream, Stream.type)
+            || !HOLDS(Stream, AT(Lane, lane, stream), waiters, &PySet_Type))
+            return 0;
+    }
+    return 1;
+}
+
+/* Whether a call that was woken is first in line, alone there, and may take a message. */
+static int has_its_turn(PyObject *taking, PyObject *queue, PyObject *wait) {
+    if (!HOLDS(Taking, taking, vhost, Vhost.type) || !HOLDS(Taking, taking, subscriber, Subscriber.type)
+        || !Py_IS_TYPE(queue, Queue.type) || !Py_IS_TYPE(wait, Wait.type) || !HOLDS(Queue, queue, line, Line.type)
+        || !HOLDS(Queue, queue, lanes, &PyList_Type) || !are_watched(AT(Queue, queue, lanes)))
+        return 0;
+    PyObject *vhost = AT(Taking, taking, vhost), *subscriber = AT(Taking, taking, subscriber);
+    PyObject *line = AT(Queue, queue, line), *takers = AT(Line, line, takers), *waits = AT(Subscriber, subscriber, waits);
+    return AT(Line, line, front) == wait && takers != NULL && PyTuple_CheckExact(takers) && PyTuple_GET_SIZE(takers) == 1
+        && PyTuple_GET_ITEM(takers, 0) == wait && waits != NULL && PyList_CheckExact(waits)
+        && PyList_GET_SIZE(waits) > 0 && PyList_GET_ITEM(waits, 0) == wait
+        && AT(Vhost, vhost, has_abandoned) == Py_False && HOLDS(Vhost, vhost, news, &PyDict_Type)
+        && AT(Subscriber, subscriber, no_ack) == Py_False && AT(Subscriber, subscriber, miscounted) != Py_True
+        && has_room(subscriber, queue);
+}
+
+/* Have a queue's streams wake its line no longer. */
+static int forget_line(PyObject *queue) {
+    PyObject *lanes = AT(Queue, queue, lanes), *line = AT(Queue, queue, line);
+    for (Py_ssize_t place = 0; place < PyList_GET_SIZE(lanes); place++) {
+        PyObject *stream = AT(Lane, PyList_GET_ITEM(lanes, place), stream);
+        if (PySet_Discard(AT(Stream, stream, waiters), line) < 0) return -1;
+    }
+    return 0;
+}
+
+/* Put the message into the hand and leave the line; `taken` is empty yet. Nothing here runs other code. */
+static Outcome put_in_hand(PyObject *taking, PyObject *queue, PyObject *wait, PyObject *lane, PyObject *stored,
+                           PyObject *taken) {
+    PyObject *cursor = AT(Lane, lane, cursor), *subscriber = AT(Taking, taking, subscriber);
+    PyObject *line = AT(Queue, queue, line);
+    PyObject *next = PyLong_FromLongLong(number_in(cursor, Cursor.next) + 1);
+    PyObject *more = PyLong_FromLongLong(number_in(subscriber, Subscriber.unsettled) + 1);
+    int noted = note_taken(cursor, subscriber, next, more);
+    Py_XDECREF(next);
+    Py_XDECREF(more);
+    if (noted < 0) return FAILED; /* what was read ahead is lost, and read again */
+    PyObject *fields[TAKEN_SIZE] = {lane, stored, Py_False, zero};
+    for (int field = 0; field < TAKEN_SIZE; field++) PyTuple_SET_ITEM(taken, field, Py_NewRef(fields[field]));
+    set_slot(wait, Wait.taken, taken);
+    set_slot(wait, Wait.over, Py_True);
+    set_slot(wait, Wait.in_line, Py_False);
+    set_slot(line, Line.takers, nobody);
+    set_slot(line, Line.front, Py_None);
+    if (PyList_SetSlice(AT(Subscriber, subscriber, waits), 0, 1, NULL) < 0 || forget_line(queue) < 0) return FAILED;
+    return DONE;
+}
+
+static Outcome take_next(PyObject *taking, PyObject *queue, PyObject *wait, PyObject *taken) {
+    PyObject *lane = has_its_turn(taking, queue, wait) ? lane_of(queue) : NULL;
+    if (lane == NULL) return FOR_PYTHON;
+    PyObject *cursor = AT(Lane, lane, cursor);
+    long long next = number_in(cursor, Cursor.next);
+    if (number_in(AT(Taking, taking, subscriber), Subscriber.unsettled) < 0
+        || !is_next(cursor, AT(Lane, lane, stream), next))
+        return FOR_PYTHON;
+    PyObject *stored = pop_message(AT(Lane, lane, buffer), next);
+    if (stored == NULL) return PyErr_Occurred() ? FAILED : FOR_PYTHON;
+    Outcome outcome = put_in_hand(taking, queue, wait, lane, stored, taken);
+    Py_DECREF(stored);
+    return outcome;
+}
+
+static PyObject *take_in_turn(PyObject *way, PyObject *const *args, size_t flagged, PyObject *names) {
+    if (PyVectorcall_NARGS(flagged) != 3 || names != NULL || !Py_IS_TYPE(args[0], Taking.type))
+        return leave_to_python(way, args, flagged, names);
+    PyObject *taken = taken_type->tp_alloc(taken_type, TAKEN_SIZE);
+    if (taken == NULL) return NULL;
+    Outcome outcome = take_next(args[0], args[1], args[2], taken);
+    Py_DECREF(taken);
+    if (outcome == FOR_PYTHON) return leave_to_python(way, args, flagged, names);
+    if (outcome == FAILED) return NULL;
+    if (PyDict_GET_SIZE(AT(Vhost, AT(Taking, args[0], vhost), news)) == 0) Py_RETURN_TRUE;
+    PyObject *none = PyObject_CallMethodNoArgs(AT(Taking, args[0], vhost), text_attend);
+    if (none == NULL) return NULL;
+    Py_DECREF(none);
+    Py_RETURN_TRUE;
+}
+
+/* wake(self) of a line: by the wake of the call that is first */
+static PyObject *wake(PyObject *way, PyObject *const *args, size_t flagged, PyObject *names) {
+    if (PyVectorcall_NARGS(flagged) != 1 || names != NULL || !Py_IS_TYPE(args[0], Line.type)
+        || !HOLDS(Line, args[0], front, Wait.type) || AT(Wait, AT(Line, args[0], front), wake) == NULL)
+        return leave_to_python(way, args, flagged, names);
+    PyObject *call = Py_NewRef(AT(Wait, AT(Line, args[0], front), wake)), *result = PyObject_CallNoArgs(call);
+    Py_DECREF(call);
+    if (result == NULL) return NULL;
+    Py_DECREF(result);
+    Py_RETURN_NONE;
 }
 
 /* ack(self) */
@@ -530,8 +647,8 @@ static PyObject *ack(PyObject *way, PyObject *const *args, size_t flagged, PyObj
 static PyObject *set_up(PyObject *module, PyObject *args) {
     PyTypeObject **places[] = {&Handle.type, &Connection.type, &Model.type,      &Route.type, &Lane.type,
                                &Stream.type, &Cursor.type,     &Ranges.type,     &Vhost.type, &Queue.type,
-                               &Line.type,   &Subscriber.type, &Terms.type,      &Delivery.type, &stored_type,
-                               &buffer_type, &lock_type};
+                               &Line.type,   &Subscriber.type, &Terms.type,      &Delivery.type, &Wait.type,
+                               &Taking.type, &stored_type,     &taken_type,      &buffer_type, &lock_type};
     const Py_ssize_t count = sizeof places / sizeof *places;
     PyObject *classes, *closed;
     if (!PyArg_ParseTuple(args, "O!Onn", &PyTuple_Type, &classes, &closed, &kept_messages, &kept_bytes)) return NULL;
@@ -562,10 +679,20 @@ static PyObject *before_ack(PyObject *module, PyObject *method) {
     return make_way(way_type, ack, method);
 }
 
+static PyObject *before_take_in_turn(PyObject *module, PyObject *method) {
+    return make_way(way_type, take_in_turn, method);
+}
+
+static PyObject *before_wake(PyObject *module, PyObject *method) {
+    return make_way(way_type, wake, method);
+}
+
 static PyMethodDef functions[] = {
     {"set_up", set_up, METH_VARARGS, NULL},
     {"before_publish", before_publish, METH_O, NULL},
     {"before_ack", before_ack, METH_O, NULL},
+    {"before_take_in_turn", before_take_in_turn, METH_O, NULL},
+    {"before_wake", before_wake, METH_O, NULL},
     {"delivery_for_get", (PyCFunction)(void (*)(void))delivery_for_get, METH_FASTCALL, NULL},
     {"delivery_for", (PyCFunction)(void (*)(void))delivery_for, METH_FASTCALL, NULL},
     {"fill", fill, METH_O, NULL},
@@ -579,9 +706,10 @@ PyMODINIT_FUNC PyInit__compiled(void) {
     text_look_after = PyUnicode_InternFromString("look_after");
     text_tidy = PyUnicode_InternFromString("tidy");
     zero = PyLong_FromLong(0);
+    nobody = PyTuple_New(0);
     way_type = (PyTypeObject *)PyType_FromSpec(&way_spec);
     PyObject *made = PyModule_Create(&module);
-    if (!text_attend || !text_look_after || !text_tidy || !zero || !way_type || !made
+    if (!text_attend || !text_look_after || !text_tidy || !zero || !nobody || !way_type || !made
         || PyModule_AddIntConstant(made, "SOURCE_CRC", SOURCE_CRC) < 0)
         Py_CLEAR(made);
     return made;

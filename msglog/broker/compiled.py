@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from msglog.broker.consumer import QueueConsumer
+from msglog.broker.consumer import QueueConsumer, Taking
 from msglog.broker.consuming import Consuming
 from msglog.broker.delivery import Delivery, Terms
 from msglog.broker.handle import BrokerHandle, Connection
@@ -22,7 +22,7 @@ from msglog.broker.line import Line
 from msglog.broker.model import BrokerModel
 from msglog.broker.publishing import Publishing
 from msglog.broker.queue import Queue
-from msglog.broker.subscriber import Subscriber
+from msglog.broker.subscriber import Subscriber, Taken, Wait
 from msglog.broker.vhost import VirtualHost
 from msglog.broker.vhost.publishing import Route
 from msglog.checks import MAX_TIMEOUT_SECONDS
@@ -52,7 +52,10 @@ _CLASSES = (
     Subscriber,
     Terms,
     Delivery,
+    Wait,
+    Taking,
     Stored,
+    Taken,
     deque,
     type(Lock()),
 )
@@ -76,6 +79,8 @@ def short_ways(module: Any) -> Iterator[tuple[type, str, Any]]:
     yield Publishing, "publish", module.before_publish(unwrap(Publishing.publish))
     yield Delivery, "ack", module.before_ack(unwrap(Delivery.ack))
     yield Consuming, "get", _get_of_broker(module, unwrap(Consuming.get))
+    yield Taking, "_take_in_turn", module.before_take_in_turn(unwrap(Taking._take_in_turn))  # noqa: SLF001 the package's
+    yield Line, "wake", module.before_wake(unwrap(Line.wake))
     yield QueueConsumer, "get", _get_of_consumer(module, unwrap(QueueConsumer.get))
 
 

@@ -29,6 +29,8 @@ _new_tuple = tuple.__new__  # half of what the constructor costs
 class Taking:
     """Taking messages for one subscriber, with waiting. `stopped` makes every call return empty; it takes no lock."""
 
+    __slots__ = ("interrupts", "stopped", "subscriber", "vhost")
+
     def __init__(self, vhost: VirtualHost, subscriber: Subscriber) -> None:
         self.vhost = vhost
         self.subscriber = subscriber

@@ -6,6 +6,7 @@ Importing it makes it known to the store: its models, `store.log`, and backgroun
 
 from msglog.log.background import BackgroundCleaning
 from msglog.log.checking import LogCheck
+from msglog.log.compiled import put_in_front
 from msglog.log.consumer import Consumer
 from msglog.log.groups import GroupsModel
 from msglog.log.keys.checking import KeysCheck
@@ -63,3 +64,4 @@ register_measure(measure_log)
 register_tables(log_tables)
 register_service(BackgroundCleaning.name, BackgroundCleaning)
 register_service(KeyIndexing.name, KeyIndexing)
+put_in_front()

@@ -156,8 +156,8 @@ class Consumer(Positioning):
         entered = False
         try:
             with self._owner:
-                entered = True
                 self._begin_poll("poll()")
+                entered = True
                 try:
                     return self._poll(deadline_after(seconds), max_records)
                 finally:

@@ -20,6 +20,8 @@ TURN_RECORDS = 500
 class Fetcher:
     """Reads from cursors in turn. The same cursor object must not be given to two fetchers."""
 
+    __slots__ = ("_ring", "_run", "_taken", "_turn")
+
     def __init__(self) -> None:
         self._ring: deque[PartitionCursor] = deque()
         self._turn = TURN_RECORDS

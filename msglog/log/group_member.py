@@ -27,6 +27,20 @@ class GroupMember:
     the group's members use another assignor.
     """
 
+    __slots__ = (
+        "_bell",
+        "_coordination",
+        "_fenced",
+        "_generation",
+        "_group",
+        "_held",
+        "_now_ms",
+        "_request",
+        "_selection",
+        "_topics_version",
+        "seat",
+    )
+
     def __init__(
         self,
         coordination: Coordination,

@@ -18,6 +18,9 @@ from msglog.store import Store, StoreFace, StoreOptions
 class LogHandle(StoreFace):
     """The base of `Log`."""
 
+    # What the short ways look at; the rest has no fixed place.
+    __slots__ = ("_append", "_now_ms", "_system_time", "_topics")
+
     _what = "log"
 
     def __init__(self, path_or_store: str | os.PathLike[str] | Store, **store_options: Unpack[StoreOptions]) -> None:

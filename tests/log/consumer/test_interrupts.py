@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from msglog import TopicPartition
+from msglog.log.fetcher import Fetcher
 from support.opcodes import Striker, Struck
 
 FOLDER = "msglog/log/"
@@ -58,3 +59,18 @@ def test_an_interrupt_anywhere(log, consume, assignor):
     opcodes = attempt(log, "all", consume, assignor, Striker.NEVER).seen
     for at in range(0, opcodes, STEP):
         attempt(log, f"g{at}", consume, assignor, at)
+
+
+def test_what_was_handed_out_does_not_come_again_after_an_interrupt_of_the_next_poll(log, monkeypatch):
+    log.append_many("two", [b"x"] * 3, partition=0)
+
+    def strike(_):
+        raise Struck
+
+    with log.consumer("two", group="g") as consumer:
+        assert len(consumer.poll(0)) == 3
+        with monkeypatch.context() as patch:
+            patch.setattr(Fetcher, "finish_hand", strike)
+            with pytest.raises(Struck):
+                consumer.poll(0)
+        assert consumer.poll(0) == []
