@@ -26,7 +26,7 @@ from msglog.storage import Deferral, Engine, Options, compiled, in_force
 from msglog.storage.commit import Single
 from msglog.storage.filesystem import MemoryFileSystem, OSFileSystem
 from msglog.waiting import Waiter
-from support.building import compile_beside
+from support.building import compile_beside, compile_quickly
 from support.ledger import Ledger
 from support.opcodes import Struck, is_finalizing
 from support.scale import scaled
@@ -688,7 +688,7 @@ def test_each_step_of_the_source_is_missed_when_it_is_wrong(
     assert old in source
     mutant = tmp_path / "_compiled.c"
     mutant.write_text(source.replace(old, new))
-    monkeypatch.setattr(compiled, "_compiled", _loaded(compile_beside(mutant)))
+    monkeypatch.setattr(compiled, "_compiled", _loaded(compile_quickly(mutant)))
     assert _live(tmp_path / "s", 7, way, pure=False, steps=FEW_STEPS[way]) != expected[way]
     tell(record_property, mutants_killed=1)
 
