@@ -6,7 +6,7 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
-from support import evidence, model_steps
+from support import evidence, folders, model_steps
 from support.scale import scaled
 from support.telling import tell
 
@@ -35,6 +35,7 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+folders.use_memory()
 model_steps.install()
 
 
