@@ -8,16 +8,24 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 BUILD := hatch_build.py msglog/_compiled.h $(wildcard msglog/*/_compiled*.[ch])
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# What is never imported need not be compiled; the rest is when it is.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 
-.PHONY: test docs docs-free torture fuzz check demo bench format setup clean
+CHECKS := types lint formatting contracts
+# Two at a time, each with what it says in one piece. They need `setup` to be done.
+TOGETHER := $(MAKE) --no-print-directory --jobs=2 $(and $(filter output-sync,$(.FEATURES)),--output-sync) IS_SET_UP=1
+
+.PHONY: test docs docs-free torture fuzz check $(CHECKS) demo bench format setup clean
+ifndef IS_SET_UP
 .NOTPARALLEL: # targets share .venv
+endif
 
 # Tests start hundreds of processes: each would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 # All checks, then all tests.
-test: check docs
+test: setup
+	@$(TOGETHER) docs $(CHECKS)
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 # The documentation as a site in site/, about ten seconds. A warning fails: a page without its place in the navigation, a
@@ -40,9 +48,18 @@ fuzz: setup
 	PYTHONPATH=tests $(BIN)/python -m support.fuzzing $(ARGS)
 
 check: setup
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	@$(TOGETHER) $(CHECKS)
+
+types: setup
 	$(BIN)/mypy --strict msglog pytest_msglog
+
+lint: setup
+	$(BIN)/ruff check .
+
+formatting: setup
+	$(BIN)/ruff format --check .
+
+contracts: setup
 	$(BIN)/lint-imports --no-logo
 
 demo: $(VENV)/demo.stamp

@@ -6,7 +6,7 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
-from support import evidence, model_steps
+from support import evidence, folders, model_steps
 from support.scale import scaled
 from support.telling import tell
 
@@ -29,12 +29,18 @@ def pytest_configure(config: pytest.Config) -> None:
     evidence.register(config)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest tests of all that would end the run: one core would wait for them."""
+    items.sort(key=lambda item: item.path.parent.name != "typing")
+
+
 def pytest_collection_finish() -> None:
     """Leave what was imported and collected out of later collections: tests ask for hundreds, of what they made."""
     gc.collect()
     gc.freeze()
 
 
+folders.use_memory()
 model_steps.install()
 
 

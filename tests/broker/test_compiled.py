@@ -28,7 +28,7 @@ from msglog.errors import ConsumerCancelledError, MsglogError, SettlementError
 from msglog.storage import Engine
 from msglog.waiting import Waiter
 from support.brokers import Call
-from support.building import compile_beside
+from support.building import compile_quickly
 from support.opcodes import Struck, is_finalizing
 from support.scale import scaled
 from support.session import small_limits
@@ -938,7 +938,7 @@ def _lives(broker_module: Any, cursor_module: Any, folder: Path) -> Iterator[obj
 
 def _loaded(folder: Path, source: str, package: str) -> Any:
     (folder / "_compiled.c").write_text(source)
-    spec = spec_from_file_location(f"msglog.{package}._compiled", compile_beside(folder / "_compiled.c"))
+    spec = spec_from_file_location(f"msglog.{package}._compiled", compile_quickly(folder / "_compiled.c"))
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)

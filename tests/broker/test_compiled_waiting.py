@@ -19,7 +19,7 @@ from msglog.clock import ManualClock
 from msglog.errors import MsglogError
 from msglog.waiting import Waiter
 from support.brokers import wait_until
-from support.building import compile_beside
+from support.building import compile_quickly
 from support.opcodes import TELLS_RETURNS, Striker, Struck
 from support.scale import scaled
 from support.telling import tell
@@ -527,7 +527,7 @@ def _mutants(source):
 def mutants(tmp_path_factory):
     path = tmp_path_factory.mktemp("mutants") / "_compiled.c"
     path.write_text(_mutants(compiled.SOURCE.read_text()))
-    return compile_beside(path)
+    return compile_quickly(path)
 
 
 @pytest.fixture(scope="module")

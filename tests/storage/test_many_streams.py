@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,13 @@ from support.recovery import MODES
 
 STREAMS = 1000
 DESCRIPTORS = 1024
+
+
+@pytest.fixture
+def tmp_path():
+    """Not on the disk: thousands of files are synced here, and it is their descriptors that count."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 def _run(directory, sync, streams: int, descriptors: int, together: int) -> None:

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -26,8 +27,9 @@ _IMPORTED_BY_SERVER = [
 
 
 def child_environment() -> dict[str, str]:
-    """Return the environment in which a child imports what this process imports."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    """Return the environment in which a child imports what this process imports, with its temporary files beside."""
+    path = os.pathsep.join(path for path in sys.path if path)
+    return {**os.environ, "PYTHONPATH": path, "TMPDIR": tempfile.gettempdir()}
 
 
 @contextmanager

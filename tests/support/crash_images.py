@@ -16,6 +16,7 @@ Limits: blocks do not tear at less than a store's own cuts; a file whose name wa
 file says nothing about its name (real systems are kinder).
 """
 
+import hashlib
 import random
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
@@ -28,12 +29,15 @@ SECTOR = 512
 _Block = tuple[int, int, int, int, int]
 """Inode, page, offset in the page, length, version."""
 
+_Digests = dict[Hashable, bytes]
+"""Digests of contents that were made, by the identities of how."""
+
 
 class CrashImage:
     """One thing a disk may hold. Valid until the iterator that made it goes on.
 
-    `point` operations were done; `label` says how the image was chosen; equal keys mean equal trees. `killed`
-    is True where everything done was kept, as after the death of the process alone.
+    `point` operations were done; `label` says how the image was chosen. `killed` is True where everything done was
+    kept, as after the death of the process alone.
     """
 
     def __init__(
@@ -42,18 +46,30 @@ class CrashImage:
         label: str,
         directories: frozenset[str],
         files: Mapping[str, tuple[Hashable, Recipe]],
+        digests: _Digests,
         *,
         killed: bool,
     ) -> None:
         self.point = point
         self.label = label
         self.killed = killed
-        self.key: Hashable = (directories, frozenset((path, key) for path, (key, _) in files.items()))
         self._directories = directories
         self._files = files
+        self._digests = digests
 
     def __repr__(self) -> str:
         return f"<CrashImage after {self.point} operations, {self.label}>"
+
+    @property
+    def key(self) -> Hashable:
+        """What equal trees have in common, and no others."""
+        return (self._directories, frozenset((path, self._digest(*made)) for path, made in self._files.items()))
+
+    def _digest(self, identity: Hashable, recipe: Recipe) -> bytes:
+        digest = self._digests.get(identity)
+        if digest is None:
+            digest = self._digests[identity] = hashlib.blake2b(recipe.make(), digest_size=16).digest()
+        return digest
 
     def build(self) -> Image:
         """Make the tree."""
@@ -63,12 +79,16 @@ class CrashImage:
 class _Chooser:
     """Makes the images of one crash point."""
 
-    def __init__(self, pending: Pending, point: int, chance: random.Random) -> None:
+    def __init__(self, pending: Pending, point: int, chance: random.Random, digests: _Digests) -> None:
         self._pending = pending
         self._point = point
         self._chance = chance
+        self._digests = digests
         self._all_names = range(len(pending.names.pending))
         self._blocks: dict[int, list[_Block]] = {}
+        self._trees: dict[tuple[int, ...], tuple[frozenset[str], dict[str, int]]] = {}
+        # Files without a block that is left to choose, by inode and size.
+        self._plain: dict[tuple[int, int | None], tuple[Hashable, Recipe]] = {}
 
     def everything(self) -> CrashImage:
         return self._image("everything", self._all_names, 1.0, self._last_blocks(PAGE), killed=True)
@@ -146,16 +166,31 @@ class _Chooser:
         chosen: dict[int, list[tuple[int, int, int, int]]] = {}
         for inode, page, offset, length, version in blocks:
             chosen.setdefault(inode, []).append((page, offset, length, version))
-        directories, files = self._pending.names.image(names)
+        directories, files = self._tree(tuple(names))
         made = {}
         for path, inode in files.items():
             contents = self._pending.contents[inode]
             size = None
             if contents.sizes and grown > 0 and (grown >= 1 or self._chance.random() < grown):
                 size = len(contents.sizes) - 1 if grown >= 1 else self._chance.randrange(len(contents.sizes))
-            key, recipe = contents.image(ContentChoice(size, chosen.get(inode, ())))
-            made[path] = ((inode, key), recipe)
-        return CrashImage(self._point, label, directories, made, killed=killed)
+            made[path] = self._made(inode, size, chosen[inode]) if inode in chosen else self._unchanged(inode, size)
+        return CrashImage(self._point, label, directories, made, self._digests, killed=killed)
+
+    def _tree(self, names: tuple[int, ...]) -> tuple[frozenset[str], dict[str, int]]:
+        if names not in self._trees:
+            self._trees[names] = self._pending.names.image(names)
+        return self._trees[names]
+
+    def _unchanged(self, inode: int, size: int | None) -> tuple[Hashable, Recipe]:
+        if (inode, size) not in self._plain:
+            self._plain[inode, size] = self._made(inode, size, ())
+        return self._plain[inode, size]
+
+    def _made(
+        self, inode: int, size: int | None, blocks: Sequence[tuple[int, int, int, int]]
+    ) -> tuple[Hashable, Recipe]:
+        key, recipe = self._pending.contents[inode].image(ContentChoice(size, blocks))
+        return (inode, key), recipe
 
 
 def crash_images(
@@ -174,9 +209,10 @@ def crash_images(
     """
     pending = Pending.of(start)
     chance = random.Random(seed)
+    digests: _Digests = {}
     for point in range(len(operations) + 1):
         if point >= first:
-            chooser = _Chooser(pending, point, chance)
+            chooser = _Chooser(pending, point, chance, digests)
             yield chooser.everything()
             yield from chooser.systematic(each)
             for _ in range(chances):
@@ -190,7 +226,7 @@ def any_crash_image(start: Image, operations: Sequence[Operation], chance: rando
     pending = Pending.of(start)
     for operation in operations:
         pending.apply(operation)
-    return _Chooser(pending, len(operations), chance).random().build()
+    return _Chooser(pending, len(operations), chance, {}).random().build()
 
 
 def torn_kills(start: Image, operations: Sequence[Operation], *, seed: int) -> Iterator[tuple[int, Image]]:
@@ -199,7 +235,7 @@ def torn_kills(start: Image, operations: Sequence[Operation], *, seed: int) -> I
     chance = random.Random(seed)
     for point, operation in enumerate(operations):
         if isinstance(operation, Store) and len(operation.data) > 1:
-            whole = _Chooser(pending, point, chance).everything().build()
+            whole = _Chooser(pending, point, chance, {}).everything().build()
             paths = [path for path, inode in pending.current_names().items() if inode == operation.inode]
             for cut in {1, len(operation.data) - 1, chance.randrange(1, len(operation.data))}:
                 files = dict(whole.files)

@@ -107,7 +107,8 @@ class FaultyFile:
         self._open = False
 
     def _check(self, *, writing: bool = False) -> None:
-        self._filesystem.check_alive()
+        if not self._filesystem.alive:
+            self._filesystem.check_alive()
         if not self._open or (writing and not self._writable):
             raise OSError(9, f"bad handle on {self.path}")
 
@@ -141,24 +142,25 @@ class FaultyFileSystem:
     def __init__(self, disk: Disk | Image | None = None) -> None:
         self.disk = disk if isinstance(disk, Disk) else Disk(disk)
         self.plan: FaultPlan | None = None
-        self._alive = True
+        self.alive = True
 
     def kill(self) -> "FaultyFileSystem":
         """End the process that uses this file system; return what the next one finds."""
         self.check_alive()
         self.disk.check_maps()
         self.disk.end_process(self)
-        self._alive = False
+        self.alive = False
         return FaultyFileSystem(self.disk)
 
     def check_alive(self) -> None:
         """Refuse calls of a process that was killed."""
-        if not self._alive:
+        if not self.alive:
             raise OSError(9, "this process was killed")
 
     def enter(self, call: Call, path: str, *, requested: int = 0) -> None:
         """Count a call, and raise what the plan has for it as the operating system's files would."""
-        self.check_alive()
+        if not self.alive:
+            self.check_alive()
         if self.plan is None or not self.plan.strikes(call):
             return
         fault = self.plan.fault
@@ -181,10 +183,11 @@ class FaultyFileSystem:
         """Return the files in a directory with their sizes."""
         self.enter("list", path)
         prefix = os.path.join(path, "")
+        start, end = len(prefix), len(prefix) - 1
         return {
-            name[len(prefix) :]: inode.size()
+            name[start:]: inode.size()
             for name, inode in list(self.disk.names.items())
-            if name.startswith(prefix) and "/" not in name[len(prefix) :]
+            if name.rfind("/") == end and name.startswith(prefix)
         }
 
     def open(self, path: str, *, create: bool = False, writable: bool = True) -> FaultyFile:

@@ -9,6 +9,7 @@ import os
 import zlib
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from support.disk import Image
 from support.operations import (
@@ -26,6 +27,8 @@ from support.operations import (
 )
 
 PAGE = 4096
+_PATHS = 10_000
+"""Of so many paths it is remembered what is above them."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ class Names:
         waiting: list[NameOperation] = []
         for operation in reversed(self.pending):
             touched = _names_of(operation)
-            if any(os.path.dirname(name) == directory for name in touched) or not names.isdisjoint(touched):
+            if any(_directory_of(name) == directory for name in touched) or not names.isdisjoint(touched):
                 names.update(touched)
                 durable.append(operation)
             else:
@@ -154,8 +157,8 @@ class Names:
         directories, files = set(self._directories), dict(self._files)
         for place in sorted(kept):
             _apply(self.pending[place], directories, files)
-        reachable = {path for path in directories if all(parent in directories for parent in _parents(path))}
-        return frozenset(reachable), {path: file for path, file in files.items() if os.path.dirname(path) in reachable}
+        reachable = {path for path in directories if directories.issuperset(_parents(path))}
+        return frozenset(reachable), {path: file for path, file in files.items() if _directory_of(path) in reachable}
 
 
 @dataclass
@@ -201,10 +204,15 @@ def _pages(position: int, size: int) -> range:
     return range(position // PAGE, (position + size - 1) // PAGE + 1)
 
 
-def _parents(path: str) -> Iterator[str]:
-    while (parent := os.path.dirname(path)) != path:
-        yield parent
-        path = parent
+@lru_cache(_PATHS)
+def _directory_of(path: str) -> str:
+    return os.path.dirname(path)
+
+
+@lru_cache(_PATHS)
+def _parents(path: str) -> tuple[str, ...]:
+    parent = _directory_of(path)
+    return () if parent == path else (parent, *_parents(parent))
 
 
 def _names_of(operation: NameOperation) -> tuple[str, ...]:

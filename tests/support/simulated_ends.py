@@ -13,15 +13,22 @@ class Unnoticed(Exception):  # noqa: N818 nothing is wrong with the store
 
 
 class CutPlan(FaultPlan):
-    """Ends the process at the call number `at` to its file system. `heir` is what the next process finds."""
+    """Ends the process at the call number `at` to its file system. `heir` is what the next process finds.
 
-    def __init__(self, filesystem: FaultyFileSystem, at: int) -> None:
+    With `behind`, calls count from the one after the first of that kind.
+    """
+
+    def __init__(self, filesystem: FaultyFileSystem, at: int, *, behind: str = "") -> None:
         super().__init__(Fault.EIO, at)
         self.heir: FaultyFileSystem | None = None
         self._filesystem = filesystem
+        self._behind = behind
 
     def strikes(self, call: str) -> bool:
         """Count a call; the one that is reached does not happen, nor anything after it."""
+        if self._behind:
+            self._behind = "" if call == self._behind else self._behind
+            return False
         if super().strikes(call):
             self.heir = self._filesystem.kill()
             raise Ended(call)

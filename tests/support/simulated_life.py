@@ -195,7 +195,12 @@ class Life:
         """Let a call to the file system that comes soon fail, or be the process's last one."""
         chance, store = self.chance, self.store
         self._plan_until = self.steps + PLANS_LAST
-        if chance.random() < 0.6:
+        kind = chance.random()
+        if kind < 0.15:
+            # Files that go, go in a checkpoint: whatever it rests on must be durable by then.
+            store.filesystem.plan = CutPlan(store.filesystem, chance.randrange(3), behind="unlink")
+            self._plan_until += PLANS_LAST
+        elif kind < 0.6:
             store.filesystem.plan = CutPlan(store.filesystem, chance.randrange(12))
         else:
             fault = chance.choice(list(Fault))

@@ -16,7 +16,7 @@ from msglog.clock import ManualClock
 from msglog.cursors import Cursor, CursorModel
 from msglog.storage import Engine, Options, compiled
 from msglog.storage.filesystem import MemoryFileSystem, OSFileSystem
-from support.building import compile_beside
+from support.building import compile_quickly
 from support.ledger import Ledger
 
 _HAS_CRC = '#define PROCESSOR_HAS_CRC __builtin_cpu_supports("sse4.2")'
@@ -88,7 +88,7 @@ def changed(name: str, folder: Path, old: str, new: str) -> Path:
     parts = [Path(shutil.copy(part, folder)) for part in (compiled.FOLDER / f"{name}.c", *compiled.FOLDER.glob("*.h"))]
     (holder,) = (part for part in parts if old in part.read_text())
     holder.write_text(holder.read_text().replace(old, new))
-    return compile_beside(parts[0])
+    return compile_quickly(parts[0])
 
 
 def without_instruction(name: str, folder: Path, has_instruction: str = "0") -> Path:
