@@ -16,7 +16,13 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCES = ("msglog/storage/_compiled.c", "msglog/cursors/_compiled.c", "msglog/broker/_compiled.c")
+SOURCES = (
+    "msglog/storage/_compiled.c",
+    "msglog/cursors/_compiled.c",
+    "msglog/broker/_compiled.c",
+    "msglog/transactions/_compiled_collecting.c",
+    "msglog/transactions/_compiled_deciding.c",
+)
 HEADER = Path(__file__).parent / "msglog/_compiled.h"
 
 
