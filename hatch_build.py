@@ -18,6 +18,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SOURCES = (
     "msglog/storage/_compiled.c",
+    "msglog/storage/_compiled_events.c",
     "msglog/cursors/_compiled.c",
     "msglog/broker/_compiled.c",
     "msglog/transactions/_compiled_collecting.c",
