@@ -7,7 +7,7 @@ ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-BUILD := hatch_build.py msglog/_compiled.h $(wildcard msglog/*/_compiled.c)
+BUILD := hatch_build.py msglog/_compiled.h $(wildcard msglog/*/_compiled*.[ch])
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: test docs docs-free torture fuzz check demo bench format setup clean

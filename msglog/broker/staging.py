@@ -198,8 +198,11 @@ class BrokerStage:
             lane.forget_bytes()
             self._vhost.look_for_space(lane)
         news = self._vhost.news
-        for _, settlement in self._settlements:
-            news[settlement.subscriber.queue] = None
+        for _, (subscriber, _, outcome, _) in self._settlements:
+            queue = subscriber.queue
+            # As after an acknowledgement alone: often nobody waits for room, or for the queue to be idle.
+            if outcome != "ack" or subscriber.waits or queue.line.front is not None or queue.watchers:
+                news[queue] = None
         if not self._vhost.journaled:
             self._vhost.attend()
 
@@ -235,8 +238,10 @@ class BrokerStage:
         """The transaction is over: send its answers, and forget the rest. Called again it does nothing."""
         if self._claimed or self._wishes or self._batch is not None:
             self.forget()
+        if not self._replies:
+            return
         vhost, replies, self._replies = self._vhost, self._replies, ()
-        if not replies or vhost.engine.closed or vhost.engine.failure is not None:
+        if vhost.engine.closed or vhost.engine.failure is not None:
             return
         with vhost.lock:
             for publication in replies:

@@ -1,4 +1,4 @@
-/* Collecting in C: `append`, `publish`, `ack` and `commit_offsets` of a transaction.
+/* Collecting in C: beginning a transaction, and `append`, `publish`, `ack` and `commit_offsets`.
 
    They leave the same state as the Python methods, which stand in collecting.py and in both models' staging.py and say
    what is done and why. Here is only what nearly every call does: a record without options for a topic of one
@@ -16,19 +16,20 @@
 
 static struct {
     PyTypeObject *type;
-    Py_ssize_t _broker, _core, _engine, _log, _size, _state, _thread;
+    Py_ssize_t _broker, _core, _engine, _log, _over, _owner, _size, _state, _thread, _waits;
 } Transaction;
 static struct {
     PyTypeObject *type;
-    Py_ssize_t closed;
+    Py_ssize_t closed, models;
 } Engine;
 static struct {
     PyTypeObject *type;
-    Py_ssize_t _appends, _core, _model, _now_ms, _offsets;
+    Py_ssize_t _appends, _claimed, _core, _engine, _events, _model, _now_ms, _offsets, _outcomes, _placed, _producer,
+        _settlements;
 } LogStage;
 static struct {
     PyTypeObject *type;
-    Py_ssize_t _claimed, _settlements, _vhost, _wishes;
+    Py_ssize_t _batch, _claimed, _cut, _replies, _settled, _settlements, _vhost, _wishes;
 } BrokerStage;
 static struct {
     PyTypeObject *type;
@@ -58,14 +59,22 @@ static struct {
     PyTypeObject *type;
     Py_ssize_t deleted;
 } Queue;
+static struct {
+    PyTypeObject *type;
+} Vhost;
 
 static int find_slots(void) {
     return FIND(Transaction, _broker) || FIND(Transaction, _core) || FIND(Transaction, _engine)
-        || FIND(Transaction, _log) || FIND(Transaction, _size) || FIND(Transaction, _state)
-        || FIND(Transaction, _thread) || FIND(Engine, closed) || FIND(LogStage, _appends) || FIND(LogStage, _core)
+        || FIND(Transaction, _log) || FIND(Transaction, _over) || FIND(Transaction, _owner)
+        || FIND(Transaction, _size) || FIND(Transaction, _state) || FIND(Transaction, _thread)
+        || FIND(Transaction, _waits) || FIND(Engine, closed) || FIND(Engine, models) || FIND(LogStage, _appends)
+        || FIND(LogStage, _claimed) || FIND(LogStage, _core) || FIND(LogStage, _engine) || FIND(LogStage, _events)
         || FIND(LogStage, _model) || FIND(LogStage, _now_ms) || FIND(LogStage, _offsets)
-        || FIND(BrokerStage, _claimed) || FIND(BrokerStage, _settlements) || FIND(BrokerStage, _vhost)
-        || FIND(BrokerStage, _wishes) || FIND(Topic, keyed_limit) || FIND(Topic, plain_limit)
+        || FIND(LogStage, _outcomes) || FIND(LogStage, _placed) || FIND(LogStage, _producer)
+        || FIND(LogStage, _settlements) || FIND(BrokerStage, _batch) || FIND(BrokerStage, _claimed)
+        || FIND(BrokerStage, _cut) || FIND(BrokerStage, _replies) || FIND(BrokerStage, _settled)
+        || FIND(BrokerStage, _settlements) || FIND(BrokerStage, _vhost) || FIND(BrokerStage, _wishes)
+        || FIND(Topic, keyed_limit) || FIND(Topic, plain_limit)
         || FIND(Topic, sticky) || FIND(Batch, count) || FIND(Batch, digest) || FIND(Batch, expected_key_offset)
         || FIND(Batch, expected_offset) || FIND(Batch, keys) || FIND(Batch, pieces) || FIND(Batch, places)
         || FIND(Batch, plain) || FIND(Batch, sight) || FIND(Batch, timestamps) || FIND(Batch, topic)
@@ -78,10 +87,10 @@ static int find_slots(void) {
 /* Tuples with names, which are made here, and what else is lent by `set_up`. */
 static PyTypeObject *way_type, *append_type, *publication_type, *wish_type, *taken_type, *settlement_type,
     *partition_type, *offsets_type;
-static PyObject *state_open, *here, *modules, *persistent;
-static PyObject *zero, *no_bytes, *first_place;
-static PyObject *text_ack, *text_asyncio, *text_get_running_loop, *text_groups, *text_key, *text_model, *text_routes,
-    *text_services, *text_stage, *text_thread, *text_topics;
+static PyObject *state_new, *state_open, *here, *modules, *persistent;
+static PyObject *zero, *no_bytes, *first_place, *nothing; /* the last is the empty tuple */
+static PyObject *text_ack, *text_asyncio, *text_broker, *text_clock, *text_engine, *text_get_running_loop, *text_groups,
+    *text_key, *text_log, *text_model, *text_now_ms, *text_routes, *text_services, *text_thread, *text_topics;
 static Py_ssize_t frame_header_size, longest_group_name;
 static long long most_commit_bytes;
 
@@ -133,6 +142,95 @@ static Outcome take_in(PyObject *transaction, PyObject *list, PyObject *entry, P
 static PyObject *result_of(Outcome outcome, PyObject *way, PyObject *const *args, size_t flagged, PyObject *names) {
     if (outcome == FOR_PYTHON) return leave_to_python(way, args, flagged, names);
     return outcome == DONE ? Py_NewRef(Py_None) : NULL;
+}
+
+/* __init__(self, core, producer), and the stages of both models */
+
+/* Return something of a class that has nothing in its slots but new lists, and what is the same for all. */
+static PyObject *new_stage(PyTypeObject *type, const Py_ssize_t *lists, int list_count, const Py_ssize_t *same,
+                           PyObject *const *values, int same_count) {
+    PyObject *stage = type->tp_alloc(type, 0);
+    for (int place = 0; stage != NULL && place < list_count; place++)
+        if ((SLOT(stage, lists[place]) = PyList_New(0)) == NULL) Py_CLEAR(stage);
+    for (int place = 0; stage != NULL && place < same_count; place++)
+        SLOT(stage, same[place]) = Py_NewRef(values[place]);
+    return stage;
+}
+
+/* Return a stage of the log without a producer, NULL with an error or for Python. */
+static PyObject *new_log_stage(PyObject *core, PyObject *engine) {
+    PyObject *models = AT(Engine, engine, models);
+    PyObject *model = models != NULL && PyDict_CheckExact(models) ? PyDict_GetItemWithError(models, text_log) : NULL;
+    if (model == NULL) return NULL;
+    Py_INCREF(model);
+    PyObject *clock = PyObject_GetAttr(core, text_clock), *stage = NULL;
+    PyObject *now_ms = clock == NULL ? NULL : PyObject_GetAttr(clock, text_now_ms);
+    if (now_ms != NULL) {
+        const Py_ssize_t lists[] = {LogStage._appends, LogStage._offsets, LogStage._claimed, LogStage._settlements};
+        const Py_ssize_t same[] = {LogStage._placed, LogStage._events, LogStage._outcomes, LogStage._core,
+                                   LogStage._engine, LogStage._model,  LogStage._now_ms,   LogStage._producer};
+        PyObject *values[] = {nothing, nothing, nothing, core, engine, model, now_ms, Py_None};
+        stage = new_stage(LogStage.type, lists, 4, same, values, 8);
+    }
+    Py_DECREF(model);
+    Py_XDECREF(clock);
+    Py_XDECREF(now_ms);
+    return stage;
+}
+
+static Outcome begin_here(PyObject *transaction, PyObject *core) {
+    PyObject *engine = PyObject_GetAttr(core, text_engine);
+    if (engine == NULL) return FAILED;
+    PyObject *stage = Py_IS_TYPE(engine, Engine.type) ? new_log_stage(core, engine) : NULL;
+    Outcome outcome = stage != NULL ? DONE : PyErr_Occurred() ? FAILED : FOR_PYTHON;
+    if (outcome == DONE) {
+        const Py_ssize_t places[] = {Transaction._state,  Transaction._waits,  Transaction._thread, Transaction._over,
+                                     Transaction._core,   Transaction._engine, Transaction._log,    Transaction._broker,
+                                     Transaction._owner,  Transaction._size};
+        PyObject *values[] = {state_new, Py_False, Py_None, Py_False, core, engine, stage, Py_None, Py_None, zero};
+        for (int place = 0; place < 10; place++)
+            Py_XSETREF(SLOT(transaction, places[place]), Py_NewRef(values[place]));
+    }
+    Py_DECREF(engine);
+    Py_XDECREF(stage);
+    return outcome;
+}
+
+static PyObject *begin(PyObject *way, PyObject *const *args, size_t flagged, PyObject *names) {
+    Outcome outcome = FOR_PYTHON;
+    if (PyVectorcall_NARGS(flagged) == 3 && names == NULL && args[2] == Py_None
+        && PyObject_TypeCheck(args[0], Transaction.type))
+        outcome = begin_here(args[0], args[1]);
+    return result_of(outcome, way, args, flagged, names);
+}
+
+/* Return a store's virtual host, NULL with an error or for Python. */
+static PyObject *find_vhost(PyObject *core) {
+    PyObject *services = core == NULL ? NULL : PyObject_GetAttr(core, text_services);
+    if (services == NULL) return NULL;
+    PyObject *found = PyDict_CheckExact(services) ? Py_XNewRef(PyDict_GetItemWithError(services, text_broker)) : NULL;
+    Py_DECREF(services);
+    if (found != NULL && !Py_IS_TYPE(found, Vhost.type)) Py_CLEAR(found);
+    return found;
+}
+
+/* Return the broker's stage, borrowed from the transaction, which keeps it; NULL with an error or for Python. */
+static PyObject *broker_stage(PyObject *transaction) {
+    if (AT(Transaction, transaction, _broker) == Py_None) {
+        PyObject *vhost = find_vhost(AT(Transaction, transaction, _core));
+        if (vhost == NULL) return NULL;
+        const Py_ssize_t lists[] = {BrokerStage._wishes, BrokerStage._claimed, BrokerStage._settlements};
+        const Py_ssize_t same[] = {BrokerStage._batch, BrokerStage._settled, BrokerStage._cut, BrokerStage._replies,
+                                   BrokerStage._vhost};
+        PyObject *values[] = {Py_None, Py_None, nothing, nothing, vhost};
+        PyObject *stage = new_stage(BrokerStage.type, lists, 3, same, values, 5);
+        Py_DECREF(vhost);
+        if (stage == NULL) return NULL;
+        /* Unless one was made meanwhile: making it may have collected garbage, and that runs other code. */
+        if (AT(Transaction, transaction, _broker) == Py_None) set_slot(transaction, Transaction._broker, stage);
+        Py_DECREF(stage);
+    }
+    return HOLDS(Transaction, transaction, _broker, BrokerStage.type) ? AT(Transaction, transaction, _broker) : NULL;
 }
 
 /* append(self, topic, value, key=None) */
@@ -221,16 +319,6 @@ static PyObject *append(PyObject *way, PyObject *const *args, size_t flagged, Py
 }
 
 /* publish(self, exchange, routing_key, body) */
-
-/* Return the broker's stage, borrowed from the transaction, which keeps it; NULL with an error or for Python. */
-static PyObject *broker_stage(PyObject *transaction) {
-    if (AT(Transaction, transaction, _broker) == Py_None) {
-        PyObject *made = PyObject_CallMethodNoArgs(transaction, text_stage);
-        if (made == NULL) return NULL;
-        Py_DECREF(made);
-    }
-    return HOLDS(Transaction, transaction, _broker, BrokerStage.type) ? AT(Transaction, transaction, _broker) : NULL;
-}
 
 /* Whether a route holds as long as the model of its broker has this version. */
 static int still_holds(PyObject *vhost, PyObject *route) {
@@ -402,7 +490,7 @@ static PyObject *commit_offsets(PyObject *way, PyObject *const *args, size_t fla
 static int take_classes(PyObject *classes) {
     PyTypeObject **places[] = {&Transaction.type, &Engine.type,      &LogStage.type, &BrokerStage.type, &Topic.type,
                                &Batch.type,       &Body.type,        &Route.type,    &Model.type,       &Delivery.type,
-                               &Terms.type,       &Queue.type,       &append_type,   &publication_type, &wish_type,
+                               &Terms.type,       &Queue.type,       &Vhost.type,    &append_type,   &publication_type, &wish_type,
                                &taken_type,       &settlement_type,  &partition_type, &offsets_type};
     const Py_ssize_t count = sizeof places / sizeof *places;
     if (PyTuple_GET_SIZE(classes) != count) {
@@ -420,17 +508,21 @@ static int take_classes(PyObject *classes) {
     return find_slots();
 }
 
-/* set_up(classes, state of one that is open, what knows the thread, modules, properties of a persistent message, kinds
+/* set_up(classes, states of one that is new and one that is open, what knows the thread, modules, properties of a persistent message, kinds
    of records without key and with, size of a frame's header, most bytes of a commit, most letters of a group's name) */
 static PyObject *set_up(PyObject *module, PyObject *args) {
-    PyObject *classes, *given[6], **places[] = {&state_open, &here, &modules, &persistent, &kind_plain, &kind_keyed};
-    if (!PyArg_ParseTuple(args, "O!OOO!OOOnLn", &PyTuple_Type, &classes, &given[0], &given[1], &PyDict_Type, &given[2],
-                          &given[3], &given[4], &given[5], &frame_header_size, &most_commit_bytes,
-                          &longest_group_name))
+    PyObject *classes, *given[7], **places[] = {&state_new, &state_open, &here, &modules, &persistent, &kind_plain, &kind_keyed};
+    if (!PyArg_ParseTuple(args, "O!OOOO!OOOnLn", &PyTuple_Type, &classes, &given[0], &given[1], &given[2],
+                          &PyDict_Type, &given[3], &given[4], &given[5], &given[6], &frame_header_size,
+                          &most_commit_bytes, &longest_group_name))
         return NULL;
-    for (int place = 0; place < 6; place++) Py_XSETREF(*places[place], Py_NewRef(given[place]));
+    for (int place = 0; place < 7; place++) Py_XSETREF(*places[place], Py_NewRef(given[place]));
     if (take_classes(classes) != 0) return NULL;
     Py_RETURN_NONE;
+}
+
+static PyObject *before_init(PyObject *module, PyObject *method) {
+    return make_way(way_type, begin, method);
 }
 
 static PyObject *before_append(PyObject *module, PyObject *method) {
@@ -451,6 +543,7 @@ static PyObject *before_commit_offsets(PyObject *module, PyObject *method) {
 
 static PyMethodDef functions[] = {
     {"set_up", set_up, METH_VARARGS, NULL},
+    {"before_init", before_init, METH_O, NULL},
     {"before_append", before_append, METH_O, NULL},
     {"before_publish", before_publish, METH_O, NULL},
     {"before_ack", before_ack, METH_O, NULL},
@@ -462,21 +555,27 @@ static PyModuleDef module = {PyModuleDef_HEAD_INIT, .m_name = "_compiled_collect
 
 static int make_constants(void) {
     zero = PyLong_FromLong(0);
+    nothing = PyTuple_New(0);
     no_bytes = PyBytes_FromStringAndSize(NULL, 0);
     first_place = zero == NULL ? NULL : PyTuple_Pack(1, zero);
     text_ack = PyUnicode_InternFromString("ack");
     text_asyncio = PyUnicode_InternFromString("asyncio");
+    text_broker = PyUnicode_InternFromString("broker");
+    text_clock = PyUnicode_InternFromString("clock");
+    text_engine = PyUnicode_InternFromString("engine");
     text_get_running_loop = PyUnicode_InternFromString("_get_running_loop");
     text_groups = PyUnicode_InternFromString("groups");
     text_key = PyUnicode_InternFromString("key");
+    text_log = PyUnicode_InternFromString("log");
     text_model = PyUnicode_InternFromString("model");
+    text_now_ms = PyUnicode_InternFromString("now_ms");
     text_routes = PyUnicode_InternFromString("routes");
     text_services = PyUnicode_InternFromString("services");
-    text_stage = PyUnicode_InternFromString("_stage");
     text_thread = PyUnicode_InternFromString("thread");
     text_topics = PyUnicode_InternFromString("topics");
-    return make_record_constants() && zero && no_bytes && first_place && text_ack && text_asyncio && text_get_running_loop && text_groups
-        && text_key && text_model && text_routes && text_services && text_stage && text_thread && text_topics;
+    return make_record_constants() && zero && nothing && no_bytes && first_place && text_ack && text_asyncio
+        && text_broker && text_clock && text_engine && text_get_running_loop && text_groups && text_key && text_log
+        && text_model && text_now_ms && text_routes && text_services && text_thread && text_topics;
 }
 
 PyMODINIT_FUNC PyInit__compiled_collecting(void) {

@@ -33,7 +33,7 @@ from msglog.storage import Body, Commit, Engine, Stream
 from msglog.storage.frame import HEADER_SIZE, KIND_KEYED, KIND_PLAIN
 from msglog.storage.options import MAX_COMMIT_BYTES
 from msglog.transactions import scope
-from msglog.transactions.collecting import OPEN, Collecting
+from msglog.transactions.collecting import NEW, OPEN, Collecting
 from msglog.types import TopicPartition
 
 try:
@@ -78,6 +78,7 @@ def ways_of_collecting(module: Any) -> Ways:
         Delivery,
         Terms,
         Queue,
+        VirtualHost,
         Append,
         Publication,
         Wish,
@@ -87,7 +88,8 @@ def ways_of_collecting(module: Any) -> Ways:
         StagedOffsets,
     )
     limits = (HEADER_SIZE, MAX_COMMIT_BYTES, MAX_GROUP_NAME_LENGTH)
-    module.set_up(classes, OPEN, scope.here, sys.modules, PERSISTENT, KIND_PLAIN, KIND_KEYED, *limits)
+    module.set_up(classes, NEW, OPEN, scope.here, sys.modules, PERSISTENT, KIND_PLAIN, KIND_KEYED, *limits)
+    yield Collecting, "__init__", module.before_init(unwrap(Collecting.__init__))
     yield Collecting, "append", module.before_append(unwrap(Collecting.append))
     yield Collecting, "publish", module.before_publish(unwrap(Collecting.publish))
     yield Collecting, "ack", module.before_ack(unwrap(Collecting.ack))

@@ -209,8 +209,8 @@ class Transaction(Collecting):
                 self._broker.attend()
 
     def __del__(self) -> None:
-        state = getattr(self, "_state", NEW)  # an interrupt may strike before it is set
-        if state is not NEW and not self._over:  # dropped without its end, or an interrupt struck that
+        # Without an end, or an interrupt struck that; one may strike before anything is set, too.
+        if not getattr(self, "_over", True) and self._state is not NEW:
             self._end_stages()
 
     @one_line
