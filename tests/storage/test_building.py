@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from support.building import CompileHotPaths, compile_beside
+from support.building import SOURCES, CompileHotPaths, compile_beside
 
-SOURCES = [f"msglog/{package}/_compiled.c" for package in ("storage", "cursors", "broker")]
 BROKEN = "int PyInit__compiled(void) { return nonsense; }\n"
 
 
@@ -27,7 +26,7 @@ def tree(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     root = tmp_path / "with a space"
     for source in SOURCES:
-        (root / source).parent.mkdir(parents=True)
+        (root / source).parent.mkdir(parents=True, exist_ok=True)
         (root / source).write_text("int nothing;\n")
     return root
 

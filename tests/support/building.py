@@ -18,3 +18,4 @@ def _load():
 _module = _load()
 CompileHotPaths = _module.CompileHotPaths
 compile_beside = _module.compile_beside
+SOURCES = _module.SOURCES
