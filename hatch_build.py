@@ -18,11 +18,14 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SOURCES = (
     "msglog/storage/_compiled_direct.c",
+    "msglog/storage/_compiled_events.c",
     "msglog/storage/_compiled_hands.c",
     "msglog/storage/_compiled_journal.c",
     "msglog/cursors/_compiled.c",
     "msglog/log/_compiled.c",
     "msglog/broker/_compiled.c",
+    "msglog/transactions/_compiled_collecting.c",
+    "msglog/transactions/_compiled_deciding.c",
 )
 HEADER = Path(__file__).parent / "msglog/_compiled.h"
 

@@ -149,14 +149,18 @@ class Batch:
                         packed = copies[same_as] = encode_one(body, self._now_ms, meta)
             else:
                 last = None
-                metas, bodies = zip(*added, strict=True)
-                same = metas[0] if len(set(metas)) == 1 else None
-                keys = None if same is not None else metas
-                packed = encode_body(bodies, self._now_ms, key=same, keys=keys)
+                packed = self._pack(added)
             bases.append((lane, commit.append(lane.stream, packed)))
         commit.events += self._events
         if self._delayed or self.removed:
             self._fill_the_rest(commit)
+
+    def _pack(self, added: list[tuple[bytes, bytes]]) -> Body:
+        """Return several messages for one lane, packed."""
+        metas, bodies = zip(*added, strict=True)
+        same = metas[0] if len(set(metas)) == 1 else None
+        keys = None if same is not None else metas
+        return encode_body(bodies, self._now_ms, key=same, keys=keys)
 
     def _fill_the_rest(self, commit: Commit) -> None:
         for stream, due_ms, key, body in self._delayed:

@@ -43,6 +43,8 @@ def add_settlements(vhost: VirtualHost, batch: Batch, settlements: Iterable[Sett
 class Settled:
     """Deliveries that a commit settles, and those that return after it."""
 
+    __slots__ = ("_gone", "_offsets", "_returning", "_vhost")
+
     def __init__(self, vhost: VirtualHost) -> None:
         self._vhost = vhost
         self._gone: list[Unsettled] = []

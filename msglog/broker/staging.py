@@ -44,14 +44,15 @@ class Wish(NamedTuple):
 class BrokerStage:
     """Publications and settlements of one transaction."""
 
-    _batch: Batch | None = None
-    _settled: Settled | None = None
-    # What loses its oldest messages to the length limits of their queues.
-    _cut: Sequence[Lane] = ()
-    # Answers to direct reply-to addresses, between the commit and the moment when it can be seen.
-    _replies: Sequence[Publication] = ()
+    __slots__ = ("_batch", "_claimed", "_cut", "_replies", "_settled", "_settlements", "_vhost", "_wishes")
 
     def __init__(self, vhost: VirtualHost) -> None:
+        self._batch: Batch | None = None
+        self._settled: Settled | None = None
+        # What loses its oldest messages to the length limits of their queues.
+        self._cut: Sequence[Lane] = ()
+        # Answers to direct reply-to addresses, between the commit and the moment when it can be seen.
+        self._replies: Sequence[Publication] = ()
         self._vhost = vhost
         self._wishes: list[Wish] = []
         self._claimed: list[Delivery] = []
@@ -160,7 +161,11 @@ class BrokerStage:
             check_refused(tuple(refused))
         self._cut = ()
         if vhost.news:
-            self._cut = [lane for queue in tuple(vhost.news) for lane in vhost.make_room(batch, queue)]
+            self._make_room(batch)
+
+    def _make_room(self, batch: Batch) -> None:
+        vhost = self._vhost
+        self._cut = [lane for queue in tuple(vhost.news) for lane in vhost.make_room(batch, queue)]
 
     def _route(self, batch: Batch, wish: Wish) -> tuple[str, ...]:
         """Add a publication to the commit; return the names of the queues that refuse it."""
@@ -193,8 +198,11 @@ class BrokerStage:
             lane.forget_bytes()
             self._vhost.look_for_space(lane)
         news = self._vhost.news
-        for _, settlement in self._settlements:
-            news[settlement.subscriber.queue] = None
+        for _, (subscriber, _, outcome, _) in self._settlements:
+            queue = subscriber.queue
+            # As after an acknowledgement alone: often nobody waits for room, or for the queue to be idle.
+            if outcome != "ack" or subscriber.waits or queue.line.front is not None or queue.watchers:
+                news[queue] = None
         if not self._vhost.journaled:
             self._vhost.attend()
 
@@ -230,8 +238,10 @@ class BrokerStage:
         """The transaction is over: send its answers, and forget the rest. Called again it does nothing."""
         if self._claimed or self._wishes or self._batch is not None:
             self.forget()
+        if not self._replies:
+            return
         vhost, replies, self._replies = self._vhost, self._replies, ()
-        if not replies or vhost.engine.closed or vhost.engine.failure is not None:
+        if vhost.engine.closed or vhost.engine.failure is not None:
             return
         with vhost.lock:
             for publication in replies:

@@ -72,7 +72,7 @@ class TopicAdmin(LogHandle):
         Safe for any number of threads.
         """
         self._check_writable()
-        check_topic_name(name)
+        name = check_topic_name(name)
         check_integer("partitions", partitions, 1, MAX_PARTITIONS)
         check_flag("exist_ok", exist_ok)
         options = _check_config(

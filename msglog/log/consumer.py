@@ -91,7 +91,7 @@ class Consumer(Positioning):
     ) -> None:
         check_choice("start", start, ("earliest", "latest", "error"))
         if instance_id is not None:
-            check_group_name(instance_id)
+            instance_id = check_group_name(instance_id)
         if group is None and (auto_commit or instance_id is not None):
             raise refused("group", None, "the name of a group: auto_commit and instance_id mean nothing without one")
         request = JoinRequest(
@@ -103,7 +103,7 @@ class Consumer(Positioning):
             max_poll_interval_ms=max_poll_interval_ms,
         )
         if group is not None:
-            check_group_name(group)
+            group = check_group_name(group)
             if core.engine.readonly:
                 raise ReadOnlyError(f"a group needs a store that is open for writing: {core.path}", path=core.path)
         callbacks = {"on_assign": on_assign, "on_revoke": on_revoke, "on_lost": on_lost}

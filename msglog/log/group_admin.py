@@ -51,7 +51,7 @@ class GroupAdmin:
         below which all is settled, and the lag counts what is not settled. Raises `InvalidNameError`,
         `GroupError` when there is no such group, `ClosedError`.
         """
-        check_group_name(group)
+        group = check_group_name(group)
         self._look()
         if group in self._shares.groups:
             return self._share_admin.describe(group)
@@ -87,7 +87,7 @@ class GroupAdmin:
         `OffsetOutOfRangeError`, `InvalidNameError`, `InvalidOptionError`, `InvalidTypeError`,
         `ReadOnlyError`, `ClosedError`.
         """
-        check_group_name(group)
+        group = check_group_name(group)
         self._check_writable()
         found = self._log.topic(topic)
         offsets = _offsets_by_name(found, to) if to_timestamp_ms is None else _offsets_at(found, to, to_timestamp_ms)
@@ -112,7 +112,7 @@ class GroupAdmin:
         Returns when that is as durable as `sync` promises. Raises `InvalidNameError`, `GroupError` while it has
         members or when there is no such group, `ReadOnlyError`, `ClosedError`.
         """
-        check_group_name(group)
+        group = check_group_name(group)
         self._check_writable()
         if group in self._shares.groups:
             self._engine.wait(self._share_admin.delete(group))

@@ -34,7 +34,7 @@ _new_tuple = tuple.__new__  # half of what the constructor costs
 _Placed = tuple[Batch, dict[int, range]]
 
 
-class _Append(NamedTuple):
+class Append(NamedTuple):
     """One call: its batch, and the first sequence number if one was given."""
 
     batch: Batch
@@ -51,19 +51,33 @@ class _Settlement(NamedTuple):
 class LogStage:
     """Appends, offsets and settlements of one transaction."""
 
-    # What the last `fill` decided.
-    _placed: Sequence[_Placed] = ()
-    _events: Sequence[list[Any] | None] = ()
-    # Where the records are: batches that were placed, in between duplicates of earlier ones.
-    _outcomes: Sequence[_Placed | list[RecordMetadata]] = ()
+    __slots__ = (
+        "_appends",
+        "_claimed",
+        "_core",
+        "_engine",
+        "_events",
+        "_model",
+        "_now_ms",
+        "_offsets",
+        "_outcomes",
+        "_placed",
+        "_producer",
+        "_settlements",
+    )
 
     def __init__(self, core: StoreCore, producer: Producer | None) -> None:
+        # What the last `fill` decided.
+        self._placed: Sequence[_Placed] = ()
+        self._events: Sequence[list[Any] | None] = ()
+        # Where the records are: batches that were placed, in between duplicates of earlier ones.
+        self._outcomes: Sequence[_Placed | list[RecordMetadata]] = ()
         self._core = core
         self._now_ms = core.clock.now_ms
         self._engine = engine = core.engine
         self._model: LogModel = engine.models[LogModel.section]  # type: ignore[assignment]
         self._producer = producer
-        self._appends: list[_Append] = []
+        self._appends: list[Append] = []
         self._offsets: list[StagedOffsets] = []
         self._claimed: list[ShareRecord] = []
         self._settlements: list[_Settlement] = []
@@ -127,7 +141,7 @@ class LogStage:
         ):
             plain = batches.plain_batch(found, now_ms, value, key, partition)
             if plain is not None:
-                self._appends.append(_new_tuple(_Append, (plain, None)))
+                self._appends.append(_new_tuple(Append, (plain, None)))
                 return plain.pieces[0][1].size
         if sequence is not None:
             self._check_sequence("sequence", sequence)
@@ -162,7 +176,7 @@ class LogStage:
         pieces = batch.pieces
         if not pieces:
             return 0
-        self._appends.append(_new_tuple(_Append, (batch, sequence)))
+        self._appends.append(_new_tuple(Append, (batch, sequence)))
         return pieces[0][1].size if len(pieces) == 1 else sum([body.size for _, body in pieces])
 
     def commit_offsets(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from msglog.checksum import crc32c
 from msglog.compiled import is_made_of, is_wanted
+from msglog.storage.compiled_events import pack_compiled
 from msglog.storage.frame import (
     CRC,
     LIFE_OF_ONE,
@@ -81,6 +82,7 @@ def open_ways(engine: "Engine") -> None:
         engine.append_settle, engine.append_copies = direct.append_settle, direct.append_copies
     if usable:
         _take_in_hand(engine)
+    pack_compiled(engine)
 
 
 def _take_in_hand(engine: "Engine") -> None:

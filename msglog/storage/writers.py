@@ -396,7 +396,8 @@ class JournalWriter(SmallEntries):
                 if self._engine.published < commit:
                     self._sync()
         finally:
-            self._wake_next()
+            if self._waiting:
+                self._wake_next()
 
     def _leave(self, entry: tuple[int, Waiter]) -> None:
         """Sleep no more. Who was woken wakes the next one, even where an interrupt was faster than that wake."""

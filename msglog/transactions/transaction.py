@@ -56,6 +56,8 @@ class Transaction(Collecting):
     transaction itself has too much for a queue goes in a commit that follows.
     """
 
+    __slots__ = ()
+
     @classmethod
     def begin(cls, store: Store, *, producer: Producer | None) -> Self:
         """Return a transaction that is to be entered; not public."""
@@ -207,7 +209,8 @@ class Transaction(Collecting):
                 self._broker.attend()
 
     def __del__(self) -> None:
-        if self._state is not NEW and not self._over:  # dropped without its end, or an interrupt struck that
+        # Without an end, or an interrupt struck that; one may strike before anything is set, too.
+        if not getattr(self, "_over", True) and self._state is not NEW:
             self._end_stages()
 
     @one_line

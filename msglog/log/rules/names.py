@@ -20,7 +20,7 @@ _SHOWN_LENGTH: Final = 60
 
 
 def check_topic_name(name: object) -> str:
-    """Return `name` when a topic may be called so (Kafka's rule for topics).
+    """Return `name` as a plain str when a topic may be called so (Kafka's rule for topics).
 
     Raises `InvalidNameError` with what was given and what is allowed.
     """
@@ -31,18 +31,23 @@ def check_topic_name(name: object) -> str:
         or _TOPIC_NAME.fullmatch(name) is None
     ):
         raise _refusal("topic", name, _TOPIC_ALLOWED)
-    return name
+    return _plain(name)
 
 
 def check_group_name(name: object) -> str:
-    """Return `name` when a consumer group may be called so.
+    """Return `name` as a plain str when a consumer group may be called so.
 
     Kafka takes any string; msglog bounds its length and refuses what cannot be printed or stored as UTF-8.
     Raises `InvalidNameError` with what was given and what is allowed.
     """
     if not isinstance(name, str) or not 1 <= len(name) <= MAX_GROUP_NAME_LENGTH or _UNPRINTABLE.search(name):
         raise _refusal("group", name, _GROUP_ALLOWED)
-    return name
+    return _plain(name)
+
+
+def _plain(name: str) -> str:
+    """Return a str that is nothing more: a member of an enumeration is another key than what is stored of it."""
+    return name if type(name) is str else str.__str__(name)
 
 
 def _refusal(kind: str, name: object, allowed: str) -> InvalidNameError:

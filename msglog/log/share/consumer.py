@@ -71,7 +71,7 @@ class ShareConsumer:
         lock_ms: int = DEFAULT_LOCK_MS,
         delivery_limit: int = DEFAULT_DELIVERY_LIMIT,
     ) -> None:
-        check_group_name(group)
+        group = check_group_name(group)
         check_choice("start", start, ("earliest", "latest"))
         check_integer("lock_ms", lock_ms, 1, _MOST)
         check_integer("delivery_limit", delivery_limit, 1, _MOST)
