@@ -12,9 +12,6 @@
 #define AT(class, object, name) SLOT(object, class.name)
 #define HOLDS(class, object, name, other) holds(object, class.name, other)
 
-/* What came of trying it here. */
-typedef enum { FAILED = -1, DONE, FOR_PYTHON } Outcome;
-
 static struct {
     PyTypeObject *type;
     Py_ssize_t count, data, kind, max_timestamp_ms, span, timestamp_ms, value_bytes;
