@@ -1,13 +1,15 @@
 """The build hook: a wheel with the compiled hot paths says for what it is, and without them installs anywhere."""
 
+import shutil
 import subprocess
 import sysconfig
 from pathlib import Path
 
 import pytest
 
-from support.building import SOURCES, CompileHotPaths, compile_beside
+from support.building import SOURCES, CompileHotPaths, compile_beside, compile_quickly
 
+ROOT = Path(__file__).parents[2]
 BROKEN = "int PyInit__compiled(void) { return nonsense; }\n"
 
 
@@ -74,6 +76,20 @@ def test_where_one_is_not_compiled_the_wheel_is_pure_and_says_what_the_compiler_
     with pytest.raises(subprocess.CalledProcessError) as caught:
         _build(tree)
     assert "nonsense" in caught.value.__notes__[0]
+
+
+def test_every_source_is_built():
+    assert sorted(SOURCES) == sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("msglog/**/_compiled*.c"))
+
+
+@pytest.mark.usefixtures("compiles")
+@pytest.mark.parametrize("source", SOURCES)
+def test_where_anything_compiles_each_source_does(source, tmp_path):
+    """An installation would go without it, and the tests of what it does be skipped."""
+    copy = Path(shutil.copy(ROOT / source, tmp_path))
+    for header in (ROOT / source).parent.glob("*.h"):
+        shutil.copy(header, tmp_path)
+    assert compile_quickly(copy).exists()
 
 
 def test_without_a_compiler_the_wheel_is_pure(tree, monkeypatch):
