@@ -12,7 +12,9 @@
 
 enum {
     EVENT_SIZE = 25,    /* a settlement: mark, cursor, first, count, next */
-    LATEST_LIMIT = 4096 /* of key and value of a record that is handed over */
+    LATEST_LIMIT = 4096, /* of key and value of a record that is handed over */
+    FEWEST_SHARING = 3, /* copies, with so many bytes: for less it does not pay to share a checksum */
+    LEAST_SHARED = 64
 };
 
 /* What a writer lends, its own methods for all that is not done here, and what every frame has in common. */
@@ -34,8 +36,41 @@ static PyObject *text_id, *text_next, *text_settle, *text_wake;
 /* The bytes of a frame of one record. Copies of it differ in their checksum, offset and total only. */
 typedef struct {
     Py_ssize_t size;
+    Py_ssize_t front; /* the bytes behind the checksum that are taken into it for each copy, */
+    uint32_t power;   /* by what those before the rest are multiplied, 0 where there is no rest, */
+    uint32_t rest;    /* and what that adds */
     char bytes[HEADER_SIZE + SMALL_LIMIT];
 } Record;
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <wmmintrin.h>
+
+/* Multiply two polynomials, with bits in the order of checksums, and the product by x^32; modulo that of CRC-32C. */
+__attribute__((target("sse4.2,pclmul"))) static uint32_t product(uint32_t one, uint32_t other) {
+    __m128i bits = _mm_clmulepi64_si128(_mm_cvtsi64_si128(one), _mm_cvtsi64_si128(other), 0);
+    return (uint32_t)_mm_crc32_u64(0, (uint64_t)_mm_cvtsi128_si64(bits) << 1);
+}
+
+#define PROCESSOR_MULTIPLIES (PROCESSOR_HAS_CRC && __builtin_cpu_supports("pclmul"))
+#else
+#define PROCESSOR_MULTIPLIES 0
+#define product(one, other) 0
+#endif
+
+/* Take the checksum of what the copies share at their end once. A checksum is a polynomial, which n more bytes multiply
+   by x^8n: here in `product` with x^(8n - 32), which is 1 for four bytes, and for two sizes together their product. */
+static void share_rest(Record *record, Py_ssize_t copies) {
+    Py_ssize_t rest = (record->size - HEADER_SIZE) & ~3;
+    record->power = 0;
+    if (copies < FEWEST_SHARING || rest < LEAST_SHARED || !PROCESSOR_MULTIPLIES) return;
+    record->front = record->size - CRC_SIZE - rest;
+    record->rest = (uint32_t)~crc_by_processor(0xFFFFFFFF, record->bytes + record->size - rest, rest);
+    uint32_t square = 0x80000000; /* the polynomial 1 */
+    for (Py_ssize_t fours = rest / 4; fours > 0; fours >>= 1) {
+        if (fours & 1) record->power = record->power == 0 ? square : product(record->power, square);
+        square = product(square, square);
+    }
+}
 
 /* Where a frame goes, and all that follows from it. */
 typedef struct {
@@ -115,7 +150,10 @@ static Outcome find_place(DirectWays *self, Frame *frame, PyObject *stream, Py_s
 static int fit(DirectWays *self, Record *record, Frame *frame) {
     put_place(record->bytes, frame->offset, frame->total);
     PyObject *seed = SLOT(frame->segment, segment_slot.crc_seed);
-    return checksum(&self->known, seed, record->bytes + CRC_SIZE, record->size - CRC_SIZE, &frame->crc);
+    Py_ssize_t size = record->power == 0 ? record->size - CRC_SIZE : record->front;
+    if (checksum(&self->known, seed, record->bytes + CRC_SIZE, size, &frame->crc) < 0) return -1;
+    if (record->power != 0) frame->crc = (uint32_t)~(product((uint32_t)~frame->crc, record->power) ^ record->rest);
+    return 0;
 }
 
 /* Store a frame and advance its segment and stream. Nothing here fails or runs other code. */
@@ -186,6 +224,7 @@ static Outcome append_locked(DirectWays *self, Frame *frame, Page *page, PyObjec
     Record record;
     const char *header = key == Py_None ? self->headers.plain : self->headers.keyed;
     record.size = HEADER_SIZE + size;
+    record.power = 0;
     put_header(record.bytes, header, size, timestamp_ms, next);
     put_body(record.bytes + HEADER_SIZE, key, value);
     PyObject *number = PyLong_FromLongLong(next);
@@ -257,6 +296,7 @@ static Outcome settle_locked(DirectWays *self, Frame *frame, Page *page, PyObjec
     if (outcome != DONE) return outcome;
     Record record;
     record.size = HEADER_SIZE + EVENT_SIZE;
+    record.power = 0;
     put_header(record.bytes, self->headers.plain, EVENT_SIZE, timestamp_ms, next);
     outcome = build_event(self, record.bytes + HEADER_SIZE, cursor, args + 1);
     if (outcome != DONE) return outcome;
@@ -307,6 +347,7 @@ static Outcome build_copies(DirectWays *self, Record *record, Frame *frames, PyO
     put_header(record->bytes, self->headers.keyed, record->size - HEADER_SIZE, timestamp_ms, next);
     put32(record->bytes + AT_FRAMES, copies);
     put_body(record->bytes + HEADER_SIZE, key, value);
+    share_rest(record, copies);
     for (Py_ssize_t copy = 0; copy < copies; copy++) {
         /* Counted anew: where Python takes the checksum, other code may run. */
         PyObject *stream = copy < PyList_GET_SIZE(streams) ? PyList_GET_ITEM(streams, copy) : NULL;

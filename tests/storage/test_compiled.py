@@ -623,6 +623,8 @@ MUTATIONS = [
     ("put32(place, frame->crc);", ""),
     ("put_place(place, frame->offset, frame->total);", ""),
     ("put_place(record->bytes, frame->offset, frame->total);", ""),
+    ("square = product(square, square);", ""),
+    (" ^ record->rest)", ")"),
     ("like->position == position", "1"),
     ("like->offset == offset", "1"),
     ("like->total == total", "1"),
