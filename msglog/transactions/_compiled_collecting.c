@@ -94,6 +94,16 @@ static PyObject *text_ack, *text_asyncio, *text_broker, *text_clock, *text_engin
 static Py_ssize_t frame_header_size, longest_group_name;
 static long long most_commit_bytes;
 
+/* Make a tuple of a class that gives its fields names; the fields may be what failed to be made. */
+static PyObject *make(PyTypeObject *type, int count, PyObject *const *fields) {
+    for (int field = 0; field < count; field++)
+        if (fields[field] == NULL) return NULL;
+    PyObject *made = type->tp_alloc(type, count);
+    for (int field = 0; made != NULL && field < count; field++)
+        PyTuple_SET_ITEM(made, field, Py_NewRef(fields[field]));
+    return made;
+}
+
 /* Whether no event loop runs in this thread, asked as in scope.py. */
 static Outcome is_outside_of_loops(void) {
     PyObject *asyncio = PyDict_GetItemWithError(modules, text_asyncio);

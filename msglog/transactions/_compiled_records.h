@@ -31,16 +31,6 @@ static int make_record_constants(void) {
     return one != NULL;
 }
 
-/* Make a tuple of a class that gives its fields names; the fields may be what failed to be made. */
-static PyObject *make(PyTypeObject *type, int count, PyObject *const *fields) {
-    for (int field = 0; field < count; field++)
-        if (fields[field] == NULL) return NULL;
-    PyObject *made = type->tp_alloc(type, count);
-    for (int field = 0; made != NULL && field < count; field++)
-        PyTuple_SET_ITEM(made, field, Py_NewRef(fields[field]));
-    return made;
-}
-
 /* Return a list of one. */
 static PyObject *list_of(PyObject *item) {
     PyObject *list = PyList_New(1);
