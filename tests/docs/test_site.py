@@ -35,5 +35,5 @@ def test_the_site_is_built_strictly_and_offline(setting):
 
 def test_making_all_checks_builds_the_site():
     rules = (ROOT / "Makefile").read_text()
-    assert re.search(r"^test:.* docs\b", rules, re.MULTILINE)
+    assert re.search(r"^test:.*\n\t@?\$\(TOGETHER\) docs\b", rules, re.MULTILINE)
     assert re.search(r"mkdocs build --strict$", rules, re.MULTILINE)  # with --quiet warnings are not counted
