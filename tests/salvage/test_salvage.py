@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import msglog
-from msglog import DiskFullError, InvalidOptionError, StoreLockedError
+from msglog import CorruptionError, DiskFullError, InvalidOptionError, StoreLockedError
 from msglog.salvaging.mending import Mending
 from msglog.salvaging.salvage import salvage_to
 from msglog.storage import Stream
@@ -108,6 +108,19 @@ def whole_offsets(sound: bytes, contents: bytes | None) -> set[int]:
     }
 
 
+def tells_seed(contents: bytes | None) -> bool:
+    """Whether the header of a segment's file is whole."""
+    try:
+        SegmentHeader.unpack((contents or b"")[:64], "")
+    except CorruptionError:
+        return False
+    return True
+
+
+def is_lack_of_checkpoints(problem):
+    return problem.message == "there is no valid checkpoint"
+
+
 class Judge:
     """Salvages damaged stores and compares with what was in the sound one."""
 
@@ -153,14 +166,7 @@ class Judge:
             place = Place(gap.topic, gap.queue, gap.partition)
             assert not gaps.setdefault(place, set()) & set(offsets), "gaps overlap"
             gaps[place].update(offsets)
-        lost = {}
-        for path, contents in changes.items():
-            parsed = parse_segment_name(path.rpartition("/")[2])
-            if parsed is not None:
-                whole = whole_offsets(self.sound.files[path], contents)
-                lost.setdefault(parsed[0], set()).update(
-                    whole_offsets(self.sound.files[path], self.sound.files[path]) - whole
-                )
+        lost = self.lost_offsets(report, changes)
         state_is_whole = not report.lost_definitions
         for stream_id, place in self.expected.streams.items():
             expected = self.expected.records[place]
@@ -183,6 +189,20 @@ class Judge:
                     if place.topic == "latest":
                         told &= expected.keys()  # what compaction removed looks the same where no checkpoint is left
                     assert told <= allowed, f"{place}: {sorted(told - allowed)} were whole and are called a gap"
+
+    def lost_offsets(self, report, changes):
+        """Return what damage to files takes from each stream."""
+        lost = {}
+        for path, contents in changes.items():
+            parsed = parse_segment_name(path.rpartition("/")[2])
+            if parsed is not None:
+                whole = whole_offsets(self.sound.files[path], contents)
+                if not tells_seed(contents) and any(map(is_lack_of_checkpoints, report.problems)):
+                    whole = set()  # nobody knows by which seed the checksums of its frames are made
+                lost.setdefault(parsed[0], set()).update(
+                    whole_offsets(self.sound.files[path], self.sound.files[path]) - whole
+                )
+        return lost
 
     def report(self, record_property):
         tell(record_property, **self.counts)
