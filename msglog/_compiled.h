@@ -69,6 +69,16 @@ static inline int holds(PyObject *object, Py_ssize_t place, PyTypeObject *type) 
     return value != NULL && Py_IS_TYPE(value, type);
 }
 
+/* Make a tuple of a class that gives its fields names; the fields may be what failed to be made. */
+static inline PyObject *new_tuple(PyTypeObject *type, int size, PyObject *const *fields) {
+    for (int field = 0; field < size; field++)
+        if (fields[field] == NULL) return NULL;
+    PyObject *made = type->tp_alloc(type, size);
+    for (int field = 0; made != NULL && field < size; field++)
+        PyTuple_SET_ITEM(made, field, Py_NewRef(fields[field]));
+    return made;
+}
+
 /* What came of trying it here. */
 typedef enum { FAILED = -1, DONE, FOR_PYTHON } Outcome;
 

@@ -151,9 +151,7 @@ class BrokerStage:
         for wish in self._wishes:
             route = wish[4]
             if route is not None and route.version == vhost.model.version:
-                batch.add_copies(route.lanes, route.meta, wish[0][2])
-                for queue in route.pushed:
-                    vhost.news[queue] = None
+                vhost.add_plain(batch, route, wish[0][2])
                 continue
             for name in self._route(batch, wish):
                 refused[name] = None

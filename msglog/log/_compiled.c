@@ -84,17 +84,9 @@ static int find_slots(void) {
 #define HOLDS(class, object, name, other) holds(object, class.name, other)
 
 static PyTypeObject *way_type, *record_type, *metadata_type, *partition_type, *ring_type, *counter_type, *left_type;
-static PyObject *closed_error, *deleted_meanwhile, *system_monotonic_ms, *monotonic_ns, *zero, *one, *nothing, *none_counted, *none_left, *length_hint;
-static PyObject *text_key;
+static PyObject *closed_error, *deleted_meanwhile, *system_monotonic_ms, *monotonic_ns, *length_hint;
+static PyObject *zero, *one, *nothing, *none_counted, *none_left, *text_key;
 static long long header_size, key_size;
-
-/* Return a named tuple of a class. */
-static PyObject *new_tuple(PyTypeObject *type, int size, PyObject *const *fields) {
-    PyObject *made = type->tp_alloc(type, size);
-    for (int field = 0; made != NULL && field < size; field++)
-        PyTuple_SET_ITEM(made, field, Py_NewRef(fields[field]));
-    return made;
-}
 
 /* append(self, topic, value, *, key=None) */
 

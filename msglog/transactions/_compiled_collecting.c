@@ -94,16 +94,6 @@ static PyObject *text_ack, *text_asyncio, *text_broker, *text_clock, *text_engin
 static Py_ssize_t frame_header_size, longest_group_name;
 static long long most_commit_bytes;
 
-/* Make a tuple of a class that gives its fields names; the fields may be what failed to be made. */
-static PyObject *make(PyTypeObject *type, int count, PyObject *const *fields) {
-    for (int field = 0; field < count; field++)
-        if (fields[field] == NULL) return NULL;
-    PyObject *made = type->tp_alloc(type, count);
-    for (int field = 0; made != NULL && field < count; field++)
-        PyTuple_SET_ITEM(made, field, Py_NewRef(fields[field]));
-    return made;
-}
-
 /* Whether no event loop runs in this thread, asked as in scope.py. */
 static Outcome is_outside_of_loops(void) {
     PyObject *asyncio = PyDict_GetItemWithError(modules, text_asyncio);
@@ -273,7 +263,7 @@ static PyObject *batch_of(PyObject *topic, PyObject *key, PyObject *body) {
 /* Return the entry of a record in a stage's list, NULL where it cannot be made. */
 static PyObject *append_of(PyObject *topic, PyObject *value, PyObject *key, PyObject *now_ms) {
     PyObject *body = pack_one(value, key, now_ms), *batch = body == NULL ? NULL : batch_of(topic, key, body);
-    PyObject *fields[] = {batch, Py_None}, *entry = make(append_type, 2, fields);
+    PyObject *fields[] = {batch, Py_None}, *entry = new_tuple(append_type, 2, fields);
     Py_XDECREF(body);
     Py_XDECREF(batch);
     return entry;
@@ -363,8 +353,8 @@ static Outcome take_message(PyObject *transaction, PyObject *exchange, PyObject 
         Py_XDECREF(route);
         return PyErr_Occurred() ? FAILED : FOR_PYTHON;
     }
-    PyObject *parts[] = {exchange, routing_key, body, persistent}, *publication = make(publication_type, 4, parts);
-    PyObject *fields[] = {publication, zero, Py_False, Py_False, route}, *wish = make(wish_type, 5, fields);
+    PyObject *parts[] = {exchange, routing_key, body, persistent}, *publication = new_tuple(publication_type, 4, parts);
+    PyObject *fields[] = {publication, zero, Py_False, Py_False, route}, *wish = new_tuple(wish_type, 5, fields);
     Py_ssize_t bytes = PyBytes_GET_SIZE(AT(Route, route, meta)) + PyBytes_GET_SIZE(body);
     outcome = take_in(transaction, AT(BrokerStage, stage, _wishes), wish, bytes);
     Py_DECREF(route);
@@ -400,8 +390,8 @@ static PyObject *acknowledgement_of(PyObject *delivery) {
     PyObject *parts[] = {AT(Delivery, delivery, _lane), AT(Delivery, delivery, _stored),
                          AT(Delivery, delivery, redelivered), AT(Delivery, delivery, delivery_count)};
     PyObject *subscriber = Py_NewRef(AT(Terms, AT(Delivery, delivery, _terms), subscriber));
-    PyObject *taken = make(taken_type, 4, parts), *fields[] = {subscriber, taken, text_ack, zero};
-    PyObject *settlement = make(settlement_type, 4, fields);
+    PyObject *taken = new_tuple(taken_type, 4, parts), *fields[] = {subscriber, taken, text_ack, zero};
+    PyObject *settlement = new_tuple(settlement_type, 4, fields);
     PyObject *entry = settlement == NULL ? NULL : PyTuple_Pack(2, delivery, settlement);
     Py_DECREF(subscriber);
     Py_XDECREF(taken);
@@ -479,7 +469,7 @@ static Outcome take_offsets(PyObject *transaction, PyObject *group, PyObject *up
     outcome = offsets == NULL ? FAILED : are_offsets(offsets) ? DONE : FOR_PYTHON;
     if (outcome == DONE) {
         PyObject *fields[] = {coordination, group, Py_None, offsets, Py_None};
-        staged = make(offsets_type, 5, fields);
+        staged = new_tuple(offsets_type, 5, fields);
         if (staged == NULL || PyList_Append(AT(LogStage, stage, _offsets), staged) < 0) outcome = FAILED;
     }
     Py_DECREF(coordination);
