@@ -3,11 +3,9 @@
 import gc
 import inspect
 import random
-import shutil
 import sys
 import threading
 from collections import Counter
-from importlib.util import module_from_spec, spec_from_file_location
 
 import pytest
 
@@ -19,7 +17,7 @@ from msglog.clock import ManualClock
 from msglog.errors import MsglogError
 from msglog.waiting import Waiter
 from support.brokers import wait_until
-from support.building import compile_quickly
+from support.mutants_of_c import compile_mutants, load_mutant
 from support.opcodes import TELLS_RETURNS, Striker, Struck
 from support.scale import scaled
 from support.telling import tell
@@ -509,25 +507,9 @@ MUTATIONS = [
 """Steps of the source that something depends on, and what stands there when they are forgotten or wrong."""
 
 
-def _mutants(source):
-    """Return a source that has all mutations, of which the environment chooses one."""
-    for number, (old, new) in enumerate(MUTATIONS):
-        assert source.count(old) == 1, old
-        chosen = f"mutant == {number}"
-        both = f"if ({chosen}) {{ {new} }} else {{ {old} }}" if old.endswith(";") else f"({chosen} ? ({new}) : ({old}))"
-        source = source.replace(old, both)
-    begin = "PyMODINIT_FUNC PyInit__compiled(void) {"
-    assert begin in source
-    return source.replace("/* The classes whose", "static int mutant;\n/* The classes whose", 1).replace(
-        begin, f'{begin} mutant = atoi(getenv("MSGLOG_TEST_MUTANT"));'
-    )
-
-
 @pytest.fixture(scope="module")
 def mutants(tmp_path_factory):
-    path = tmp_path_factory.mktemp("mutants") / "_compiled.c"
-    path.write_text(_mutants(compiled.SOURCE.read_text()))
-    return compile_quickly(path)
+    return compile_mutants(compiled.SOURCE, MUTATIONS, tmp_path_factory.mktemp("mutants"))
 
 
 @pytest.fixture(scope="module")
@@ -536,12 +518,9 @@ def expected():
 
 
 @pytest.mark.parametrize("number", range(-1, len(MUTATIONS)))
-def test_each_step_of_the_source_is_missed_when_it_is_wrong(
-    number, mutants, expected, tmp_path, monkeypatch, record_property
-):
+def test_each_step_of_the_source_is_missed_when_it_is_wrong(number, mutants, expected, tmp_path, record_property):
     """But for the first one, which is the source as it is."""
-    monkeypatch.setenv("MSGLOG_TEST_MUTANT", str(number))
-    mutant = _loaded(shutil.copy(mutants, tmp_path))
+    mutant = load_mutant(mutants, number, "broker", tmp_path)
     try:
         found_out = _live(1, pure=False, steps=100, module=mutant) != expected
     except Exception:  # noqa: BLE001 as good as another story
@@ -549,10 +528,3 @@ def test_each_step_of_the_source_is_missed_when_it_is_wrong(
     assert found_out is (number >= 0), MUTATIONS[number]
     if number >= 0:
         tell(record_property, mutants_killed=1)
-
-
-def _loaded(path):
-    spec = spec_from_file_location("msglog.broker._compiled", path)
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

@@ -5,7 +5,6 @@ As in `test_compiled`, everything here is about files of the operating system or
 
 import gc
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -25,10 +24,11 @@ from msglog.storage.several import MOST_FRAMES
 from msglog.storage.writers import JournalWriter
 from msglog.waiting import Waiter
 from support.ledger import Ledger
+from support.mutants_of_c import compile_mutants, load_mutant
 from support.opcodes import Struck, is_finalizing
 from support.scale import scaled
 from support.session import small_limits
-from support.storage_life import Life, changed, files, loaded, without_instruction
+from support.storage_life import Life, files, loaded, without_instruction
 from support.telling import tell
 
 try:
@@ -519,26 +519,9 @@ MUTATIONS = [
 """Steps of the source that something depends on, and what stands there when they are forgotten or wrong."""
 
 
-def _mutants(source: str) -> str:
-    """Return a source that has all mutations, of which the environment chooses one."""
-    for number, (old, new) in enumerate(MUTATIONS):
-        assert source.count(old) == 1, old
-        chosen = f"mutant == {number}"
-        both = f"if ({chosen}) {{ {new} }} else {{ {old} }}" if old.endswith(";") else f"({chosen} ? ({new}) : ({old}))"
-        source = source.replace(old, both)
-    include = '#include "_compiled_frames.h"'
-    begin = "PyMODINIT_FUNC PyInit__compiled_hands(void) {"
-    assert include in source
-    assert begin in source
-    return source.replace(include, f"{include}\nstatic int mutant;").replace(
-        begin, f'{begin} mutant = atoi(getenv("MSGLOG_TEST_MUTANT"));'
-    )
-
-
 @pytest.fixture(scope="module")
 def mutants(tmp_path_factory):
-    source = (compiled.FOLDER / f"{PART}.c").read_text()
-    return changed(PART, tmp_path_factory.mktemp("mutants"), source, _mutants(source))
+    return compile_mutants(compiled.FOLDER / f"{PART}.c", MUTATIONS, tmp_path_factory.mktemp("mutants"))
 
 
 @pytest.fixture(scope="module")
@@ -561,8 +544,7 @@ def test_each_step_of_the_source_is_missed_when_it_is_wrong(
     number, mutants, expected, tmp_path, monkeypatch, record_property
 ):
     """But for the first one, which is the source as it is."""
-    monkeypatch.setenv("MSGLOG_TEST_MUTANT", str(number))
-    monkeypatch.setattr(compiled, PART, loaded(shutil.copy(mutants, tmp_path / mutants.name)))
+    monkeypatch.setattr(compiled, PART, load_mutant(mutants, number, "storage", tmp_path))
     assert _differs(tmp_path, expected) is (number >= 0), MUTATIONS[number]
     if number >= 0:
         tell(record_property, mutants_killed=1)

@@ -2,10 +2,7 @@
 
 import gc
 import random
-import shutil
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +12,7 @@ from msglog.storage import Engine, Options, compiled_events
 from msglog.storage.commit import Commit
 from msglog.storage.filesystem import MemoryFileSystem
 from msglog.storage.planning import Writer
-from support.building import compile_quickly
+from support.mutants_of_c import compile_mutants, load_mutant
 from support.scale import scaled
 from support.telling import tell
 
@@ -206,47 +203,13 @@ MUTATIONS = [
 
 @pytest.fixture(scope="module")
 def mutants(tmp_path_factory):
-    """A module that has all mutations, of which the environment chooses one."""
-    path = tmp_path_factory.mktemp("mutants") / "_compiled_events.c"
-    source = compiled_events.SOURCE.read_text()
-    for number, (old, new) in enumerate(MUTATIONS):
-        assert source.count(old) == 1, old
-        begin, condition = ("else if (", True) if old.startswith("else if (") else ("if (", old.startswith("if ("))
-        if condition and old.endswith(")"):
-            one, other = (text.removeprefix(begin).removesuffix(")") for text in (old, new))
-            both = f"{begin}mutant == {number} ? ({other}) : ({one}))"
-        elif old.endswith(";"):
-            both = f"if (mutant == {number}) {{ {new} }} else {{ {old} }}"
-        elif old.endswith(" || "):
-            both = f"(mutant != {number} && {old.removesuffix(' || ')}) || "
-        elif old.startswith(" && "):
-            both = f" && (mutant == {number} || {old.removeprefix(' && ')})"
-        else:
-            both = f"(mutant == {number} ? ({new}) : ({old}))"
-        source = source.replace(old, both)
-    begin = "PyMODINIT_FUNC PyInit__compiled_events(void) {"
-    source = source.replace('#include "_compiled.h"\n', '#include "_compiled.h"\nstatic int mutant;\n', 1)
-    path.write_text(source.replace(begin, f'{begin} mutant = atoi(getenv("MSGLOG_TEST_MUTANT"));'))
-    return compile_quickly(path)
+    return compile_mutants(compiled_events.SOURCE, MUTATIONS, tmp_path_factory.mktemp("mutants"))
 
 
 @pytest.mark.parametrize("number", range(-1, len(MUTATIONS)))
-def test_each_step_of_the_source_is_missed_when_it_is_wrong(
-    number, mutants, engine, tmp_path, monkeypatch, record_property
-):
+def test_each_step_of_the_source_is_missed_when_it_is_wrong(number, mutants, engine, tmp_path, record_property):
     """But for the first one, which is the source as it is."""
-    monkeypatch.setenv("MSGLOG_TEST_MUTANT", str(number))
-    module = _loaded(shutil.copy(mutants, tmp_path))
-    packs = _made(engine, Writer.bodies_of, module)
+    packs = _made(engine, Writer.bodies_of, load_mutant(mutants, number, "storage", tmp_path))
     assert _differs(engine, packs, 200) is (number >= 0), MUTATIONS[number]
     if number >= 0:
         tell(record_property, mutants_killed=1)
-
-
-def _loaded(path: str | Path) -> Any:
-    spec = spec_from_file_location("msglog.storage._compiled_events", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

@@ -4,14 +4,12 @@ import asyncio
 import gc
 import inspect
 import random
-import shutil
 import signal
 import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,7 @@ from msglog.storage.filesystem.posix import OSFile
 from msglog.transactions import compiled
 from msglog.transactions.collecting import State
 from msglog.types import Record
-from support.building import compile_quickly
+from support.mutants_of_c import compile_mutants, load_mutant
 from support.opcodes import Struck, is_finalizing
 from support.scale import scaled
 from support.session import small_limits
@@ -771,49 +769,18 @@ DECIDING = [
 ]
 
 
-def _with_mutations(source: str, mutations: list[tuple[str, str]]) -> str:
-    """Return a source that has all mutations, of which the environment chooses one."""
-    header = compiled.COLLECTING.with_name("_compiled_records.h").read_text()
-    source = source.replace('#include "_compiled_records.h"', header)
-    for number, (old, new) in enumerate(mutations):
-        assert source.count(old) == 1, old
-        chosen = f"mutant == {number}"
-        both = f"if ({chosen}) {{ {new} }} else {{ {old} }}" if old.endswith(";") else f"({chosen} ? ({new}) : ({old}))"
-        source = source.replace(old, both)
-    for old, new in (
-        ('#include "_compiled.h"\n', '#include "_compiled.h"\nstatic int mutant;\n'),
-        ("static int make_constants(void) {", '\\0 mutant = atoi(getenv("MSGLOG_TEST_MUTANT"));'),
-    ):
-        assert source.count(old) == 1
-        source = source.replace(old, new.replace("\\0", old))
-    return source
-
-
 @pytest.fixture(scope="module")
 def mutants(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mutants")
-    made = []
-    for path, mutations in ((compiled.COLLECTING, MUTATIONS + COLLECTING), (compiled.DECIDING, MUTATIONS + DECIDING)):
-        source = folder / path.name
-        source.write_text(_with_mutations(path.read_text(), mutations))
-        made.append(compile_quickly(source))
-    return made
+    return [
+        compile_mutants(path, MUTATIONS + mutations, folder)
+        for path, mutations in ((compiled.COLLECTING, COLLECTING), (compiled.DECIDING, DECIDING))
+    ]
 
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory):
     return [list(_live(tmp_path_factory.mktemp("pure") / "s", seed, "commit", pure=True)) for seed in range(SEEDS)]
-
-
-def _loaded(path: Path, number: int, folder: Path, patch: pytest.MonkeyPatch) -> Any:
-    patch.setenv("MSGLOG_TEST_MUTANT", str(number))
-    name = path.name.partition(".")[0]
-    spec = spec_from_file_location(f"msglog.transactions.{name}", shutil.copy(path, folder))
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _differs(folder: Path, expected: list[list[object]], *modules: Any) -> bool:
@@ -837,11 +804,11 @@ def _differs(folder: Path, expected: list[list[object]], *modules: Any) -> bool:
     ],
 )
 def test_each_step_of_the_sources_is_missed_when_it_is_wrong(
-    which, number, mutants, expected, tmp_path, monkeypatch, record_property
+    which, number, mutants, expected, tmp_path, record_property
 ):
     """But for the first ones, which are the sources as they are."""
     modules = [None, None]
-    modules[which] = _loaded(mutants[which], number, tmp_path, monkeypatch)
+    modules[which] = load_mutant(mutants[which], number, "transactions", tmp_path)
     assert _differs(tmp_path, expected, *modules) is (number >= 0), (MUTATIONS + (COLLECTING, DECIDING)[which])[number]
     if number >= 0:
         tell(record_property, mutants_killed=1)
