@@ -69,6 +69,23 @@ static inline int holds(PyObject *object, Py_ssize_t place, PyTypeObject *type) 
     return value != NULL && Py_IS_TYPE(value, type);
 }
 
+/* Put classes where they belong: exactly `count` of them, in the order of the places. */
+static inline int take_classes(PyObject *classes, PyTypeObject **const *places, Py_ssize_t count) {
+    if (PyTuple_GET_SIZE(classes) != count) {
+        PyErr_Format(PyExc_ValueError, "%zd classes", count);
+        return -1;
+    }
+    for (Py_ssize_t place = 0; place < count; place++) {
+        PyObject *class = PyTuple_GET_ITEM(classes, place);
+        if (!PyType_Check(class)) {
+            PyErr_Format(PyExc_TypeError, "%R is no class", class);
+            return -1;
+        }
+        Py_XSETREF(*places[place], (PyTypeObject *)Py_NewRef(class));
+    }
+    return 0;
+}
+
 /* Make a tuple of a class that gives its fields names; the fields may be what failed to be made. */
 static inline PyObject *new_tuple(PyTypeObject *type, int size, PyObject *const *fields) {
     for (int field = 0; field < size; field++)
@@ -183,7 +200,7 @@ static PyType_Slot way_slots[] = {
     {0, NULL},
 };
 
-/* Immutable and a method descriptor: so the interpreter calls it without making a bound method, as it does functions. */
+/* Immutable and a method descriptor: so the interpreter calls it without binding it, as it does functions. */
 static PyType_Spec way_spec = {
     .name = "msglog._compiled.compiled_method",
     .basicsize = sizeof(Way),

@@ -1,10 +1,10 @@
 /* The short ways of `Broker.publish`, `Broker.get`, `QueueConsumer.get` and `Delivery.ack` in C, and of the wake of a
    consumer that waits and what it takes then.
 
-   They leave the same state as the Python methods, which stand in publishing.py, consuming.py, consumer.py, delivery.py,
-   line.py and vhost/handing.py and say what is done and why. Here is only what nearly every call does: a known route to queues
-   without limits, a message that was read ahead, an acknowledgement that nobody waits for. Whatever else comes up is
-   left to the Python method, before anything was changed.
+   They leave the same state as the Python methods, which stand in publishing.py, consuming.py, consumer.py,
+   delivery.py, line.py and vhost/handing.py and say what is done and why. Here is only what nearly every call does:
+   a known route to queues without limits, a message that was read ahead, an acknowledgement that nobody waits for.
+   Whatever else comes up is left to the Python method, before anything was changed.
 
    What makes it simple to be sure of: what can fail, or can run other Python code, comes before the first change. So
    taking a message needs no lock: nobody has the broker's, and the interpreter's own is not let go in between. Only the
@@ -92,22 +92,23 @@ static struct {
 
 static int find_slots(void) {
     return FIND(Handle, _append) || FIND(Handle, _connection) || FIND(Handle, _model) || FIND(Handle, _now_ms)
-        || FIND(Handle, _routes) || FIND(Handle, _system_time) || FIND(Handle, _vhost)
-        || FIND(Connection, getters) || FIND(Model, version) || FIND(Route, lanes) || FIND(Route, limit)
-        || FIND(Route, meta) || FIND(Route, only) || FIND(Route, pushed) || FIND(Route, streams)
-        || FIND(Route, version) || FIND(Lane, buffer) || FIND(Lane, buffered) || FIND(Lane, cursor)
-        || FIND(Lane, stream) || FIND(Lane, trim_check) || FIND(Stream, end) || FIND(Stream, waiters) || FIND(Cursor, done)
-        || FIND(Cursor, next) || FIND(Cursor, settled) || FIND(Cursor, unsettled) || FIND(Ranges, spans)
-        || FIND(Vhost, append_copies) || FIND(Vhost, append_settle) || FIND(Vhost, closed)
-        || FIND(Vhost, has_abandoned) || FIND(Vhost, journaled) || FIND(Vhost, lock) || FIND(Vhost, news)
-        || FIND(Vhost, now_ms) || FIND(Vhost, system_time) || FIND(Queue, active) || FIND(Queue, lanes) || FIND(Queue, line)
-        || FIND(Queue, simple) || FIND(Queue, watchers) || FIND(Line, front) || FIND(Line, takers) || FIND(Subscriber, cancelled)
-        || FIND(Subscriber, miscounted) || FIND(Subscriber, no_ack) || FIND(Subscriber, prefetch) || FIND(Subscriber, registered)
-        || FIND(Subscriber, unsettled) || FIND(Subscriber, waits) || FIND(Wait, in_line) || FIND(Wait, over) || FIND(Wait, taken) || FIND(Wait, wake)
-        || FIND(Taking, subscriber) || FIND(Taking, vhost) || FIND(Terms, no_ack) || FIND(Terms, queue)
-        || FIND(Terms, subscriber) || FIND(Terms, vhost) || FIND(Delivery, _keeper) || FIND(Delivery, _lane)
-        || FIND(Delivery, _meta) || FIND(Delivery, _settled) || FIND(Delivery, _stored) || FIND(Delivery, _terms)
-        || FIND(Delivery, body) || FIND(Delivery, delivery_count) || FIND(Delivery, redelivered);
+        || FIND(Handle, _routes) || FIND(Handle, _system_time) || FIND(Handle, _vhost) || FIND(Connection, getters)
+        || FIND(Model, version) || FIND(Route, lanes) || FIND(Route, limit) || FIND(Route, meta) || FIND(Route, only)
+        || FIND(Route, pushed) || FIND(Route, streams) || FIND(Route, version) || FIND(Lane, buffer)
+        || FIND(Lane, buffered) || FIND(Lane, cursor) || FIND(Lane, stream) || FIND(Lane, trim_check)
+        || FIND(Stream, end) || FIND(Stream, waiters) || FIND(Cursor, done) || FIND(Cursor, next)
+        || FIND(Cursor, settled) || FIND(Cursor, unsettled) || FIND(Ranges, spans) || FIND(Vhost, append_copies)
+        || FIND(Vhost, append_settle) || FIND(Vhost, closed) || FIND(Vhost, has_abandoned) || FIND(Vhost, journaled)
+        || FIND(Vhost, lock) || FIND(Vhost, news) || FIND(Vhost, now_ms) || FIND(Vhost, system_time)
+        || FIND(Queue, active) || FIND(Queue, lanes) || FIND(Queue, line) || FIND(Queue, simple)
+        || FIND(Queue, watchers) || FIND(Line, front) || FIND(Line, takers) || FIND(Subscriber, cancelled)
+        || FIND(Subscriber, miscounted) || FIND(Subscriber, no_ack) || FIND(Subscriber, prefetch)
+        || FIND(Subscriber, registered) || FIND(Subscriber, unsettled) || FIND(Subscriber, waits)
+        || FIND(Wait, in_line) || FIND(Wait, over) || FIND(Wait, taken) || FIND(Wait, wake) || FIND(Taking, subscriber)
+        || FIND(Taking, vhost) || FIND(Terms, no_ack) || FIND(Terms, queue) || FIND(Terms, subscriber)
+        || FIND(Terms, vhost) || FIND(Delivery, _keeper) || FIND(Delivery, _lane) || FIND(Delivery, _meta)
+        || FIND(Delivery, _settled) || FIND(Delivery, _stored) || FIND(Delivery, _terms) || FIND(Delivery, body)
+        || FIND(Delivery, delivery_count) || FIND(Delivery, redelivered);
 }
 
 #define AT(class, object, name) SLOT(object, class.name)
@@ -457,7 +458,8 @@ static int has_its_turn(PyObject *taking, PyObject *queue, PyObject *wait) {
         || !HOLDS(Queue, queue, lanes, &PyList_Type) || !are_watched(AT(Queue, queue, lanes)))
         return 0;
     PyObject *vhost = AT(Taking, taking, vhost), *subscriber = AT(Taking, taking, subscriber);
-    PyObject *line = AT(Queue, queue, line), *takers = AT(Line, line, takers), *waits = AT(Subscriber, subscriber, waits);
+    PyObject *line = AT(Queue, queue, line), *takers = AT(Line, line, takers);
+    PyObject *waits = AT(Subscriber, subscriber, waits);
     return AT(Line, line, front) == wait && takers != NULL && PyTuple_CheckExact(takers) && PyTuple_GET_SIZE(takers) == 1
         && PyTuple_GET_ITEM(takers, 0) == wait && waits != NULL && PyList_CheckExact(waits)
         && PyList_GET_SIZE(waits) > 0 && PyList_GET_ITEM(waits, 0) == wait
@@ -649,15 +651,9 @@ static PyObject *set_up(PyObject *module, PyObject *args) {
                                &Stream.type, &Cursor.type,     &Ranges.type,     &Vhost.type, &Queue.type,
                                &Line.type,   &Subscriber.type, &Terms.type,      &Delivery.type, &Wait.type,
                                &Taking.type, &stored_type,     &taken_type,      &buffer_type, &lock_type};
-    const Py_ssize_t count = sizeof places / sizeof *places;
     PyObject *classes, *closed;
     if (!PyArg_ParseTuple(args, "O!Onn", &PyTuple_Type, &classes, &closed, &kept_messages, &kept_bytes)) return NULL;
-    if (PyTuple_GET_SIZE(classes) != count) return PyErr_Format(PyExc_ValueError, "%zd classes", count);
-    for (Py_ssize_t place = 0; place < count; place++) {
-        PyObject *class = PyTuple_GET_ITEM(classes, place);
-        if (!PyType_Check(class)) return PyErr_Format(PyExc_TypeError, "%R is no class", class);
-        Py_XSETREF(*places[place], (PyTypeObject *)Py_NewRef(class));
-    }
+    if (take_classes(classes, places, sizeof places / sizeof *places) != 0) return NULL;
     Py_XSETREF(closed_error, Py_NewRef(closed));
     Py_XSETREF(buffer_append, PyObject_GetAttrString((PyObject *)buffer_type, "append"));
     Py_XSETREF(buffer_appendleft, PyObject_GetAttrString((PyObject *)buffer_type, "appendleft"));

@@ -1,9 +1,9 @@
 /* The short ways of `Log.append` and of a consumer that was woken in C.
 
-   They leave the same state as the Python methods, which stand in appending.py, fetcher.py, positions.py, group_member.py
-   and storage/reader.py and say what is done and why. Here is only what nearly every call does: a plain record for a
-   topic with one partition, and the one record that ended a wait. Whatever else comes up is left to the Python method,
-   before anything was changed.
+   They leave the same state as the Python methods, which stand in appending.py, fetcher.py, positions.py,
+   group_member.py and storage/reader.py and say what is done and why. Here is only what nearly every call does: a
+   plain record for a topic with one partition, and the one record that ended a wait. Whatever else comes up is left
+   to the Python method, before anything was changed.
 
    What makes it simple to be sure of: memory is taken first, for that may collect garbage and so run other code; then
    everything is looked at, and changed without a pause. A record that was taken is noted where `poll` takes it back
@@ -70,14 +70,15 @@ static struct {
 
 static int find_slots(void) {
     return FIND(Handle, _append) || FIND(Handle, _now_ms) || FIND(Handle, _system_time) || FIND(Handle, _topics)
-        || FIND(Topic, deleted) || FIND(Topic, keyed_limit) || FIND(Topic, only) || FIND(Topic, plain_limit) || FIND(Stream, end)
-        || FIND(Stream, latest) || FIND(Stream, start) || FIND(Stream, waiters) || FIND(Segment, stored_position)
-        || FIND(Reader, _position) || FIND(Reader, _segment) || FIND(Reader, _stream) || FIND(Reader, offset)
-        || FIND(Fetcher, _ring) || FIND(Fetcher, _run) || FIND(Fetcher, _taken) || FIND(Cursor, _first)
-        || FIND(Cursor, _frame) || FIND(Cursor, _next_read) || FIND(Cursor, _position) || FIND(Cursor, _reader)
-        || FIND(Cursor, _size) || FIND(Cursor, _stop) || FIND(Cursor, _uncounted) || FIND(Cursor, left)
-        || FIND(Cursor, partition) || FIND(Cursor, paused) || FIND(Cursor, stream) || FIND(Member, _now_ms)
-        || FIND(Member, seat) || FIND(Seat, member) || FIND(Membership, heartbeat_ms) || FIND(Membership, poll_ms);
+        || FIND(Topic, deleted) || FIND(Topic, keyed_limit) || FIND(Topic, only) || FIND(Topic, plain_limit)
+        || FIND(Stream, end) || FIND(Stream, latest) || FIND(Stream, start) || FIND(Stream, waiters)
+        || FIND(Segment, stored_position) || FIND(Reader, _position) || FIND(Reader, _segment) || FIND(Reader, _stream)
+        || FIND(Reader, offset) || FIND(Fetcher, _ring) || FIND(Fetcher, _run) || FIND(Fetcher, _taken)
+        || FIND(Cursor, _first) || FIND(Cursor, _frame) || FIND(Cursor, _next_read) || FIND(Cursor, _position)
+        || FIND(Cursor, _reader) || FIND(Cursor, _size) || FIND(Cursor, _stop) || FIND(Cursor, _uncounted)
+        || FIND(Cursor, left) || FIND(Cursor, partition) || FIND(Cursor, paused) || FIND(Cursor, stream)
+        || FIND(Member, _now_ms) || FIND(Member, seat) || FIND(Seat, member) || FIND(Membership, heartbeat_ms)
+        || FIND(Membership, poll_ms);
 }
 
 #define AT(class, object, name) SLOT(object, class.name)
@@ -102,7 +103,7 @@ static PyObject *find_topic(PyObject *handle, PyObject *name, PyObject *value, P
     return PyBytes_GET_SIZE(value) + PyBytes_GET_SIZE(key) <= number_in(topic, Topic.keyed_limit) ? topic : NULL;
 }
 
-/* After a failed append: of a topic that was deleted between finding it and taking the store lock its own error tells. */
+/* After a failed append: of a topic that was deleted before the store lock was taken its own error tells. */
 static void tell_deleted(PyObject *topic) {
     if (!PyErr_ExceptionMatches(closed_error) || AT(Topic, topic, deleted) != Py_True) return;
     PyErr_Clear();
@@ -175,7 +176,7 @@ static int stands_before(Sight *sight) {
         && sight->position == number_in(AT(Reader, reader, _segment), Segment.stored_position);
 }
 
-/* Return how often a counter counts, -1 when that cannot be told. By the method itself: binding it would take memory. */
+/* Return how often a counter counts, -1 when that cannot be told. By the method itself: binding would take memory. */
 static long long count_left(PyObject *counter) {
     PyObject *count = PyObject_Vectorcall(length_hint, &counter, 1, NULL);
     long long number = number_of(count);
@@ -356,23 +357,18 @@ static PyObject *note_poll(PyObject *way, PyObject *const *args, size_t flagged,
 
 /* The module */
 
-/* set_up(classes, ClosedError, deleted_meanwhile, SystemClock.monotonic_ms, time.monotonic_ns, bytes of a frame's header and of a key's) */
+/* set_up(classes, ClosedError, deleted_meanwhile, SystemClock.monotonic_ms, time.monotonic_ns, bytes of a frame's header
+   and of a key's) */
 static PyObject *set_up(PyObject *module, PyObject *args) {
     PyTypeObject **places[] = {&Handle.type,  &Topic.type,      &Stream.type, &Segment.type,   &Reader.type,
                                &Fetcher.type, &Cursor.type,     &Member.type, &Seat.type,      &Membership.type,
                                &record_type,  &metadata_type,   &partition_type, &ring_type,   &counter_type,
                                &left_type};
-    const Py_ssize_t count = sizeof places / sizeof *places;
     PyObject *classes, *closed, *deleted, *own_clock, *clock;
     if (!PyArg_ParseTuple(args, "O!OOOOLL", &PyTuple_Type, &classes, &closed, &deleted, &own_clock, &clock, &header_size,
                           &key_size))
         return NULL;
-    if (PyTuple_GET_SIZE(classes) != count) return PyErr_Format(PyExc_ValueError, "%zd classes", count);
-    for (Py_ssize_t place = 0; place < count; place++) {
-        PyObject *class = PyTuple_GET_ITEM(classes, place);
-        if (!PyType_Check(class)) return PyErr_Format(PyExc_TypeError, "%R is no class", class);
-        Py_XSETREF(*places[place], (PyTypeObject *)Py_NewRef(class));
-    }
+    if (take_classes(classes, places, sizeof places / sizeof *places) != 0) return NULL;
     Py_XSETREF(closed_error, Py_NewRef(closed));
     Py_XSETREF(deleted_meanwhile, Py_NewRef(deleted));
     Py_XSETREF(system_monotonic_ms, Py_NewRef(own_clock));

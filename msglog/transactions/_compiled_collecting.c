@@ -65,21 +65,20 @@ static struct {
 
 static int find_slots(void) {
     return FIND(Transaction, _broker) || FIND(Transaction, _core) || FIND(Transaction, _engine)
-        || FIND(Transaction, _log) || FIND(Transaction, _over) || FIND(Transaction, _owner)
-        || FIND(Transaction, _size) || FIND(Transaction, _state) || FIND(Transaction, _thread)
-        || FIND(Transaction, _waits) || FIND(Engine, closed) || FIND(Engine, models) || FIND(LogStage, _appends)
-        || FIND(LogStage, _claimed) || FIND(LogStage, _core) || FIND(LogStage, _engine) || FIND(LogStage, _events)
-        || FIND(LogStage, _model) || FIND(LogStage, _now_ms) || FIND(LogStage, _offsets)
-        || FIND(LogStage, _outcomes) || FIND(LogStage, _placed) || FIND(LogStage, _producer)
-        || FIND(LogStage, _settlements) || FIND(BrokerStage, _batch) || FIND(BrokerStage, _claimed)
-        || FIND(BrokerStage, _cut) || FIND(BrokerStage, _replies) || FIND(BrokerStage, _settled)
-        || FIND(BrokerStage, _settlements) || FIND(BrokerStage, _vhost) || FIND(BrokerStage, _wishes)
-        || FIND(Topic, keyed_limit) || FIND(Topic, plain_limit)
-        || FIND(Topic, sticky) || FIND(Batch, count) || FIND(Batch, digest) || FIND(Batch, expected_key_offset)
+        || FIND(Transaction, _log) || FIND(Transaction, _over) || FIND(Transaction, _owner) || FIND(Transaction, _size)
+        || FIND(Transaction, _state) || FIND(Transaction, _thread) || FIND(Transaction, _waits) || FIND(Engine, closed)
+        || FIND(Engine, models) || FIND(LogStage, _appends) || FIND(LogStage, _claimed) || FIND(LogStage, _core)
+        || FIND(LogStage, _engine) || FIND(LogStage, _events) || FIND(LogStage, _model) || FIND(LogStage, _now_ms)
+        || FIND(LogStage, _offsets) || FIND(LogStage, _outcomes) || FIND(LogStage, _placed)
+        || FIND(LogStage, _producer) || FIND(LogStage, _settlements) || FIND(BrokerStage, _batch)
+        || FIND(BrokerStage, _claimed) || FIND(BrokerStage, _cut) || FIND(BrokerStage, _replies)
+        || FIND(BrokerStage, _settled) || FIND(BrokerStage, _settlements) || FIND(BrokerStage, _vhost)
+        || FIND(BrokerStage, _wishes) || FIND(Topic, keyed_limit) || FIND(Topic, plain_limit) || FIND(Topic, sticky)
+        || FIND(Batch, count) || FIND(Batch, digest) || FIND(Batch, expected_key_offset)
         || FIND(Batch, expected_offset) || FIND(Batch, keys) || FIND(Batch, pieces) || FIND(Batch, places)
         || FIND(Batch, plain) || FIND(Batch, sight) || FIND(Batch, timestamps) || FIND(Batch, topic)
-        || find_body_slots() || FIND(Route, limit) || FIND(Route, meta) || FIND(Route, version) || FIND(Model, version) || FIND(Delivery, _lane)
-        || FIND(Delivery, _settled) || FIND(Delivery, _stored) || FIND(Delivery, _terms)
+        || find_body_slots() || FIND(Route, limit) || FIND(Route, meta) || FIND(Route, version) || FIND(Model, version)
+        || FIND(Delivery, _lane) || FIND(Delivery, _settled) || FIND(Delivery, _stored) || FIND(Delivery, _terms)
         || FIND(Delivery, delivery_count) || FIND(Delivery, redelivered) || FIND(Terms, queue)
         || FIND(Terms, subscriber) || FIND(Terms, vhost) || FIND(Queue, deleted);
 }
@@ -487,37 +486,22 @@ static PyObject *commit_offsets(PyObject *way, PyObject *const *args, size_t fla
 
 /* The module */
 
-static int take_classes(PyObject *classes) {
-    PyTypeObject **places[] = {&Transaction.type, &Engine.type,      &LogStage.type, &BrokerStage.type, &Topic.type,
-                               &Batch.type,       &Body.type,        &Route.type,    &Model.type,       &Delivery.type,
-                               &Terms.type,       &Queue.type,       &Vhost.type,    &append_type,   &publication_type, &wish_type,
-                               &taken_type,       &settlement_type,  &partition_type, &offsets_type};
-    const Py_ssize_t count = sizeof places / sizeof *places;
-    if (PyTuple_GET_SIZE(classes) != count) {
-        PyErr_Format(PyExc_ValueError, "%zd classes", count);
-        return -1;
-    }
-    for (Py_ssize_t place = 0; place < count; place++) {
-        PyObject *class = PyTuple_GET_ITEM(classes, place);
-        if (!PyType_Check(class)) {
-            PyErr_Format(PyExc_TypeError, "%R is no class", class);
-            return -1;
-        }
-        Py_XSETREF(*places[place], (PyTypeObject *)Py_NewRef(class));
-    }
-    return find_slots();
-}
-
-/* set_up(classes, states of one that is new and one that is open, what knows the thread, modules, properties of a persistent message, kinds
-   of records without key and with, size of a frame's header, most bytes of a commit, most letters of a group's name) */
+/* set_up(classes, states of one that is new and one that is open, what knows the thread, modules, properties of a
+   persistent message, kinds of records without key and with, size of a frame's header, most bytes of a commit, most
+   letters of a group's name) */
 static PyObject *set_up(PyObject *module, PyObject *args) {
-    PyObject *classes, *given[7], **places[] = {&state_new, &state_open, &here, &modules, &persistent, &kind_plain, &kind_keyed};
+    PyTypeObject **places[] = {
+        &Transaction.type, &Engine.type, &LogStage.type, &BrokerStage.type, &Topic.type, &Batch.type, &Body.type,
+        &Route.type, &Model.type, &Delivery.type, &Terms.type, &Queue.type, &Vhost.type, &append_type,
+        &publication_type, &wish_type, &taken_type, &settlement_type, &partition_type, &offsets_type};
+    PyObject *classes, *given[7], **parts[] = {
+        &state_new, &state_open, &here, &modules, &persistent, &kind_plain, &kind_keyed};
     if (!PyArg_ParseTuple(args, "O!OOOO!OOOnLn", &PyTuple_Type, &classes, &given[0], &given[1], &given[2],
                           &PyDict_Type, &given[3], &given[4], &given[5], &given[6], &frame_header_size,
                           &most_commit_bytes, &longest_group_name))
         return NULL;
-    for (int place = 0; place < 7; place++) Py_XSETREF(*places[place], Py_NewRef(given[place]));
-    if (take_classes(classes) != 0) return NULL;
+    for (int place = 0; place < 7; place++) Py_XSETREF(*parts[place], Py_NewRef(given[place]));
+    if (take_classes(classes, places, sizeof places / sizeof *places) != 0 || find_slots() != 0) return NULL;
     Py_RETURN_NONE;
 }
 
@@ -551,7 +535,8 @@ static PyMethodDef functions[] = {
     {NULL},
 };
 
-static PyModuleDef module = {PyModuleDef_HEAD_INIT, .m_name = "_compiled_collecting", .m_size = -1, .m_methods = functions};
+static PyModuleDef module = {
+    PyModuleDef_HEAD_INIT, .m_name = "_compiled_collecting", .m_size = -1, .m_methods = functions};
 
 static int make_constants(void) {
     zero = PyLong_FromLong(0);

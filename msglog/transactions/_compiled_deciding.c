@@ -80,19 +80,19 @@ static struct {
 static int find_slots(void) {
     return FIND(BrokerStage, _batch) || FIND(BrokerStage, _cut) || FIND(BrokerStage, _settled)
         || FIND(BrokerStage, _settlements) || FIND(BrokerStage, _vhost) || FIND(BrokerStage, _wishes)
-        || FIND(LogStage, _appends) || FIND(LogStage, _events) || FIND(LogStage, _offsets)
-        || FIND(LogStage, _outcomes) || FIND(LogStage, _placed) || FIND(LogStage, _producer)
-        || FIND(LogStage, _settlements) || FIND(Engine, closed) || FIND(Engine, readonly) || FIND(Commit, _ends)
-        || FIND(Commit, bodies) || FIND(Commit, events) || FIND(Stream, id) || FIND(Stream, end)
-        || FIND(Stream, next_offset) || FIND(Topic, deleted) || FIND(Topic, id) || FIND(Topic, partitions)
-        || FIND(Records, pieces) || FIND(Records, plain) || FIND(Records, topic) || FIND(Batch, _bases)
-        || FIND(Batch, _delayed) || FIND(Batch, _engine) || FIND(Batch, _entries) || FIND(Batch, _events)
-        || FIND(Batch, _now_ms) || FIND(Batch, delayed_at) || FIND(Batch, expiring) || FIND(Batch, removed)
-        || FIND(Batch, replies) || FIND(Settled, _gone) || FIND(Settled, _offsets) || FIND(Settled, _returning)
-        || FIND(Settled, _vhost) || FIND(Vhost, news) || FIND(Vhost, now_ms) || FIND(Model, version)
-        || FIND(Route, lanes) || FIND(Route, meta) || FIND(Route, pushed) || FIND(Route, version)
-        || FIND(Lane, cursor) || FIND(Lane, stream) || FIND(Cursor, id) || FIND(Cursor, next)
-        || FIND(Cursor, unsettled) || FIND(Subscriber, queue) || FIND(Queue, deleted) || find_body_slots();
+        || FIND(LogStage, _appends) || FIND(LogStage, _events) || FIND(LogStage, _offsets) || FIND(LogStage, _outcomes)
+        || FIND(LogStage, _placed) || FIND(LogStage, _producer) || FIND(LogStage, _settlements) || FIND(Engine, closed)
+        || FIND(Engine, readonly) || FIND(Commit, _ends) || FIND(Commit, bodies) || FIND(Commit, events)
+        || FIND(Stream, id) || FIND(Stream, end) || FIND(Stream, next_offset) || FIND(Topic, deleted)
+        || FIND(Topic, id) || FIND(Topic, partitions) || FIND(Records, pieces) || FIND(Records, plain)
+        || FIND(Records, topic) || FIND(Batch, _bases) || FIND(Batch, _delayed) || FIND(Batch, _engine)
+        || FIND(Batch, _entries) || FIND(Batch, _events) || FIND(Batch, _now_ms) || FIND(Batch, delayed_at)
+        || FIND(Batch, expiring) || FIND(Batch, removed) || FIND(Batch, replies) || FIND(Settled, _gone)
+        || FIND(Settled, _offsets) || FIND(Settled, _returning) || FIND(Settled, _vhost) || FIND(Vhost, news)
+        || FIND(Vhost, now_ms) || FIND(Model, version) || FIND(Route, lanes) || FIND(Route, meta)
+        || FIND(Route, pushed) || FIND(Route, version) || FIND(Lane, cursor) || FIND(Lane, stream) || FIND(Cursor, id)
+        || FIND(Cursor, next) || FIND(Cursor, unsettled) || FIND(Subscriber, queue) || FIND(Queue, deleted)
+        || find_body_slots();
 }
 
 /* Tuples with names that are looked into, by class; and what else is lent by `set_up`. */
@@ -606,36 +606,19 @@ static PyObject *fill_broker(PyObject *way, PyObject *const *args, size_t flagge
 
 /* The module */
 
-static int take_classes(PyObject *classes) {
+/* set_up(classes, sections of cursors and of groups, kinds of records without key and with) */
+static PyObject *set_up(PyObject *module, PyObject *args) {
     PyTypeObject **places[] = {
         &BrokerStage.type, &LogStage.type, &Engine.type,    &Commit.type,    &Stream.type,     &Topic.type,
         &Records.type,     &Batch.type,    &Settled.type,   &Vhost.type,     &Model.type,      &Route.type,
         &Lane.type,        &Cursor.type,   &Subscriber.type, &Queue.type,    &Body.type,       &append_type,
         &offsets_type,     &wish_type,     &settlement_type, &taken_type,    &stored_type,     &partition_type,
         &coordination_type};
-    const Py_ssize_t count = sizeof places / sizeof *places;
-    if (PyTuple_GET_SIZE(classes) != count) {
-        PyErr_Format(PyExc_ValueError, "%zd classes", count);
-        return -1;
-    }
-    for (Py_ssize_t class = 0; class < count; class++) {
-        PyObject *given = PART(classes, class);
-        if (!PyType_Check(given)) {
-            PyErr_Format(PyExc_TypeError, "%R is no class", given);
-            return -1;
-        }
-        Py_XSETREF(*places[class], (PyTypeObject *)Py_NewRef(given));
-    }
-    return find_slots();
-}
-
-/* set_up(classes, sections of cursors and of groups, kinds of records without key and with) */
-static PyObject *set_up(PyObject *module, PyObject *args) {
-    PyObject *classes, *given[4], **places[] = {&cursor_section, &group_section, &kind_plain, &kind_keyed};
+    PyObject *classes, *given[4], **parts[] = {&cursor_section, &group_section, &kind_plain, &kind_keyed};
     if (!PyArg_ParseTuple(args, "O!OOOO", &PyTuple_Type, &classes, &given[0], &given[1], &given[2], &given[3]))
         return NULL;
-    for (int number = 0; number < 4; number++) Py_XSETREF(*places[number], Py_NewRef(given[number]));
-    if (take_classes(classes) != 0) return NULL;
+    for (int number = 0; number < 4; number++) Py_XSETREF(*parts[number], Py_NewRef(given[number]));
+    if (take_classes(classes, places, sizeof places / sizeof *places) != 0 || find_slots() != 0) return NULL;
     Py_RETURN_NONE;
 }
 
