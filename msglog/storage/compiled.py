@@ -1,22 +1,24 @@
 """The hot paths of the writers, in C where they could be compiled.
 
-`_compiled_direct.c` does what `append`, `append_settle` and `append_copies` of `DirectWriter` do in nearly every call,
-in a third of the time; `_compiled_journal.c` likewise `append` of `JournalWriter`, and showing what that appended; and
-`_compiled_hands.c` the loops over the frames of commits by hand, with a journal or without. They leave the rest to the
-methods that stand in Python. All of them are used, or none: installing compiles them where there is a compiler and
-Python's headers, and everything works without. `MSGLOG_PURE_PYTHON=1` in the environment leaves them unused. Imported
-by `engine`.
+`_compiled_direct.c` does what `append`, `append_settle` and `append_copies` of `DirectWriter` do in nearly every
+call, in a third of the time; `_compiled_journal.c` likewise `append` of `JournalWriter`, and showing what that
+appended; and `_compiled_hands.c` the loops over the frames of commits by hand, with a journal or without, and
+`_compiled_events.c` the packing of their events. They leave the rest to the methods that stand in Python. All of them
+are used, or none: installing compiles them where there is a compiler and Python's headers, and everything works
+without. `MSGLOG_PURE_PYTHON=1` in the environment leaves them unused. Imported by `engine`.
 """
 
 import mmap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msglog.checksum import crc32c
 from msglog.compiled import is_made_of, is_wanted
-from msglog.storage.compiled_events import pack_compiled
+from msglog.storage.commit import Commit
 from msglog.storage.frame import (
     CRC,
+    KIND_PLAIN,
+    KIND_UNEVEN,
     LIFE_OF_ONE,
     PACKED_KEYED,
     PACKED_ONE_RECORD,
@@ -28,7 +30,7 @@ from msglog.storage.frame import (
 from msglog.storage.journal import ENTRY_MAGIC
 from msglog.storage.journal import VERSION as ENTRY_VERSION
 from msglog.storage.segment import Segment
-from msglog.storage.state import SHORT_EVENT_COST, SHORT_EVENT_MARK, STATE_STREAM
+from msglog.storage.state import CURSORS, SETTLE, SHORT_EVENT_COST, SHORT_EVENT_MARK, STATE_STREAM
 from msglog.storage.stream import Stream
 from msglog.storage.writers import DirectWriter, JournalWriter
 
@@ -39,9 +41,9 @@ if TYPE_CHECKING:
     from msglog.storage.engine import Engine
 
 try:
-    from msglog.storage import _compiled_direct, _compiled_hands, _compiled_journal
+    from msglog.storage import _compiled_direct, _compiled_events, _compiled_hands, _compiled_journal
 except ImportError:
-    _compiled_direct = _compiled_hands = _compiled_journal = None  # type: ignore[assignment]
+    _compiled_direct = _compiled_events = _compiled_hands = _compiled_journal = None  # type: ignore[assignment]
 
 FOLDER = Path(__file__).parent
 
@@ -50,7 +52,7 @@ def is_compiled() -> bool:
     """Return whether the compiled hot paths are there, and not left over from another version of their sources."""
     return _compiled_direct is not None and all(
         is_made_of(module, FOLDER / f"{module.__name__.rpartition('.')[2]}.c")
-        for module in (_compiled_direct, _compiled_hands, _compiled_journal)
+        for module in (_compiled_direct, _compiled_events, _compiled_hands, _compiled_journal)
     )
 
 
@@ -82,7 +84,7 @@ def open_ways(engine: "Engine") -> None:
         engine.append_settle, engine.append_copies = direct.append_settle, direct.append_copies
     if usable:
         _take_in_hand(engine)
-    pack_compiled(engine)
+        pack_events(engine)
 
 
 def _take_in_hand(engine: "Engine") -> None:
@@ -93,6 +95,15 @@ def _take_in_hand(engine: "Engine") -> None:
         hands = _hands_of(writer, engine)
         for name in names:
             setattr(writer, name, getattr(hands, name))
+
+
+def pack_events(engine: "Engine") -> None:
+    """Have the engine's writer make its batches of events by what is compiled."""
+    writer: Any = engine.writer
+    if type(writer) in (DirectWriter, JournalWriter) and "bodies_of" not in vars(writer):
+        known = (CURSORS, SETTLE, SHORT_EVENT_MARK, KIND_PLAIN, KIND_UNEVEN)
+        made = _compiled_events.Events(writer.bodies_of, engine, STATE_STREAM, Commit, Body, *known)
+        writer.bodies_of = made.bodies_of
 
 
 _KNOWN = (Stream, Segment, mmap.mmap, crc32c)

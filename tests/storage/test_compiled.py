@@ -604,7 +604,8 @@ def test_nothing_is_leaked(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "part", ["_compiled_direct.c", "_compiled_hands.c", "_compiled_journal.c", "_compiled_frames.h"]
+    "part",
+    ["_compiled_direct.c", "_compiled_events.c", "_compiled_hands.c", "_compiled_journal.c", "_compiled_frames.h"],
 )
 def test_a_module_that_was_made_of_another_source_is_not_used(part, monkeypatch, tmp_path):
     assert compiled.is_compiled()

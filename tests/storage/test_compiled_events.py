@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from msglog.clock import ManualClock
-from msglog.storage import Engine, Options, compiled_events
+from msglog.storage import Engine, Options, compiled
 from msglog.storage.commit import Commit
 from msglog.storage.filesystem import MemoryFileSystem
 from msglog.storage.planning import Writer
@@ -22,7 +22,7 @@ except ImportError:
     remove_mem_hooks = set_nomemory = None
 
 pytestmark = pytest.mark.skipif(
-    not compiled_events.is_compiled(), reason="installed without the compiled packing: no compiler, or no headers"
+    not compiled.is_compiled(), reason="installed without the compiled packing: no compiler, or no headers"
 )
 
 NUMBERS = [0, 1, 0x7F, 0x80, 0xFF, 0x100, 0xFFFF, 0x10000, 0xFFFFFFFF, 0x100000000, (1 << 63) - 1]
@@ -130,10 +130,10 @@ def test_a_commit_without_events_keeps_its_list_and_what_is_none_is_refused(engi
 def _made(engine: Engine, python: Any, module: Any = None) -> Any:
     """Return the method of a compiled module in front of another one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compiled_events, "_compiled_events", module or compiled_events._compiled_events)
+        patch.setattr(compiled, "_compiled_events", module or compiled._compiled_events)
         patch.delitem(vars(engine.writer), "bodies_of")
         patch.setattr(type(engine.writer), "bodies_of", python)
-        compiled_events.pack_compiled(engine)
+        compiled.pack_events(engine)
         return vars(engine.writer)["bodies_of"]
 
 
@@ -173,13 +173,6 @@ def test_each_allocation_may_fail_and_nothing_is_leaked(engine, record_property)
     tell(record_property, failed_allocations=failed)
 
 
-def test_a_module_that_was_made_of_another_source_is_not_used(monkeypatch, tmp_path):
-    monkeypatch.setattr(compiled_events, "SOURCE", tmp_path / "none.c")
-    assert compiled_events.is_compiled(), "as in a wheel, which has no source"
-    (tmp_path / "none.c").write_text("something else")
-    assert not compiled_events.is_compiled()
-
-
 MUTATIONS = [
     ("if (number < 0x80)", "if (number < 0x81)"),
     ("else if (number <= 0xFF)", "else if (number < 0xFF)"),
@@ -203,7 +196,7 @@ MUTATIONS = [
 
 @pytest.fixture(scope="module")
 def mutants(tmp_path_factory):
-    return compile_mutants(compiled_events.SOURCE, MUTATIONS, tmp_path_factory.mktemp("mutants"))
+    return compile_mutants(compiled.FOLDER / "_compiled_events.c", MUTATIONS, tmp_path_factory.mktemp("mutants"))
 
 
 @pytest.mark.parametrize("number", range(-1, len(MUTATIONS)))
