@@ -104,8 +104,11 @@ class Batch:
 
     def _write_small(self) -> int:
         engine = self._engine
-        before = engine.commit_number  # first of all: a plain publication takes no lock of the broker
-        self._bases = self._next_offsets()
+        with engine.lock:  # a commit under way has its number before all streams have its records
+            if engine.obstacle is not None:
+                engine.clear_obstacle()
+            before = engine.commit_number
+            self._bases = self._next_offsets()
         records = [(lane.stream, body, meta) for lane, ((meta, body),) in self._entries.items()]
         section, event = self._events[0] if self._events else ("", None)
         number = engine.writer.append_all(records, self._now_ms, section, event)

@@ -214,3 +214,20 @@ def test_a_call_that_is_interrupted_was_done_or_not(work, sync, record_property)
             _strike(work, _prepared(tree, paper, sync), at)
     assert tried
     tell(record_property, strikes=len(tried), places=places)
+
+
+def test_what_follows_an_interrupted_commit_is_not_taken_for_what_that_stored(monkeypatch):
+    with msglog.Broker(":memory:") as broker:
+        broker.declare_queue("q")
+        broker.publish("", "q", b"0")  # its segment is ready
+        writer = broker.store.core.engine.writer
+
+        def strike(_):
+            raise Struck
+
+        with monkeypatch.context() as patch:
+            patch.setattr(writer, "store_frames", strike)
+            with pytest.raises(Struck):
+                broker.publish_many("", [("q", b"1"), ("q", b"2")])
+        broker.publish("", "q", b"3", headers={"long": "way"})
+        assert [broker.get("q").body for _ in range(4)] == [b"0", b"1", b"2", b"3"]
