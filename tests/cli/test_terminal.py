@@ -35,6 +35,7 @@ def terminal():
             dimensions=(height, width),
             timeout=SECONDS,
             encoding="utf-8",
+            use_poll=True,  # a process that has made many stores may have descriptors that `select` cannot name
         )
         started.append(process)
         return process
