@@ -100,7 +100,11 @@ static Outcome is_outside_of_loops(void) {
     Py_INCREF(asyncio);
     PyObject *loop = PyObject_CallMethodNoArgs(asyncio, text_get_running_loop);
     Py_DECREF(asyncio);
-    if (loop == NULL) return FAILED;
+    if (loop == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) return FAILED;
+        PyErr_Clear(); /* another thread is just importing it */
+        return FOR_PYTHON;
+    }
     Py_DECREF(loop);
     return loop == Py_None ? DONE : FOR_PYTHON;
 }

@@ -55,6 +55,7 @@ class State(Enum):
 
 
 _here = scope.here
+_no_loop = scope.no_loop
 _modules = sys.modules
 # Looking a member up in its enumeration takes as long as a short call.
 NEW, OPEN = State.NEW, State.OPEN
@@ -472,7 +473,7 @@ class Collecting:
             self._thread is not _here.thread
             or self._state is not OPEN
             or self._engine.closed
-            or ((asyncio := _modules.get("asyncio")) is not None and asyncio._get_running_loop() is not None)  # noqa: SLF001 as in `scope`
+            or getattr(_modules.get("asyncio"), "_get_running_loop", _no_loop)() is not None  # as in `scope`
         ):
             self._check_open_by_owner()
 

@@ -27,8 +27,8 @@ _MOST_THREADS: Final = 32
 def running_loop() -> "asyncio.AbstractEventLoop":
     """Return the event loop that runs in this thread. Raises `NoEventLoopError`."""
     global _find_loop  # noqa: PLW0603 - bound once
-    if _find_loop is None and "asyncio" in sys.modules:  # a plain import is slow, and whoever runs a loop has made it
-        _find_loop = sys.modules["asyncio"]._get_running_loop  # noqa: SLF001 it raises nothing
+    if _find_loop is None:  # a plain import is slow, and whoever runs a loop has made it; another thread may be at it
+        _find_loop = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)  # it raises nothing
     found = None if _find_loop is None else _find_loop()
     if found is None:
         raise NoEventLoopError(

@@ -7,7 +7,7 @@ Imported by `transaction`.
 import sys
 from collections.abc import Hashable
 from threading import Thread, current_thread, local
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
 from msglog.errors import TransactionError
@@ -49,11 +49,15 @@ def _forget(reference: _Reference) -> None:
         _open.pop(reference.key, None)
 
 
+def no_loop() -> None:
+    """Answer for an asyncio that cannot be asked: nobody has imported it, or another thread is just doing so."""
+
+
 def current_owner() -> Owner:
     """Return the thread that is running, with its task if it runs an event loop."""
-    asyncio = sys.modules.get("asyncio")
+    asyncio: Any = sys.modules.get("asyncio")
     # Asked like this nothing is raised where no loop runs: that costs more than all the rest.
-    if asyncio is None or asyncio._get_running_loop() is None:  # noqa: SLF001 there is no other name for it
+    if getattr(asyncio, "_get_running_loop", no_loop)() is None:
         return here.thread, None
     task = asyncio.current_task()
     # Not the task itself: it holds the transaction, and nobody could collect either when its loop is gone.

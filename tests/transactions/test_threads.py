@@ -1,8 +1,10 @@
 """Threads that move money by transactions: sums stay what they are, for everybody who looks, at any time."""
 
 import random
+import sys
 import threading
 import time
+import types
 
 import pytest
 
@@ -206,3 +208,15 @@ def test_consumers_that_close_while_transactions_settle_what_they_had(tmp_path, 
             assert (again is None) == delivery.settled
         check_counts(store)
     tell(record_property, rounds=rounds, refused=refused)
+
+
+@pytest.mark.parametrize("half", [types.ModuleType("asyncio"), None], ids=["being imported", "forbidden"])
+def test_a_thread_commits_while_another_one_has_asyncio_only_half_imported(store, monkeypatch, half):
+    store.log.create_topic("t")
+    store.broker.declare_queue("q")
+    monkeypatch.setitem(sys.modules, "asyncio", half)
+    with store.transaction() as tx:
+        tx.append("t", b"1")
+        tx.publish("", "q", b"2")
+    assert [record.value for record in store.log.read("t")] == [b"1"]
+    assert [message.body for message in store.broker.peek("q")] == [b"2"]
