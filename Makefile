@@ -7,7 +7,8 @@ ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-BUILD := hatch_build.py msglog/_compiled.h $(wildcard msglog/*/_compiled*.[ch])
+C_SOURCES := msglog/_compiled.h $(wildcard msglog/*/_compiled*.[ch])
+BUILD := hatch_build.py $(C_SOURCES)
 # What is never imported need not be compiled; the rest is when it is.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 
@@ -58,6 +59,7 @@ lint: setup
 
 formatting: setup
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror $(C_SOURCES)
 
 contracts: setup
 	$(BIN)/lint-imports --no-logo
@@ -72,6 +74,7 @@ bench: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(C_SOURCES)
 
 setup: $(VENV)/dev.stamp
 

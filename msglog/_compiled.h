@@ -91,8 +91,7 @@ static inline PyObject *new_tuple(PyTypeObject *type, int size, PyObject *const 
     for (int field = 0; field < size; field++)
         if (fields[field] == NULL) return NULL;
     PyObject *made = type->tp_alloc(type, size);
-    for (int field = 0; made != NULL && field < size; field++)
-        PyTuple_SET_ITEM(made, field, Py_NewRef(fields[field]));
+    for (int field = 0; made != NULL && field < size; field++) PyTuple_SET_ITEM(made, field, Py_NewRef(fields[field]));
     return made;
 }
 
@@ -142,9 +141,9 @@ static PyObject *way_get(PyObject *self, PyObject *object, PyObject *type) {
 }
 
 static PyObject *way_getattro(PyObject *self, PyObject *name) {
-    static const char *const shown[] = {"__annotations__", "__class__",      "__closure__", "__code__",
-                                        "__defaults__",    "__globals__",    "__kwdefaults__", "__module__",
-                                        "__name__",        "__qualname__",   "__type_params__"};
+    static const char *const shown[] = {"__annotations__", "__class__",    "__closure__",    "__code__",
+                                        "__defaults__",    "__globals__",  "__kwdefaults__", "__module__",
+                                        "__name__",        "__qualname__", "__type_params__"};
     if (PyUnicode_Check(name))
         for (size_t place = 0; place < sizeof shown / sizeof *shown; place++)
             if (PyUnicode_CompareWithASCIIString(name, shown[place]) == 0)
@@ -194,10 +193,11 @@ static PyMemberDef way_members[] = {
 };
 
 static PyType_Slot way_slots[] = {
-    {Py_tp_call, PyVectorcall_Call}, {Py_tp_descr_get, way_get},     {Py_tp_getattro, way_getattro},
-    {Py_tp_repr, way_repr},          {Py_tp_traverse, way_traverse}, {Py_tp_dealloc, way_dealloc},
-    {Py_tp_methods, way_methods},    {Py_tp_members, way_members},   {Py_tp_getset, way_getset},
-    {0, NULL},
+    {Py_tp_call, PyVectorcall_Call}, {Py_tp_descr_get, way_get},
+    {Py_tp_getattro, way_getattro},  {Py_tp_repr, way_repr},
+    {Py_tp_traverse, way_traverse},  {Py_tp_dealloc, way_dealloc},
+    {Py_tp_methods, way_methods},    {Py_tp_members, way_members},
+    {Py_tp_getset, way_getset},      {0, NULL},
 };
 
 /* Immutable and a method descriptor: so the interpreter calls it without binding it, as it does functions. */
@@ -205,7 +205,7 @@ static PyType_Spec way_spec = {
     .name = "msglog._compiled.compiled_method",
     .basicsize = sizeof(Way),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR
-             | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+        | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = way_slots,
 };
 

@@ -103,12 +103,12 @@ static int find_slots(void) {
         || FIND(Queue, active) || FIND(Queue, lanes) || FIND(Queue, line) || FIND(Queue, simple)
         || FIND(Queue, watchers) || FIND(Line, front) || FIND(Line, takers) || FIND(Subscriber, cancelled)
         || FIND(Subscriber, miscounted) || FIND(Subscriber, no_ack) || FIND(Subscriber, prefetch)
-        || FIND(Subscriber, registered) || FIND(Subscriber, unsettled) || FIND(Subscriber, waits)
-        || FIND(Wait, in_line) || FIND(Wait, over) || FIND(Wait, taken) || FIND(Wait, wake) || FIND(Taking, subscriber)
-        || FIND(Taking, vhost) || FIND(Terms, no_ack) || FIND(Terms, queue) || FIND(Terms, subscriber)
-        || FIND(Terms, vhost) || FIND(Delivery, _keeper) || FIND(Delivery, _lane) || FIND(Delivery, _meta)
-        || FIND(Delivery, _settled) || FIND(Delivery, _stored) || FIND(Delivery, _terms) || FIND(Delivery, body)
-        || FIND(Delivery, delivery_count) || FIND(Delivery, redelivered);
+        || FIND(Subscriber, registered) || FIND(Subscriber, unsettled) || FIND(Subscriber, waits) || FIND(Wait, in_line)
+        || FIND(Wait, over) || FIND(Wait, taken) || FIND(Wait, wake) || FIND(Taking, subscriber) || FIND(Taking, vhost)
+        || FIND(Terms, no_ack) || FIND(Terms, queue) || FIND(Terms, subscriber) || FIND(Terms, vhost)
+        || FIND(Delivery, _keeper) || FIND(Delivery, _lane) || FIND(Delivery, _meta) || FIND(Delivery, _settled)
+        || FIND(Delivery, _stored) || FIND(Delivery, _terms) || FIND(Delivery, body) || FIND(Delivery, delivery_count)
+        || FIND(Delivery, redelivered);
 }
 
 #define AT(class, object, name) SLOT(object, class.name)
@@ -225,8 +225,7 @@ static Outcome append_copies(PyObject *vhost, PyObject *route, PyObject *meta, P
         if (!PyList_CheckExact(offsets) || place >= PyList_GET_SIZE(offsets)) {
             PyErr_SetString(PyExc_AssertionError, "a copy without an offset");
             outcome = FAILED;
-        } else if (keep_published(PyTuple_GET_ITEM(lanes, place), PyList_GET_ITEM(offsets, place), now_ms, meta,
-                                  body)
+        } else if (keep_published(PyTuple_GET_ITEM(lanes, place), PyList_GET_ITEM(offsets, place), now_ms, meta, body)
                    < 0)
             outcome = FAILED;
     Py_DECREF(offsets);
@@ -460,9 +459,9 @@ static int has_its_turn(PyObject *taking, PyObject *queue, PyObject *wait) {
     PyObject *vhost = AT(Taking, taking, vhost), *subscriber = AT(Taking, taking, subscriber);
     PyObject *line = AT(Queue, queue, line), *takers = AT(Line, line, takers);
     PyObject *waits = AT(Subscriber, subscriber, waits);
-    return AT(Line, line, front) == wait && takers != NULL && PyTuple_CheckExact(takers) && PyTuple_GET_SIZE(takers) == 1
-        && PyTuple_GET_ITEM(takers, 0) == wait && waits != NULL && PyList_CheckExact(waits)
-        && PyList_GET_SIZE(waits) > 0 && PyList_GET_ITEM(waits, 0) == wait
+    return AT(Line, line, front) == wait && takers != NULL && PyTuple_CheckExact(takers)
+        && PyTuple_GET_SIZE(takers) == 1 && PyTuple_GET_ITEM(takers, 0) == wait && waits != NULL
+        && PyList_CheckExact(waits) && PyList_GET_SIZE(waits) > 0 && PyList_GET_ITEM(waits, 0) == wait
         && AT(Vhost, vhost, has_abandoned) == Py_False && HOLDS(Vhost, vhost, news, &PyDict_Type)
         && AT(Subscriber, subscriber, no_ack) == Py_False && AT(Subscriber, subscriber, miscounted) != Py_True
         && has_room(subscriber, queue);
@@ -556,8 +555,7 @@ static int look_at(PyObject *delivery, InHand *hand) {
         return 0;
     PyObject *terms = AT(Delivery, delivery, _terms), *lane = AT(Delivery, delivery, _lane);
     if (!HOLDS(Terms, terms, vhost, Vhost.type) || !HOLDS(Terms, terms, queue, Queue.type)
-        || !is_kind_of(AT(Terms, terms, subscriber), Subscriber.type)
-        || !HOLDS(Lane, lane, cursor, Cursor.type))
+        || !is_kind_of(AT(Terms, terms, subscriber), Subscriber.type) || !HOLDS(Lane, lane, cursor, Cursor.type))
         return 0;
     *hand = (InHand){
         .delivery = delivery,
@@ -612,8 +610,7 @@ static Outcome look_after(InHand *hand) {
     }
     PyObject *news = AT(Vhost, hand->vhost, news);
     if (PyList_GET_SIZE(AT(Subscriber, hand->subscriber, waits)) == 0 && PyDict_GET_SIZE(news) == 0
-        && AT(Vhost, hand->vhost, has_abandoned) == Py_False
-        && AT(Line, AT(Queue, hand->queue, line), front) == Py_None
+        && AT(Vhost, hand->vhost, has_abandoned) == Py_False && AT(Line, AT(Queue, hand->queue, line), front) == Py_None
         && PySet_GET_SIZE(AT(Queue, hand->queue, watchers)) == 0)
         return DONE;
     if (PyDict_SetItem(news, hand->queue, Py_None) < 0) return FAILED;
@@ -647,10 +644,10 @@ static PyObject *ack(PyObject *way, PyObject *const *args, size_t flagged, PyObj
 
 /* set_up(classes, buffer's class, lock's class, ClosedError, messages and bytes that are kept) */
 static PyObject *set_up(PyObject *module, PyObject *args) {
-    PyTypeObject **places[] = {&Handle.type, &Connection.type, &Model.type,      &Route.type, &Lane.type,
-                               &Stream.type, &Cursor.type,     &Ranges.type,     &Vhost.type, &Queue.type,
-                               &Line.type,   &Subscriber.type, &Terms.type,      &Delivery.type, &Wait.type,
-                               &Taking.type, &stored_type,     &taken_type,      &buffer_type, &lock_type};
+    PyTypeObject **places[] = {&Handle.type, &Connection.type, &Model.type,  &Route.type,    &Lane.type,
+                               &Stream.type, &Cursor.type,     &Ranges.type, &Vhost.type,    &Queue.type,
+                               &Line.type,   &Subscriber.type, &Terms.type,  &Delivery.type, &Wait.type,
+                               &Taking.type, &stored_type,     &taken_type,  &buffer_type,   &lock_type};
     PyObject *classes, *closed;
     if (!PyArg_ParseTuple(args, "O!Onn", &PyTuple_Type, &classes, &closed, &kept_messages, &kept_bytes)) return NULL;
     if (take_classes(classes, places, sizeof places / sizeof *places) != 0) return NULL;

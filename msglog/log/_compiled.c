@@ -172,8 +172,7 @@ static int stands_before(Sight *sight) {
     long long position = number_in(reader, Reader._position);
     sight->position = position + header_size + PyBytes_GET_SIZE(value);
     if (key != Py_None) sight->position += key_size + PyBytes_GET_SIZE(key);
-    return position >= 0
-        && sight->position == number_in(AT(Reader, reader, _segment), Segment.stored_position);
+    return position >= 0 && sight->position == number_in(AT(Reader, reader, _segment), Segment.stored_position);
 }
 
 /* Return how often a counter counts, -1 when that cannot be told. By the method itself: binding would take memory. */
@@ -190,8 +189,7 @@ static int sees_latest(PyObject *cursor, Sight *sight) {
     if (cursor == NULL || !HOLDS(Cursor, cursor, stream, Stream.type) || !HOLDS(Cursor, cursor, _reader, Reader.type)
         || AT(Cursor, cursor, paused) != Py_False || number_in(cursor, Cursor._position) < 0
         || !HOLDS(Cursor, cursor, _uncounted, counter_type) || !HOLDS(Cursor, cursor, partition, partition_type)
-        || PyTuple_GET_SIZE(AT(Cursor, cursor, partition)) != 2
-        || count_left(AT(Cursor, cursor, _uncounted)) != 0)
+        || PyTuple_GET_SIZE(AT(Cursor, cursor, partition)) != 2 || count_left(AT(Cursor, cursor, _uncounted)) != 0)
         return 0;
     PyObject *stream = AT(Cursor, cursor, stream), *latest = AT(Stream, stream, latest);
     if (latest == NULL || !PyTuple_CheckExact(latest) || PyTuple_GET_SIZE(latest) != LATEST_SIZE) return 0;
@@ -254,8 +252,12 @@ static int make(PyObject *fetcher, Sight *sight, Made *made, int (*make_more)(Ma
 static void fill_record(PyObject *record, Sight *sight) {
     PyObject *partition = AT(Cursor, sight->cursor, partition), *latest = sight->latest;
     PyObject *fields[RECORD_SIZE] = {
-        PyTuple_GET_ITEM(partition, 0), PyTuple_GET_ITEM(partition, 1),        sight->offset,
-        PyTuple_GET_ITEM(latest, L_TIMESTAMP), PyTuple_GET_ITEM(latest, L_KEY), PyTuple_GET_ITEM(latest, L_VALUE),
+        PyTuple_GET_ITEM(partition, 0),
+        PyTuple_GET_ITEM(partition, 1),
+        sight->offset,
+        PyTuple_GET_ITEM(latest, L_TIMESTAMP),
+        PyTuple_GET_ITEM(latest, L_KEY),
+        PyTuple_GET_ITEM(latest, L_VALUE),
         nothing,
     };
     for (int field = 0; field < RECORD_SIZE; field++) PyTuple_SET_ITEM(record, field, Py_NewRef(fields[field]));
@@ -357,16 +359,16 @@ static PyObject *note_poll(PyObject *way, PyObject *const *args, size_t flagged,
 
 /* The module */
 
-/* set_up(classes, ClosedError, deleted_meanwhile, SystemClock.monotonic_ms, time.monotonic_ns, bytes of a frame's header
-   and of a key's) */
+/* set_up(classes, ClosedError, deleted_meanwhile, SystemClock.monotonic_ms, time.monotonic_ns, bytes of a frame's
+   header and of a key's) */
 static PyObject *set_up(PyObject *module, PyObject *args) {
-    PyTypeObject **places[] = {&Handle.type,  &Topic.type,      &Stream.type, &Segment.type,   &Reader.type,
-                               &Fetcher.type, &Cursor.type,     &Member.type, &Seat.type,      &Membership.type,
-                               &record_type,  &metadata_type,   &partition_type, &ring_type,   &counter_type,
-                               &left_type};
+    PyTypeObject **places[] = {&Handle.type,    &Topic.type,      &Stream.type,  &Segment.type,
+                               &Reader.type,    &Fetcher.type,    &Cursor.type,  &Member.type,
+                               &Seat.type,      &Membership.type, &record_type,  &metadata_type,
+                               &partition_type, &ring_type,       &counter_type, &left_type};
     PyObject *classes, *closed, *deleted, *own_clock, *clock;
-    if (!PyArg_ParseTuple(args, "O!OOOOLL", &PyTuple_Type, &classes, &closed, &deleted, &own_clock, &clock, &header_size,
-                          &key_size))
+    if (!PyArg_ParseTuple(args, "O!OOOOLL", &PyTuple_Type, &classes, &closed, &deleted, &own_clock, &clock,
+                          &header_size, &key_size))
         return NULL;
     if (take_classes(classes, places, sizeof places / sizeof *places) != 0) return NULL;
     Py_XSETREF(closed_error, Py_NewRef(closed));

@@ -11,9 +11,9 @@
 #include "_compiled_frames.h"
 
 enum {
-    EVENT_SIZE = 25,    /* a settlement: mark, cursor, first, count, next */
+    EVENT_SIZE = 25,     /* a settlement: mark, cursor, first, count, next */
     LATEST_LIMIT = 4096, /* of key and value of a record that is handed over */
-    FEWEST_SHARING = 3, /* copies, with so many bytes: for less it does not pay to share a checksum */
+    FEWEST_SHARING = 3,  /* copies, with so many bytes: for less it does not pay to share a checksum */
     LEAST_SHARED = 64
 };
 
@@ -78,7 +78,7 @@ typedef struct {
     PyObject *segment;
     long long position, offset, total;
     unsigned long crc;
-    Py_buffer map; /* `map.obj` is NULL where there is none */
+    Py_buffer map;   /* `map.obj` is NULL where there is none */
     PyObject *first; /* its offset */
     PyObject *after; /* position, offset and total behind it */
     PyObject *next_offset;
@@ -137,12 +137,12 @@ static Outcome find_place(DirectWays *self, Frame *frame, PyObject *stream, Py_s
     frame->offset = offset;
     frame->total = total;
     frame->first = Py_NewRef(SLOT(stream, stream_slot.next_offset));
-    frame->after = like != NULL && like->position == position ? Py_NewRef(like->after)
-                                                              : PyLong_FromLongLong(position + size);
-    frame->next_offset = like != NULL && like->offset == offset ? Py_NewRef(like->next_offset)
-                                                                : PyLong_FromLongLong(offset + 1);
-    frame->next_total = like != NULL && like->total == total ? Py_NewRef(like->next_total)
-                                                             : PyLong_FromLongLong(total + value_size);
+    frame->after =
+        like != NULL && like->position == position ? Py_NewRef(like->after) : PyLong_FromLongLong(position + size);
+    frame->next_offset =
+        like != NULL && like->offset == offset ? Py_NewRef(like->next_offset) : PyLong_FromLongLong(offset + 1);
+    frame->next_total =
+        like != NULL && like->total == total ? Py_NewRef(like->next_total) : PyLong_FromLongLong(total + value_size);
     return frame->after && frame->next_offset && frame->next_total ? DONE : FAILED;
 }
 

@@ -28,8 +28,8 @@ static struct {
 
 static int find_slots(PyTypeObject *engine, PyTypeObject *commit, PyTypeObject *body) {
     return FIND(engine, clock) || FIND(engine, streams) || FIND(commit, bodies) || FIND(commit, events)
-        || FIND(body, count) || FIND(body, data) || FIND(body, kind) || FIND(body, max_timestamp_ms)
-        || FIND(body, span) || FIND(body, timestamp_ms) || FIND(body, value_bytes);
+        || FIND(body, count) || FIND(body, data) || FIND(body, kind) || FIND(body, max_timestamp_ms) || FIND(body, span)
+        || FIND(body, timestamp_ms) || FIND(body, value_bytes);
 }
 
 /* What a writer lends: its engine, its own method, and how records without keys are marked, as even as uneven ones. */
@@ -232,8 +232,14 @@ static int events_traverse(Events *self, visitproc visit, void *arg) {
 static void events_dealloc(Events *self) {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
-    PyObject *held[] = {self->engine, self->python, self->state, (PyObject *)self->commit_type,
-                        (PyObject *)self->body_type, self->cursors, self->settle, self->kind_plain,
+    PyObject *held[] = {self->engine,
+                        self->python,
+                        self->state,
+                        (PyObject *)self->commit_type,
+                        (PyObject *)self->body_type,
+                        self->cursors,
+                        self->settle,
+                        self->kind_plain,
                         self->kind_uneven};
     for (size_t place = 0; place < sizeof held / sizeof *held; place++) Py_XDECREF(held[place]);
     type->tp_free(self);

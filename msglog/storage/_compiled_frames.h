@@ -48,19 +48,18 @@ static struct {
 #define FIND(class, type, name) find_slot(type, #name, &class##_slot.name)
 
 static int find_slots(PyTypeObject *engine, PyTypeObject *stream, PyTypeObject *segment) {
-    return FIND(engine, engine, commit_number) || FIND(engine, engine, durable_commit)
-        || FIND(engine, engine, failure) || FIND(engine, engine, life) || FIND(engine, engine, obstacle)
-        || FIND(engine, engine, page_slots) || FIND(engine, engine, published) || FIND(engine, engine, release)
-        || FIND(engine, engine, snapshot_wanted) || FIND(engine, engine, state_cost) || FIND(engine, engine, streams)
-        || FIND(engine, engine, turns) || FIND(stream, stream, active) || FIND(stream, stream, end)
-        || FIND(stream, stream, id) || FIND(stream, stream, latest) || FIND(stream, stream, next_offset)
-        || FIND(stream, stream, segment_bytes) || FIND(stream, stream, segment_ms)
-        || FIND(stream, stream, unfinished) || FIND(stream, stream, value_bytes) || FIND(stream, stream, waiters)
-        || FIND(segment, segment, announced) || FIND(segment, segment, before_ms)
+    return FIND(engine, engine, commit_number) || FIND(engine, engine, durable_commit) || FIND(engine, engine, failure)
+        || FIND(engine, engine, life) || FIND(engine, engine, obstacle) || FIND(engine, engine, page_slots)
+        || FIND(engine, engine, published) || FIND(engine, engine, release) || FIND(engine, engine, snapshot_wanted)
+        || FIND(engine, engine, state_cost) || FIND(engine, engine, streams) || FIND(engine, engine, turns)
+        || FIND(stream, stream, active) || FIND(stream, stream, end) || FIND(stream, stream, id)
+        || FIND(stream, stream, latest) || FIND(stream, stream, next_offset) || FIND(stream, stream, segment_bytes)
+        || FIND(stream, stream, segment_ms) || FIND(stream, stream, unfinished) || FIND(stream, stream, value_bytes)
+        || FIND(stream, stream, waiters) || FIND(segment, segment, announced) || FIND(segment, segment, before_ms)
         || FIND(segment, segment, capacity) || FIND(segment, segment, crc_seed) || FIND(segment, segment, dropped)
         || FIND(segment, segment, end_offset) || FIND(segment, segment, file_id)
-        || FIND(segment, segment, first_timestamp_ms) || FIND(segment, segment, index)
-        || FIND(segment, segment, limit) || FIND(segment, segment, map) || FIND(segment, segment, max_timestamp_ms)
+        || FIND(segment, segment, first_timestamp_ms) || FIND(segment, segment, index) || FIND(segment, segment, limit)
+        || FIND(segment, segment, map) || FIND(segment, segment, max_timestamp_ms)
         || FIND(segment, segment, next_index_position) || FIND(segment, segment, position)
         || FIND(segment, segment, stored_position) || FIND(segment, segment, value_total)
         || FIND(segment, segment, zeroed_position);
@@ -151,7 +150,7 @@ static int release_lock(Known *known) {
 
 /* CRC-32C by the processor. Calling the library for so few bytes takes four times as long. */
 __attribute__((target("sse4.2"))) static unsigned long crc_by_processor(unsigned long seed, const char *data,
-                                                                         Py_ssize_t size) {
+                                                                        Py_ssize_t size) {
     uint64_t crc = (uint32_t)~seed;
     const char *end = data + size, *words = data + (size & ~7);
     for (; data < words; data += 8) {

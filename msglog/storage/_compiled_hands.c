@@ -10,9 +10,11 @@
 #include "_compiled_frames.h"
 #include <limits.h>
 
+/* Of a SmallFrame. */
+enum { STREAM, SEGMENT, POSITION, END, OFFSET, END_OFFSET, STAMP, LATEST, TOTAL, FRAME, BODY, FIELDS };
+
 enum {
-    STREAM, SEGMENT, POSITION, END, OFFSET, END_OFFSET, STAMP, LATEST, TOTAL, FRAME, BODY, FIELDS, /* of a SmallFrame */
-    ENTRY_SIZE = 48,      /* the header of an entry; its fields, by position: */
+    ENTRY_SIZE = 48, /* the header of an entry; its fields, by position: */
     AT_ENTRY_MAGIC = 4,
     AT_ENTRY_LENGTH = 8,
     AT_ENTRY_LIFE = 12,
@@ -21,7 +23,7 @@ enum {
     AT_ENTRY_FRAMES = 32,
     AT_ENTRY_BODIES = 36,
     AT_ENTRY_VERSION = 44,
-    PLACE_SIZE = 24,      /* file id, position, body */
+    PLACE_SIZE = 24, /* file id, position, body */
     LENGTH_SIZE = 4,
     ALIGNMENT = 8,
     MOST_FRAMES = 64
@@ -39,9 +41,14 @@ static int find_body_slots(PyTypeObject *body) {
 
 /* Methods of the writer: for both kinds, for the one with a journal, for the one without. */
 enum {
-    HAS_ROOM, PLACE_BY_HAND,
-    PACK_FRAMES, ASSIGN_FRAMES, SHOW_FRAMES, SHOW_FRAME,
-    STORE_FRAMES, STORE_FRAME,
+    HAS_ROOM,
+    PLACE_BY_HAND,
+    PACK_FRAMES,
+    ASSIGN_FRAMES,
+    SHOW_FRAMES,
+    SHOW_FRAME,
+    STORE_FRAMES,
+    STORE_FRAME,
     METHODS
 };
 
@@ -54,7 +61,7 @@ typedef struct {
     Known known;
     PyTypeObject *body_type;
     PyObject *methods[METHODS]; /* NULL where this kind of writer has none */
-    long long magic; /* of an entry */
+    long long magic;            /* of an entry */
     long long version;
     int journaled;
 } Hands;
@@ -106,7 +113,9 @@ static int are_frames(Hands *self, PyObject *frames, int usual) {
     return 1;
 }
 
-static long long field_of(PyObject *frame, int field) { return PyLong_AsLongLong(PyTuple_GET_ITEM(frame, field)); }
+static long long field_of(PyObject *frame, int field) {
+    return PyLong_AsLongLong(PyTuple_GET_ITEM(frame, field));
+}
 
 /* place_by_hand(bodies) */
 
@@ -114,10 +123,9 @@ static long long field_of(PyObject *frame, int field) { return PyLong_AsLongLong
 static int has_room(Hands *self, PyObject *stream, PyObject *segment, PyObject *position, PyObject *end) {
     long long from = PyLong_AsLongLong(position), to = PyLong_AsLongLong(end);
     if (self->journaled)
-        return to <= number_in(segment, segment_slot.capacity)
-            && to <= number_in(stream, stream_slot.segment_bytes)
-            && SLOT(stream, stream_slot.segment_ms) == Py_None
-            && SLOT(segment, segment_slot.announced) == Py_True && to - from <= SMALL_LIMIT;
+        return to <= number_in(segment, segment_slot.capacity) && to <= number_in(stream, stream_slot.segment_bytes)
+            && SLOT(stream, stream_slot.segment_ms) == Py_None && SLOT(segment, segment_slot.announced) == Py_True
+            && to - from <= SMALL_LIMIT;
     if (to - from <= SMALL_LIMIT && to <= number_in(segment, segment_slot.limit)) return 1;
     PyObject *arguments[] = {stream, segment, position, end};
     PyObject *answer = leave(self, HAS_ROOM, arguments, 4);
@@ -145,8 +153,7 @@ static Outcome find_start(Hands *self, PyObject *stream, PyObject *segment, PyOb
         return DONE;
     }
     PyObject *streams = SLOT(self->known.engine, engine_slot.streams);
-    if (streams == NULL || !PyDict_CheckExact(streams) || number_in(stream, stream_slot.id) < 0)
-        return FOR_PYTHON;
+    if (streams == NULL || !PyDict_CheckExact(streams) || number_in(stream, stream_slot.id) < 0) return FOR_PYTHON;
     PyObject *known = PyDict_GetItemWithError(streams, SLOT(stream, stream_slot.id));
     if (known != stream) return PyErr_Occurred() ? FAILED : DONE;
     if (number_in(segment, segment_slot.position) < 0 || number_in(stream, stream_slot.next_offset) < 0
@@ -486,4 +493,6 @@ static PyType_Spec hands_spec = {
 
 static PyModuleDef module = {PyModuleDef_HEAD_INIT, .m_name = "_compiled_hands", .m_size = -1};
 
-PyMODINIT_FUNC PyInit__compiled_hands(void) { return make_module(&module, &hands_spec); }
+PyMODINIT_FUNC PyInit__compiled_hands(void) {
+    return make_module(&module, &hands_spec);
+}

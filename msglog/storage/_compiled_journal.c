@@ -97,10 +97,9 @@ static PyObject *active_area(JournalWays *self) {
 /* Whether nothing but a frame up to `end` is due: what `single` asks, and that the map is one of those for here. */
 static int has_room_for_one(JournalWays *self, PyObject *stream, PyObject *segment, long long end) {
     PyObject *streams = SLOT(self->known.engine, engine_slot.streams), *id = SLOT(stream, stream_slot.id);
-    if (map_of(&self->known, segment) == NULL || id == NULL
-        || SLOT(stream, stream_slot.segment_ms) != Py_None || SLOT(segment, segment_slot.announced) != Py_True
-        || end > number_in(segment, segment_slot.capacity) || end > number_in(stream, stream_slot.segment_bytes)
-        || streams == NULL || !PyDict_CheckExact(streams))
+    if (map_of(&self->known, segment) == NULL || id == NULL || SLOT(stream, stream_slot.segment_ms) != Py_None
+        || SLOT(segment, segment_slot.announced) != Py_True || end > number_in(segment, segment_slot.capacity)
+        || end > number_in(stream, stream_slot.segment_bytes) || streams == NULL || !PyDict_CheckExact(streams))
         return 0;
     PyObject *known = PyDict_GetItemWithError(streams, id);
     return known == NULL && PyErr_Occurred() ? -1 : known == stream;

@@ -37,7 +37,8 @@ static struct {
 } Topic;
 static struct {
     PyTypeObject *type;
-    Py_ssize_t count, digest, expected_key_offset, expected_offset, keys, pieces, places, plain, sight, timestamps, topic;
+    Py_ssize_t count, digest, expected_key_offset, expected_offset, keys, pieces, places, plain, sight, timestamps,
+        topic;
 } Batch;
 static struct {
     PyTypeObject *type;
@@ -69,18 +70,18 @@ static int find_slots(void) {
         || FIND(Transaction, _state) || FIND(Transaction, _thread) || FIND(Transaction, _waits) || FIND(Engine, closed)
         || FIND(Engine, models) || FIND(LogStage, _appends) || FIND(LogStage, _claimed) || FIND(LogStage, _core)
         || FIND(LogStage, _engine) || FIND(LogStage, _events) || FIND(LogStage, _model) || FIND(LogStage, _now_ms)
-        || FIND(LogStage, _offsets) || FIND(LogStage, _outcomes) || FIND(LogStage, _placed)
-        || FIND(LogStage, _producer) || FIND(LogStage, _settlements) || FIND(BrokerStage, _batch)
-        || FIND(BrokerStage, _claimed) || FIND(BrokerStage, _cut) || FIND(BrokerStage, _replies)
-        || FIND(BrokerStage, _settled) || FIND(BrokerStage, _settlements) || FIND(BrokerStage, _vhost)
-        || FIND(BrokerStage, _wishes) || FIND(Topic, keyed_limit) || FIND(Topic, plain_limit) || FIND(Topic, sticky)
-        || FIND(Batch, count) || FIND(Batch, digest) || FIND(Batch, expected_key_offset)
-        || FIND(Batch, expected_offset) || FIND(Batch, keys) || FIND(Batch, pieces) || FIND(Batch, places)
-        || FIND(Batch, plain) || FIND(Batch, sight) || FIND(Batch, timestamps) || FIND(Batch, topic)
-        || find_body_slots() || FIND(Route, limit) || FIND(Route, meta) || FIND(Route, version) || FIND(Model, version)
-        || FIND(Delivery, _lane) || FIND(Delivery, _settled) || FIND(Delivery, _stored) || FIND(Delivery, _terms)
-        || FIND(Delivery, delivery_count) || FIND(Delivery, redelivered) || FIND(Terms, queue)
-        || FIND(Terms, subscriber) || FIND(Terms, vhost) || FIND(Queue, deleted);
+        || FIND(LogStage, _offsets) || FIND(LogStage, _outcomes) || FIND(LogStage, _placed) || FIND(LogStage, _producer)
+        || FIND(LogStage, _settlements) || FIND(BrokerStage, _batch) || FIND(BrokerStage, _claimed)
+        || FIND(BrokerStage, _cut) || FIND(BrokerStage, _replies) || FIND(BrokerStage, _settled)
+        || FIND(BrokerStage, _settlements) || FIND(BrokerStage, _vhost) || FIND(BrokerStage, _wishes)
+        || FIND(Topic, keyed_limit) || FIND(Topic, plain_limit) || FIND(Topic, sticky) || FIND(Batch, count)
+        || FIND(Batch, digest) || FIND(Batch, expected_key_offset) || FIND(Batch, expected_offset) || FIND(Batch, keys)
+        || FIND(Batch, pieces) || FIND(Batch, places) || FIND(Batch, plain) || FIND(Batch, sight)
+        || FIND(Batch, timestamps) || FIND(Batch, topic) || find_body_slots() || FIND(Route, limit) || FIND(Route, meta)
+        || FIND(Route, version) || FIND(Model, version) || FIND(Delivery, _lane) || FIND(Delivery, _settled)
+        || FIND(Delivery, _stored) || FIND(Delivery, _terms) || FIND(Delivery, delivery_count)
+        || FIND(Delivery, redelivered) || FIND(Terms, queue) || FIND(Terms, subscriber) || FIND(Terms, vhost)
+        || FIND(Queue, deleted);
 }
 
 /* Tuples with names, which are made here, and what else is lent by `set_up`. */
@@ -111,8 +112,7 @@ static Outcome is_outside_of_loops(void) {
 
 /* What `_check_open` asks, for a transaction whose parts are those that are known here. */
 static Outcome is_open(PyObject *transaction) {
-    if (!PyObject_TypeCheck(transaction, Transaction.type)
-        || AT(Transaction, transaction, _state) != state_open
+    if (!PyObject_TypeCheck(transaction, Transaction.type) || AT(Transaction, transaction, _state) != state_open
         || !HOLDS(Transaction, transaction, _engine, Engine.type)
         || AT(Engine, AT(Transaction, transaction, _engine), closed) != Py_False
         || !HOLDS(Transaction, transaction, _log, LogStage.type)
@@ -187,12 +187,11 @@ static Outcome begin_here(PyObject *transaction, PyObject *core) {
     PyObject *stage = Py_IS_TYPE(engine, Engine.type) ? new_log_stage(core, engine) : NULL;
     Outcome outcome = stage != NULL ? DONE : PyErr_Occurred() ? FAILED : FOR_PYTHON;
     if (outcome == DONE) {
-        const Py_ssize_t places[] = {Transaction._state,  Transaction._waits,  Transaction._thread, Transaction._over,
-                                     Transaction._core,   Transaction._engine, Transaction._log,    Transaction._broker,
-                                     Transaction._owner,  Transaction._size};
+        const Py_ssize_t places[] = {Transaction._state, Transaction._waits,  Transaction._thread, Transaction._over,
+                                     Transaction._core,  Transaction._engine, Transaction._log,    Transaction._broker,
+                                     Transaction._owner, Transaction._size};
         PyObject *values[] = {state_new, Py_False, Py_None, Py_False, core, engine, stage, Py_None, Py_None, zero};
-        for (int place = 0; place < 10; place++)
-            Py_XSETREF(SLOT(transaction, places[place]), Py_NewRef(values[place]));
+        for (int place = 0; place < 10; place++) Py_XSETREF(SLOT(transaction, places[place]), Py_NewRef(values[place]));
     }
     Py_DECREF(engine);
     Py_XDECREF(stage);
@@ -274,11 +273,12 @@ static PyObject *append_of(PyObject *topic, PyObject *value, PyObject *key, PyOb
 
 /* Return a topic where a record has no choice of partitions, NULL elsewhere. */
 static PyObject *find_topic(PyObject *stage, PyObject *name) {
-    PyObject *model = AT(LogStage, stage, _model), *topics = model == NULL ? NULL : PyObject_GetAttr(model, text_topics);
+    PyObject *model = AT(LogStage, stage, _model),
+             *topics = model == NULL ? NULL : PyObject_GetAttr(model, text_topics);
     if (topics == NULL) return NULL;
     PyObject *topic = PyDict_CheckExact(topics) ? PyDict_GetItemWithError(topics, name) : NULL;
-    topic = topic != NULL && Py_IS_TYPE(topic, Topic.type) && AT(Topic, topic, sticky) == Py_None ? Py_NewRef(topic)
-                                                                                               : NULL;
+    topic =
+        topic != NULL && Py_IS_TYPE(topic, Topic.type) && AT(Topic, topic, sticky) == Py_None ? Py_NewRef(topic) : NULL;
     Py_DECREF(topics);
     return topic;
 }
@@ -453,7 +453,8 @@ static int are_offsets(PyObject *offsets) {
 
 /* Return the coordination of a store's groups where it was made, NULL with an error or for Python. */
 static PyObject *find_coordination(PyObject *stage) {
-    PyObject *core = AT(LogStage, stage, _core), *services = core == NULL ? NULL : PyObject_GetAttr(core, text_services);
+    PyObject *core = AT(LogStage, stage, _core),
+             *services = core == NULL ? NULL : PyObject_GetAttr(core, text_services);
     if (services == NULL) return NULL;
     PyObject *found = PyDict_CheckExact(services) ? Py_XNewRef(PyDict_GetItemWithError(services, text_groups)) : NULL;
     Py_DECREF(services);
@@ -494,15 +495,15 @@ static PyObject *commit_offsets(PyObject *way, PyObject *const *args, size_t fla
    persistent message, kinds of records without key and with, size of a frame's header, most bytes of a commit, most
    letters of a group's name) */
 static PyObject *set_up(PyObject *module, PyObject *args) {
-    PyTypeObject **places[] = {
-        &Transaction.type, &Engine.type, &LogStage.type, &BrokerStage.type, &Topic.type, &Batch.type, &Body.type,
-        &Route.type, &Model.type, &Delivery.type, &Terms.type, &Queue.type, &Vhost.type, &append_type,
-        &publication_type, &wish_type, &taken_type, &settlement_type, &partition_type, &offsets_type};
-    PyObject *classes, *given[7], **parts[] = {
-        &state_new, &state_open, &here, &modules, &persistent, &kind_plain, &kind_keyed};
-    if (!PyArg_ParseTuple(args, "O!OOOO!OOOnLn", &PyTuple_Type, &classes, &given[0], &given[1], &given[2],
-                          &PyDict_Type, &given[3], &given[4], &given[5], &given[6], &frame_header_size,
-                          &most_commit_bytes, &longest_group_name))
+    PyTypeObject **places[] = {&Transaction.type, &Engine.type, &LogStage.type,   &BrokerStage.type, &Topic.type,
+                               &Batch.type,       &Body.type,   &Route.type,      &Model.type,       &Delivery.type,
+                               &Terms.type,       &Queue.type,  &Vhost.type,      &append_type,      &publication_type,
+                               &wish_type,        &taken_type,  &settlement_type, &partition_type,   &offsets_type};
+    PyObject *classes, *given[7],
+        **parts[] = {&state_new, &state_open, &here, &modules, &persistent, &kind_plain, &kind_keyed};
+    if (!PyArg_ParseTuple(args, "O!OOOO!OOOnLn", &PyTuple_Type, &classes, &given[0], &given[1], &given[2], &PyDict_Type,
+                          &given[3], &given[4], &given[5], &given[6], &frame_header_size, &most_commit_bytes,
+                          &longest_group_name))
         return NULL;
     for (int place = 0; place < 7; place++) Py_XSETREF(*parts[place], Py_NewRef(given[place]));
     if (take_classes(classes, places, sizeof places / sizeof *places) != 0 || find_slots() != 0) return NULL;
@@ -539,8 +540,8 @@ static PyMethodDef functions[] = {
     {NULL},
 };
 
-static PyModuleDef module = {
-    PyModuleDef_HEAD_INIT, .m_name = "_compiled_collecting", .m_size = -1, .m_methods = functions};
+static PyModuleDef module = {PyModuleDef_HEAD_INIT, .m_name = "_compiled_collecting", .m_size = -1,
+                             .m_methods = functions};
 
 static int make_constants(void) {
     zero = PyLong_FromLong(0);

@@ -83,16 +83,15 @@ static int find_slots(void) {
         || FIND(LogStage, _appends) || FIND(LogStage, _events) || FIND(LogStage, _offsets) || FIND(LogStage, _outcomes)
         || FIND(LogStage, _placed) || FIND(LogStage, _producer) || FIND(LogStage, _settlements) || FIND(Engine, closed)
         || FIND(Engine, readonly) || FIND(Commit, _ends) || FIND(Commit, bodies) || FIND(Commit, events)
-        || FIND(Stream, id) || FIND(Stream, end) || FIND(Stream, next_offset) || FIND(Topic, deleted)
-        || FIND(Topic, id) || FIND(Topic, partitions) || FIND(Records, pieces) || FIND(Records, plain)
-        || FIND(Records, topic) || FIND(Batch, _bases) || FIND(Batch, _delayed) || FIND(Batch, _engine)
-        || FIND(Batch, _entries) || FIND(Batch, _events) || FIND(Batch, _now_ms) || FIND(Batch, delayed_at)
-        || FIND(Batch, expiring) || FIND(Batch, removed) || FIND(Batch, replies) || FIND(Settled, _gone)
-        || FIND(Settled, _offsets) || FIND(Settled, _returning) || FIND(Settled, _vhost) || FIND(Vhost, news)
-        || FIND(Vhost, now_ms) || FIND(Model, version) || FIND(Route, lanes) || FIND(Route, meta)
-        || FIND(Route, pushed) || FIND(Route, version) || FIND(Lane, cursor) || FIND(Lane, stream) || FIND(Cursor, id)
-        || FIND(Cursor, next) || FIND(Cursor, unsettled) || FIND(Subscriber, queue) || FIND(Queue, deleted)
-        || find_body_slots();
+        || FIND(Stream, id) || FIND(Stream, end) || FIND(Stream, next_offset) || FIND(Topic, deleted) || FIND(Topic, id)
+        || FIND(Topic, partitions) || FIND(Records, pieces) || FIND(Records, plain) || FIND(Records, topic)
+        || FIND(Batch, _bases) || FIND(Batch, _delayed) || FIND(Batch, _engine) || FIND(Batch, _entries)
+        || FIND(Batch, _events) || FIND(Batch, _now_ms) || FIND(Batch, delayed_at) || FIND(Batch, expiring)
+        || FIND(Batch, removed) || FIND(Batch, replies) || FIND(Settled, _gone) || FIND(Settled, _offsets)
+        || FIND(Settled, _returning) || FIND(Settled, _vhost) || FIND(Vhost, news) || FIND(Vhost, now_ms)
+        || FIND(Model, version) || FIND(Route, lanes) || FIND(Route, meta) || FIND(Route, pushed)
+        || FIND(Route, version) || FIND(Lane, cursor) || FIND(Lane, stream) || FIND(Cursor, id) || FIND(Cursor, next)
+        || FIND(Cursor, unsettled) || FIND(Subscriber, queue) || FIND(Queue, deleted) || find_body_slots();
 }
 
 /* Tuples with names that are looked into, by class; and what else is lent by `set_up`. */
@@ -105,16 +104,14 @@ static PyObject *text_abandoned, *text_ack, *text_commit, *text_empty, *text_eng
     *text_topics;
 
 /* The places in those tuples. */
-enum {
-    APPEND_BATCH = 0, APPEND_SEQUENCE,
-    OFFSETS_COORDINATION = 0, OFFSETS_GROUP, OFFSETS_SEAT, OFFSETS_OFFSETS,
-    WISH_PUBLICATION = 0, WISH_ROUTE = 4,
-    PUBLICATION_BODY = 2,
-    SETTLEMENT_SUBSCRIBER = 0, SETTLEMENT_TAKEN, SETTLEMENT_OUTCOME,
-    TAKEN_LANE = 0, TAKEN_STORED,
-    STORED_OFFSET = 0,
-    MOST_LANES = 64 /* of a batch that is packed here */
-};
+enum { APPEND_BATCH, APPEND_SEQUENCE };
+enum { OFFSETS_COORDINATION, OFFSETS_GROUP, OFFSETS_SEAT, OFFSETS_OFFSETS };
+enum { WISH_PUBLICATION, WISH_ROUTE = 4 };
+enum { PUBLICATION_BODY = 2 };
+enum { SETTLEMENT_SUBSCRIBER, SETTLEMENT_TAKEN, SETTLEMENT_OUTCOME };
+enum { TAKEN_LANE, TAKEN_STORED };
+enum { STORED_OFFSET };
+enum { MOST_LANES = 64 }; /* of a batch that is packed here */
 
 #define PART(tuple, place) PyTuple_GET_ITEM(tuple, place)
 
@@ -198,8 +195,8 @@ static PyObject *new_batch(PyObject *vhost, PyObject *now_ms) {
     if (batch != NULL) {
         AT(Batch, batch, _engine) = Py_NewRef(engine);
         AT(Batch, batch, _now_ms) = Py_NewRef(now_ms);
-        Py_ssize_t lists[] = {Batch._bases, Batch._delayed, Batch._events, Batch.delayed_at, Batch.removed,
-                              Batch.replies};
+        Py_ssize_t lists[] = {Batch._bases,     Batch._delayed, Batch._events,
+                              Batch.delayed_at, Batch.removed,  Batch.replies};
         int made = (AT(Batch, batch, _entries) = PyDict_New()) != NULL
             && (AT(Batch, batch, expiring) = PySet_New(NULL)) != NULL;
         for (int list = 0; list < 6; list++) made = made && (SLOT(batch, lists[list]) = PyList_New(0)) != NULL;
@@ -233,7 +230,8 @@ static int add_under(PyObject *lists, PyObject *key, PyObject *item) {
 /* Note what is settled. */
 static int settle_all(PyObject *settled, PyObject *settlements) {
     for (Py_ssize_t place = 0; place < PyList_GET_SIZE(settlements); place++) {
-        PyObject *settlement = PART(PyList_GET_ITEM(settlements, place), 1), *taken = PART(settlement, SETTLEMENT_TAKEN);
+        PyObject *settlement = PART(PyList_GET_ITEM(settlements, place), 1),
+                 *taken = PART(settlement, SETTLEMENT_TAKEN);
         if (add(AT(Settled, settled, _gone), PyTuple_Pack(2, PART(settlement, SETTLEMENT_SUBSCRIBER), taken)) < 0
             || add_under(AT(Settled, settled, _offsets), PART(taken, TAKEN_LANE),
                          PART(PART(taken, TAKEN_STORED), STORED_OFFSET))
@@ -274,7 +272,8 @@ static int record_all(PyObject *settled, PyObject *batch) {
 /* Add the messages to the batch. */
 static int route_all(PyObject *batch, PyObject *wishes) {
     for (Py_ssize_t place = 0; place < PyList_GET_SIZE(wishes); place++) {
-        PyObject *wish = PyList_GET_ITEM(wishes, place), *route = PART(wish, WISH_ROUTE), *lanes = AT(Route, route, lanes);
+        PyObject *wish = PyList_GET_ITEM(wishes, place), *route = PART(wish, WISH_ROUTE),
+                 *lanes = AT(Route, route, lanes);
         PyObject *entry = PyTuple_Pack(2, AT(Route, route, meta), PART(PART(wish, WISH_PUBLICATION), PUBLICATION_BODY));
         int added = entry == NULL ? -1 : 0;
         for (Py_ssize_t lane = 0; added == 0 && lane < PyTuple_GET_SIZE(lanes); lane++)
@@ -608,12 +607,11 @@ static PyObject *fill_broker(PyObject *way, PyObject *const *args, size_t flagge
 
 /* set_up(classes, sections of cursors and of groups, kinds of records without key and with) */
 static PyObject *set_up(PyObject *module, PyObject *args) {
-    PyTypeObject **places[] = {
-        &BrokerStage.type, &LogStage.type, &Engine.type,    &Commit.type,    &Stream.type,     &Topic.type,
-        &Records.type,     &Batch.type,    &Settled.type,   &Vhost.type,     &Model.type,      &Route.type,
-        &Lane.type,        &Cursor.type,   &Subscriber.type, &Queue.type,    &Body.type,       &append_type,
-        &offsets_type,     &wish_type,     &settlement_type, &taken_type,    &stored_type,     &partition_type,
-        &coordination_type};
+    PyTypeObject **places[] = {&BrokerStage.type, &LogStage.type, &Engine.type, &Commit.type,    &Stream.type,
+                               &Topic.type,       &Records.type,  &Batch.type,  &Settled.type,   &Vhost.type,
+                               &Model.type,       &Route.type,    &Lane.type,   &Cursor.type,    &Subscriber.type,
+                               &Queue.type,       &Body.type,     &append_type, &offsets_type,   &wish_type,
+                               &settlement_type,  &taken_type,    &stored_type, &partition_type, &coordination_type};
     PyObject *classes, *given[4], **parts[] = {&cursor_section, &group_section, &kind_plain, &kind_keyed};
     if (!PyArg_ParseTuple(args, "O!OOOO", &PyTuple_Type, &classes, &given[0], &given[1], &given[2], &given[3]))
         return NULL;
@@ -642,8 +640,8 @@ static PyMethodDef functions[] = {
     {NULL},
 };
 
-static PyModuleDef module = {
-    PyModuleDef_HEAD_INIT, .m_name = "_compiled_deciding", .m_size = -1, .m_methods = functions};
+static PyModuleDef module = {PyModuleDef_HEAD_INIT, .m_name = "_compiled_deciding", .m_size = -1,
+                             .m_methods = functions};
 
 static int make_constants(void) {
     nothing = PyTuple_New(0);

@@ -22,8 +22,8 @@ static PyObject *kind_plain, *kind_keyed, *one;
 enum { KEY_SIZE = 4 /* the length before a key */ };
 
 static int find_body_slots(void) {
-    return FIND(Body, count) || FIND(Body, data) || FIND(Body, kind) || FIND(Body, max_timestamp_ms)
-        || FIND(Body, span) || FIND(Body, timestamp_ms) || FIND(Body, value_bytes);
+    return FIND(Body, count) || FIND(Body, data) || FIND(Body, kind) || FIND(Body, max_timestamp_ms) || FIND(Body, span)
+        || FIND(Body, timestamp_ms) || FIND(Body, value_bytes);
 }
 
 static int make_record_constants(void) {

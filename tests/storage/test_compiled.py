@@ -660,7 +660,7 @@ JOURNAL_MUTATIONS = [
     ("put64(data + 24, synced);", ""),
     ("put64(data + 48, file_id);", ""),
     ("put64(data + 56, position);", ""),
-    ("|| SLOT(stream, stream_slot.segment_ms) != Py_None ", ""),
+    (" || SLOT(stream, stream_slot.segment_ms) != Py_None", ""),
     ("set_slot(area, area_slot.position, entry->area_after);", ""),
     ("set_slot(area, area_slot.last_commit, PART(single, S_NUMBER));", ""),
     ("number_in(segment, segment_slot.first_timestamp_ms) == LLONG_MIN", "1"),
