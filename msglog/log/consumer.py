@@ -168,6 +168,9 @@ class Consumer(Positioning):
             raise
 
     def _poll(self, deadline: float | None, max_records: int) -> list[Record]:
+        # Whoever polls for few records at a time would mostly look around. Auto-commit promises to commit at each poll.
+        if not (self._is_to_look() or self._offsets.auto_commit) and (records := self._fetcher.take(max_records)):
+            return records
         look = True
         while not self._stopped:
             if look:
@@ -215,7 +218,7 @@ class Consumer(Positioning):
         """Return the records to go on with, None when the iteration is over."""
         with self._owner:
             self._begin_poll("the next step of an iteration")
-            if not (self._stopped or self._bell.rung or monotonic() >= self._pace.due):
+            if not self._is_to_look():
                 run = self._fetcher.run()
                 if run is not None:
                     return run
@@ -234,6 +237,10 @@ class Consumer(Positioning):
             finally:
                 self._note_polling(polls=False)
         return None
+
+    def _is_to_look(self) -> bool:
+        """Whether to look around before anything is handed out."""
+        return self._stopped or self._bell.rung or monotonic() >= self._pace.due
 
     def _begin_poll(self, call: str) -> None:
         self._check_usable()

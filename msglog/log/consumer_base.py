@@ -123,6 +123,14 @@ class ConsumerBase:
         To the group this begins a poll, which goes on until `_note_polling(polls=False)`.
         """
         self._bell.rung = False  # first of all: what rings from now on is seen by the next look
+        try:
+            self._look()
+        except BaseException:
+            self._bell.rung = True  # something may be left to do
+            raise
+        self._pace.looked()
+
+    def _look(self) -> None:
         self._coordination.check_open()
         self._engine.refresh()
         seat = self._seat
@@ -143,7 +151,6 @@ class ConsumerBase:
         if news:  # where reading begins may have to be committed, and the wait that follows may be a long one
             self._offsets.commit_finished(self._seat, self._positions.known())
         self._note_polling(polls=True)
-        self._pace.looked()
 
     def _take_assignment(self) -> None:
         """Before the first poll: begin with what is assigned at once. All callbacks are left to that poll.

@@ -1,8 +1,8 @@
-"""When an iteration looks up from its records, to tell its group that it lives and commit what is finished.
+"""When a consumer with records in its hand looks up, to tell its group that it lives and commit what is finished.
 
-Doing so for every record would cost more than the record, doing it once per batch would be too late for slow
-work. So it is done for each of the first records, and from then on about once a millisecond. With a manual
-clock, which only tests have, it is done for every record: there everything must be exact. Imported by the
+Doing so for every record, or every poll for one, would cost more than the record; doing it once per batch would be too
+late for slow work. So it is done for each of the first records, and from then on about once a millisecond. With a
+manual clock, which only tests have, it is done for every record: there everything must be exact. Imported by the
 consumer.
 """
 

@@ -245,17 +245,18 @@ async def test_stopping_and_closing_end_the_wait(own, kind):
 async def test_a_source_that_is_closed_meanwhile(own, store, kind):
     """The message in hand belongs to the next, with nothing of it done."""
     fill(store, kind, b"1")
-    entered = asyncio.Event()
+    entered, closed = asyncio.Event(), asyncio.Event()
 
     async def slow(tx, message):
         await copy(tx, message)
         entered.set()
-        await asyncio.sleep(0.01)
+        await closed.wait()
 
     async with open_source(own, kind) as source:
         task = asyncio.create_task(own.process(source, slow))
         await soon(entered.wait())
         await soon(source.close())
+        closed.set()
         with pytest.raises(msglog.ClosedError):
             await soon(task)
     assert out(store) == []
