@@ -119,14 +119,20 @@ static long long field_of(PyObject *frame, int field) {
 
 /* place_by_hand(bodies) */
 
-/* Whether a frame needs nothing but its bytes; -1 when asking for it failed. */
+/* Whether a frame is too large to be stored through a map: then nothing of it is built, since that costs as much as
+   writing it. */
+static int is_large(PyObject *body) {
+    PyObject *data = SLOT(body, body_slot.data);
+    return data != NULL && PyBytes_CheckExact(data) && PyBytes_GET_SIZE(data) > SMALL_LIMIT - HEADER_SIZE;
+}
+
+/* Whether a frame that is not large needs nothing but its bytes; -1 when asking for it failed. */
 static int has_room(Hands *self, PyObject *stream, PyObject *segment, PyObject *position, PyObject *end) {
-    long long from = PyLong_AsLongLong(position), to = PyLong_AsLongLong(end);
+    long long to = PyLong_AsLongLong(end);
     if (self->journaled)
         return to <= number_in(segment, segment_slot.capacity) && to <= number_in(stream, stream_slot.segment_bytes)
-            && SLOT(stream, stream_slot.segment_ms) == Py_None && SLOT(segment, segment_slot.announced) == Py_True
-            && to - from <= SMALL_LIMIT;
-    if (to - from <= SMALL_LIMIT && to <= number_in(segment, segment_slot.limit)) return 1;
+            && SLOT(stream, stream_slot.segment_ms) == Py_None && SLOT(segment, segment_slot.announced) == Py_True;
+    if (to <= number_in(segment, segment_slot.limit)) return 1;
     PyObject *arguments[] = {stream, segment, position, end};
     PyObject *answer = leave(self, HAS_ROOM, arguments, 4);
     if (answer == NULL) return -1;
@@ -226,7 +232,7 @@ static Outcome place_one(Hands *self, PyObject *pair, PyObject *frames, Py_ssize
     PyTuple_SET_ITEM(made, SEGMENT, Py_NewRef(segment));
     Start start = {0};
     Outcome outcome = find_start(self, stream, segment, frames, place, &start);
-    *room = start.position != NULL;
+    *room = start.position != NULL && !is_large(body);
     if (outcome == DONE && *room) outcome = build_small(self, made, &start, body, number, PyTuple_GET_SIZE(frames));
     if (outcome != DONE || !*room) return outcome;
     PyObject *frame = PyTuple_GET_ITEM(made, FRAME);

@@ -310,9 +310,12 @@ class SmallCommits(Writer):
 
     def make_way(self, stream: Stream, segment: Segment, position: int, end: int) -> bool:
         """Raise the segment's limit over the next frame where only an index entry or ready pages are due."""
+        engine = self._engine
+        if engine.streams.get(stream.id) is not stream:  # a reader may have opened the segment of a removed one again
+            return False
         room = min(segment.capacity, stream.segment_bytes)
         in_file = segment.map is not None and segment.index is not None and end <= room
-        if not in_file or stream.segment_ms is not None or self._engine.commit_number >= self._next_draft:
+        if not in_file or stream.segment_ms is not None or engine.commit_number >= self._next_draft:
             return False
         if end > segment.zeroed_position:
             return False

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -295,6 +296,17 @@ def test_what_is_unusual_is_taken_or_refused_as_python_does_it(life):
         assert writer.place_by_hand([(removed, encode_one(b"value", 7))]) is None
 
 
+def test_nothing_is_built_of_a_frame_that_is_too_large(life):
+    large = encode_one(bytes(1 << 20), 7)
+    tracemalloc.start()
+    try:
+        assert life.engine.writer.place_by_hand([(life.streams[0], large)]) is None
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 10_000
+
+
 def test_frames_that_are_none_are_refused_as_python_does_it(life):
     engine, writer = life.engine, life.engine.writer
     with engine.lock:
@@ -497,7 +509,8 @@ MUTATIONS = [
     ("if (PyTuple_GET_ITEM(frame, STREAM) != stream) continue;", "continue;"),
     ("to <= number_in(stream, stream_slot.segment_bytes)", "1"),
     ("SLOT(segment, segment_slot.announced) == Py_True", "1"),
-    ("to - from <= SMALL_LIMIT && to <= number_in(segment, segment_slot.limit)", "to - from <= SMALL_LIMIT"),
+    ("to <= number_in(segment, segment_slot.limit)", "1"),
+    ("PyBytes_GET_SIZE(data) > SMALL_LIMIT - HEADER_SIZE", "0"),
     ("put64(start + AT_ENTRY_SYNCED, synced);", ""),
     ("put32(start + AT_ENTRY_LIFE, life);", ""),
     ("put32(start + AT_ENTRY_BODIES, bodies);", ""),
