@@ -27,13 +27,20 @@ class TaskWaiter:
         """Let the present or the next `wait` return at once."""
         if not self._asked:
             self._asked = True
-            if self._is_awake():
-                self._ring()
-                return
             try:
-                self._loop.call_soon_threadsafe(self._ring)
-            except RuntimeError:
-                pass  # the loop was closed: nobody waits any more
+                self._ask()
+            except BaseException:  # of a signal handler: whoever wakes next is not to believe that it was done
+                self._asked = False
+                raise
+
+    def _ask(self) -> None:
+        if self._is_awake():
+            self._ring()
+            return
+        try:
+            self._loop.call_soon_threadsafe(self._ring)
+        except RuntimeError:
+            pass  # the loop was closed: nobody waits any more
 
     def _is_awake(self) -> bool:
         """Whether this is called by a task of the loop: then it need not be called out of its sleep.

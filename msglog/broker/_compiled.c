@@ -122,7 +122,7 @@ static inline int is_kind_of(PyObject *value, PyTypeObject *type) {
 static PyTypeObject *way_type, *stored_type, *taken_type, *buffer_type, *lock_type;
 static PyObject *closed_error, *zero, *nobody;
 static PyObject *buffer_append, *buffer_appendleft, *buffer_popleft, *lock_acquire, *lock_locked, *lock_release;
-static PyObject *text_attend, *text_look_after, *text_tidy;
+static PyObject *text_attend, *text_look_after, *text_tidy, *text_wake_all;
 static Py_ssize_t kept_messages, kept_bytes;
 
 /* publish(self, exchange, routing_key, body) */
@@ -619,6 +619,21 @@ static Outcome look_after(InHand *hand) {
     return none == NULL ? FAILED : DONE;
 }
 
+/* After an error, which may have come before those in line were served: have them look, as Python does. */
+static void wake_line(PyObject *queue) {
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
+    PyObject *none = PyObject_CallMethodNoArgs(AT(Queue, queue, line), text_wake_all);
+    if (none == NULL) {
+        Py_XDECREF(type);
+        Py_XDECREF(value);
+        Py_XDECREF(trace);
+        return;
+    }
+    Py_DECREF(none);
+    PyErr_Restore(type, value, trace);
+}
+
 static PyObject *ack(PyObject *way, PyObject *const *args, size_t flagged, PyObject *names) {
     InHand hand;
     if (PyVectorcall_NARGS(flagged) != 1 || names != NULL || !PyObject_TypeCheck(args[0], Delivery.type)
@@ -634,6 +649,7 @@ static PyObject *ack(PyObject *way, PyObject *const *args, size_t flagged, PyObj
         if (outcome == DONE) outcome = look_after(&hand);
         if (let_go(lock_release, &lock, 1) < 0) outcome = FAILED;
     }
+    if (outcome == FAILED) wake_line(hand.queue);
     Py_DECREF(lock);
     Py_DECREF(terms);
     if (outcome == FOR_PYTHON) return leave_to_python(way, args, flagged, names);
@@ -698,11 +714,12 @@ PyMODINIT_FUNC PyInit__compiled(void) {
     text_attend = PyUnicode_InternFromString("attend");
     text_look_after = PyUnicode_InternFromString("look_after");
     text_tidy = PyUnicode_InternFromString("tidy");
+    text_wake_all = PyUnicode_InternFromString("wake_all");
     zero = PyLong_FromLong(0);
     nobody = PyTuple_New(0);
     way_type = (PyTypeObject *)PyType_FromSpec(&way_spec);
     PyObject *made = PyModule_Create(&module);
-    if (!text_attend || !text_look_after || !text_tidy || !zero || !nobody || !way_type || !made
+    if (!text_attend || !text_look_after || !text_tidy || !text_wake_all || !zero || !nobody || !way_type || !made
         || PyModule_AddIntConstant(made, "SOURCE_CRC", SOURCE_CRC) < 0)
         Py_CLEAR(made);
     return made;

@@ -95,23 +95,33 @@ class Delivery(Message):
         vhost = terms.vhost
         lane, subscriber, offset = self._lane, terms.subscriber, self._stored[0]
         cursor = lane.cursor
-        with vhost.lock:
-            if self._settled or cursor.unsettled.get(offset) is not subscriber:
-                raise self._refusal()
-            now_ms = time_ns() // 1_000_000 if vhost.system_time else vhost.now_ms()
-            try:
-                vhost.append_settle(cursor, offset, offset + 1, now_ms)
-                subscriber.unsettled -= 1
-                self._settled = True
-            except BaseException:
-                subscriber.miscounted = True  # an interrupt may have struck in between
-                raise
-            if offset >= lane.trim_check:
-                vhost.tidy(lane)
-            queue = terms.queue
-            if subscriber.waits or vhost.news or vhost.has_abandoned or queue.line.front is not None or queue.watchers:
-                vhost.news[queue] = None
-                vhost.attend()
+        try:
+            with vhost.lock:
+                if self._settled or cursor.unsettled.get(offset) is not subscriber:
+                    raise self._refusal()  # noqa: TRY301 a step of its own would cost
+                now_ms = time_ns() // 1_000_000 if vhost.system_time else vhost.now_ms()
+                try:
+                    vhost.append_settle(cursor, offset, offset + 1, now_ms)
+                    subscriber.unsettled -= 1
+                    self._settled = True
+                except BaseException:
+                    subscriber.miscounted = True  # an interrupt may have struck in between
+                    raise
+                if offset >= lane.trim_check:
+                    vhost.tidy(lane)
+                queue = terms.queue
+                if (
+                    subscriber.waits
+                    or vhost.news
+                    or vhost.has_abandoned
+                    or queue.line.front is not None
+                    or queue.watchers
+                ):
+                    vhost.news[queue] = None
+                    vhost.attend()
+        except BaseException:
+            terms.queue.line.wake_all()
+            raise
 
     def nack(self, requeue: bool = True, *, delay_ms: int = 0) -> None:  # noqa: FBT001, FBT002 as AMQP has it
         """Give it back to its place in the queue, or without `requeue` dead-letter it.
@@ -124,21 +134,25 @@ class Delivery(Message):
         check_integer("delay_ms", delay_ms, 0, MAX_DELAY_MS)
         terms = self._terms
         vhost = terms.vhost
-        with vhost.lock:
-            if self._settled:
-                raise self._refusal()
-            place = (terms.queue, self._lane, terms.subscriber, self._stored)
-            if not requeue:
-                done = vhost.reject(*place)
-            elif delay_ms:
-                done = vhost.hold_back(*place, delay_ms)
-            else:
-                done = vhost.give_back(*place)
-            if not done:
-                raise self._refusal()
-            self._settled = True
-            vhost.news[terms.queue] = None  # there may be room for another one now
-            vhost.attend()
+        try:
+            with vhost.lock:
+                if self._settled:
+                    raise self._refusal()  # noqa: TRY301 a step of its own would cost
+                place = (terms.queue, self._lane, terms.subscriber, self._stored)
+                if not requeue:
+                    done = vhost.reject(*place)
+                elif delay_ms:
+                    done = vhost.hold_back(*place, delay_ms)
+                else:
+                    done = vhost.give_back(*place)
+                if not done:
+                    raise self._refusal()  # noqa: TRY301 a step of its own would cost
+                self._settled = True
+                vhost.news[terms.queue] = None  # there may be room for another one now
+                vhost.attend()
+        except BaseException:
+            terms.queue.line.wake_all()
+            raise
 
     def reject(self) -> None:
         """Dead-letter it; a queue without a dead-letter exchange drops it. Raises `SettlementError` as `ack` does."""
@@ -175,12 +189,16 @@ class Delivery(Message):
         """
         terms = self._terms
         vhost = terms.vhost
-        with vhost.lock:
-            if self._settled or not vhost.give_back(terms.queue, self._lane, terms.subscriber, self._stored):
-                raise self._refusal()
-            # Its consumer may get the message again: this delivery is not that one.
-            self._terms = Terms(vhost, Subscriber(terms.queue), terms.on_error)
-            vhost.attend()
+        try:
+            with vhost.lock:
+                if self._settled or not vhost.give_back(terms.queue, self._lane, terms.subscriber, self._stored):
+                    raise self._refusal()  # noqa: TRY301 a step of its own would cost
+                # Its consumer may get the message again: this delivery is not that one.
+                self._terms = Terms(vhost, Subscriber(terms.queue), terms.on_error)
+                vhost.attend()
+        except BaseException:
+            terms.queue.line.wake_all()
+            raise
 
     def put_back(self) -> None:
         """Return it as if it had never been taken, if it was: for calls that cannot hand it out; not public."""

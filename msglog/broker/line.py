@@ -95,6 +95,14 @@ class Line:
         if front is not None:
             front.wake()
 
+    def wake_all(self) -> None:
+        """Have everybody in line look: after an exception, which may have come before they were served. Takes no lock.
+
+        Not the front alone: it is found out under the lock, and so by those whom the exception kept from it.
+        """
+        for taker in self.takers:
+            taker.wake()
+
     def __iter__(self) -> Iterator[Taker]:
         return iter(self.takers)
 

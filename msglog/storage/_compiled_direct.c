@@ -31,7 +31,7 @@ typedef struct {
     unsigned char event_mark;
 } DirectWays;
 
-static PyObject *text_id, *text_next, *text_settle, *text_wake;
+static PyObject *text_id, *text_next, *text_settle, *text_wake, *text_wake_all;
 
 /* The bytes of a frame of one record. Copies of it differ in their checksum, offset and total only. */
 typedef struct {
@@ -203,6 +203,22 @@ static int wake_waiters(PyObject *stream) {
     return failed ? -1 : 0;
 }
 
+/* After an error of somebody's wake, which a signal handler raised: have all look, as Python does. */
+static Outcome wake_all(DirectWays *self) {
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
+    PyObject *none = PyObject_CallMethodNoArgs(self->known.engine, text_wake_all);
+    if (none == NULL) {
+        Py_XDECREF(type);
+        Py_XDECREF(value);
+        Py_XDECREF(trace);
+        return FAILED;
+    }
+    Py_DECREF(none);
+    PyErr_Restore(type, value, trace);
+    return FAILED;
+}
+
 /* Wake who waits, with a small record in their hands: `Stream.tell_waiters`. */
 static int tell_waiters(Frame *frame, PyObject *timestamp, PyObject *key, PyObject *value, PyObject *number) {
     if (!is_waited_for(frame->stream)) return 0;
@@ -235,7 +251,7 @@ static Outcome append_locked(DirectWays *self, Frame *frame, Page *page, PyObjec
     /* From here on only forward. */
     store(&record, frame, timestamp, timestamp_ms);
     publish(self, page, number, next);
-    outcome = tell_waiters(frame, timestamp, key, value, number) < 0 ? FAILED : DONE;
+    outcome = tell_waiters(frame, timestamp, key, value, number) < 0 ? wake_all(self) : DONE;
     Py_DECREF(number);
     return outcome;
 }
@@ -404,7 +420,7 @@ static Outcome copies_locked(DirectWays *self, Frame *frames, Page *page, PyObje
     publish(self, page, number, next);
     Py_DECREF(number);
     for (Py_ssize_t copy = 0; copy < copies; copy++)
-        if (is_waited_for(frames[copy].stream) && wake_waiters(frames[copy].stream) < 0) return FAILED;
+        if (is_waited_for(frames[copy].stream) && wake_waiters(frames[copy].stream) < 0) return wake_all(self);
     return DONE;
 }
 
@@ -509,5 +525,6 @@ PyMODINIT_FUNC PyInit__compiled_direct(void) {
     text_next = PyUnicode_InternFromString("next");
     text_settle = PyUnicode_InternFromString("settle");
     text_wake = PyUnicode_InternFromString("wake");
-    return text_id && text_next && text_settle && text_wake ? make_module(&module, &ways_spec) : NULL;
+    text_wake_all = PyUnicode_InternFromString("wake_all");
+    return text_id && text_next && text_settle && text_wake && text_wake_all ? make_module(&module, &ways_spec) : NULL;
 }

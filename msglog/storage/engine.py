@@ -348,8 +348,19 @@ class Engine:  # with slots the hot path finds attributes a fifth faster than in
         else:
             self.writer.redo_append(obstacle)  # the stream of an interrupted `append`
         self.obstacle = self.failure
+        self.wake_all()
         if self.failure is not None:
             self._refuse()
+
+    def wake_all(self) -> None:
+        """Have all look who wait for streams: there may be something that they were not told of.
+
+        So after an exception in a commit. What a signal handler raises may come after something was shown and before
+        somebody was woken for it, and nobody knows when there will be another commit.
+        """
+        for stream in list(self.streams.values()):
+            for waiter in tuple(stream.waiters):
+                waiter.wake()
 
     def begin(self) -> Commit:
         """Begin a commit, under the lock.

@@ -62,7 +62,7 @@ class Follower:
         if page.life != self._life or not self._follow(commit):
             self._life = page.life
             self._engine.load()
-            self._wake_all()
+            self._engine.wake_all()
 
     def _follow(self, commit: int) -> bool:
         """Go on from what is known; return False when the writer has removed what lies between."""
@@ -80,13 +80,8 @@ class Follower:
             return False
         engine.commit_number = engine.published = commit
         engine.table.garbage.clear()  # removing files is the writer's business
-        self._wake_all()
+        engine.wake_all()
         return all(stream.start <= stream.end for stream in engine.streams.values())
-
-    def _wake_all(self) -> None:
-        for stream in list(self._engine.streams.values()):
-            for waiter in tuple(stream.waiters):
-                waiter.wake()
 
     def _base(self) -> Checkpoint:
         """Return where the walk begins: at what was published before, in the life of the present writer."""

@@ -40,7 +40,11 @@ class Writer(ByHand):
             return self.write_planned(commit, bodies)
         # From here on only forward.
         engine.obstacle = several
-        self.redo_several(several)
+        try:
+            self.redo_several(several)
+        except BaseException:
+            engine.wake_all()
+            raise
         engine.obstacle = engine.failure
         engine.state_cost += EVENT_COST * len(commit.events)
         self.wrote_several(several)

@@ -122,14 +122,18 @@ class SmallCommits(Writer):
                 return self.append_planned(wanted, timestamp_ms, section, event)
             # From here on only forward.
             engine.obstacle = commit = SmallCommit(engine.commit_number + 1, built, timestamp_ms, section, event or [])
-            commit.redo(engine)
-            engine.obstacle = engine.failure
-            if packed:
-                engine.state_cost += cost_of(packed)
-            for stream, _, _ in records:
-                if stream.waiters:
-                    for waiter in tuple(stream.waiters):
-                        waiter.wake()
+            try:
+                commit.redo(engine)
+                engine.obstacle = engine.failure
+                if packed:
+                    engine.state_cost += cost_of(packed)
+                for stream, _, _ in records:
+                    if stream.waiters:
+                        for waiter in tuple(stream.waiters):
+                            waiter.wake()
+            except BaseException:
+                engine.wake_all()
+                raise
             return commit.number
 
     def _build(self, records: Sequence[Small], timestamp_ms: int) -> list[_Built] | None:
@@ -195,11 +199,15 @@ class SmallCommits(Writer):
                     watched.append(stream)
             # From here on only forward.
             engine.obstacle = commit = SmallCommit(number, built, timestamp_ms, "", [])
-            commit.redo(engine)
-            engine.obstacle = engine.failure
-            for stream in watched:
-                for waiter in tuple(stream.waiters):
-                    waiter.wake()
+            try:
+                commit.redo(engine)
+                engine.obstacle = engine.failure
+                for stream in watched:
+                    for waiter in tuple(stream.waiters):
+                        waiter.wake()
+            except BaseException:
+                engine.wake_all()
+                raise
         return offsets
 
     def append_settle(self, cursor: Settles, first: int, end: int, timestamp_ms: int) -> int:

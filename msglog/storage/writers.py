@@ -86,7 +86,11 @@ class DirectWriter(SmallCommits):
             return engine.commit_number
         # From here on only forward.
         engine.obstacle = plan
-        self.redo(plan)
+        try:
+            self.redo(plan)
+        except BaseException:
+            engine.wake_all()
+            raise
         engine.obstacle = engine.failure
         self._bytes += plan.size
         self._after_growth(plan.installs)
@@ -164,6 +168,9 @@ class DirectWriter(SmallCommits):
                 if stream.waiters:
                     stream.tell_waiters((offset, timestamp_ms, key, value, number, total))
                 return offset
+        except BaseException:
+            engine.wake_all()
+            raise
         finally:
             if held:
                 engine.release()
@@ -460,6 +467,13 @@ class JournalWriter(SmallEntries):
 
     def _publish_up_to(self, target: int) -> None:
         """Store and show everything up to a commit that is synced."""
+        try:
+            self._show_up_to(target)
+        except BaseException:
+            self._engine.wake_all()
+            raise
+
+    def _show_up_to(self, target: int) -> None:
         pending = self._pending
         while pending and pending[0].number <= target:
             if self.show_singles is not None and self.show_singles(target):

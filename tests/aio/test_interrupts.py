@@ -8,6 +8,7 @@ import pytest
 
 import msglog
 from msglog import aio
+from msglog.aio.waiting import TaskWaiter
 from msglog.transactions import looping
 from support.opcodes import Striker, Struck
 from support.tasks import PATIENCE_SECONDS
@@ -100,3 +101,30 @@ def test_an_interrupt_of_the_loop_leaves_nobody_waiting(tmp_path, record_propert
             at += 1
     assert at > 20
     tell(record_property, strikes=at)
+
+
+@pytest.mark.parametrize("from_elsewhere", [False, True])
+def test_a_task_hears_the_wakes_after_one_that_was_interrupted(from_elsewhere, record_property):
+    async def main():
+        at = 0
+        while True:
+            waiter, striker = TaskWaiter(), Striker(FOLDER, at)
+
+            def wake(waiter=waiter, striker=striker):
+                try:
+                    with striker.striking():
+                        waiter.wake()
+                except Struck:
+                    return True
+                return False
+
+            struck = await asyncio.to_thread(wake) if from_elsewhere else wake()
+            waiter.wake()
+            await asyncio.wait_for(waiter.wait(None), PATIENCE_SECONDS)
+            if not struck:
+                return at
+            at += 1
+
+    places = asyncio.run(main())
+    assert places > 2
+    tell(record_property, interrupts=places)

@@ -645,7 +645,7 @@ MUTATIONS = [
     ("set_slot(self->known.engine, engine_slot.obstacle, SLOT(self->known.engine, engine_slot.failure));", ""),
     ("set_slot(self->known.engine, engine_slot.state_cost, costs);", ""),
     ("outcome = settle_cursor(cursor, args + 1) < 0 ? FAILED : DONE;", ""),
-    ("outcome = tell_waiters(frame, timestamp, key, value, number) < 0 ? FAILED : DONE;", ""),
+    ("outcome = tell_waiters(frame, timestamp, key, value, number) < 0 ? wake_all(self) : DONE;", ""),
     ("put32(event + 13, settled);", ""),
 ]
 """Steps of the source that something depends on, and what stands there when they are forgotten or wrong."""

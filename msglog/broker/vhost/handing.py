@@ -253,7 +253,7 @@ class Handing(Removing):
                     self._look_after(queue)
                 except BaseException:  # an interrupt: whoever is in line looks again
                     self.news[queue] = None
-                    queue.line.wake()
+                    queue.line.wake_all()
                     raise
             if queue.watchers:
                 queue.tell_watchers()

@@ -77,7 +77,7 @@ class VhostState:
         self.abandoned.put(release)
         self.has_abandoned = True
         if line is not None:
-            line.wake()  # so that somebody acts on it
+            line.wake_all()  # so that somebody acts on it
 
     def tell(self, level: int, message: str, *args: object, extra: dict[str, object]) -> None:
         """Log something under the lock: by the timers, since a handler may be a user's, and use the broker."""
