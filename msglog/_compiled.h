@@ -98,20 +98,34 @@ static inline PyObject *new_tuple(PyTypeObject *type, int size, PyObject *const 
 /* What came of trying it here. */
 typedef enum { FAILED = -1, DONE, FOR_PYTHON } Outcome;
 
-/* Let a lock go by what lets it go, whatever exception is on its way: it stays, unless this raises one. */
-static inline int let_go(PyObject *release, PyObject *const *args, size_t count) {
+/* An exception that is on its way while something else has to be called. */
+typedef struct {
     PyObject *type, *value, *trace;
-    PyErr_Fetch(&type, &value, &trace);
-    PyObject *none = PyObject_Vectorcall(release, args, count, NULL);
+} Error;
+
+static inline Error set_aside(void) {
+    Error error;
+    PyErr_Fetch(&error.type, &error.value, &error.trace);
+    return error;
+}
+
+/* Go on with it, unless what was called raised one itself. */
+static inline int take_up(Error *error, PyObject *none) {
     if (none == NULL) {
-        Py_XDECREF(type);
-        Py_XDECREF(value);
-        Py_XDECREF(trace);
+        Py_XDECREF(error->type);
+        Py_XDECREF(error->value);
+        Py_XDECREF(error->trace);
         return -1;
     }
     Py_DECREF(none);
-    PyErr_Restore(type, value, trace);
+    PyErr_Restore(error->type, error->value, error->trace);
     return 0;
+}
+
+/* Let a lock go by what lets it go. */
+static inline int let_go(PyObject *release, PyObject *const *args, size_t count) {
+    Error error = set_aside();
+    return take_up(&error, PyObject_Vectorcall(release, args, count, NULL));
 }
 
 /* Milliseconds since 1970: of the machine's clock read in place, or as a clock tells them, which may run other code. */

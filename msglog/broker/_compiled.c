@@ -621,17 +621,8 @@ static Outcome look_after(InHand *hand) {
 
 /* After an error, which may have come before those in line were served: have them look, as Python does. */
 static void wake_line(PyObject *queue) {
-    PyObject *type, *value, *trace;
-    PyErr_Fetch(&type, &value, &trace);
-    PyObject *none = PyObject_CallMethodNoArgs(AT(Queue, queue, line), text_wake_all);
-    if (none == NULL) {
-        Py_XDECREF(type);
-        Py_XDECREF(value);
-        Py_XDECREF(trace);
-        return;
-    }
-    Py_DECREF(none);
-    PyErr_Restore(type, value, trace);
+    Error error = set_aside();
+    take_up(&error, PyObject_CallMethodNoArgs(AT(Queue, queue, line), text_wake_all));
 }
 
 static PyObject *ack(PyObject *way, PyObject *const *args, size_t flagged, PyObject *names) {

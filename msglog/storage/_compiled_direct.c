@@ -205,17 +205,8 @@ static int wake_waiters(PyObject *stream) {
 
 /* After an error of somebody's wake, which a signal handler raised: have all look, as Python does. */
 static Outcome wake_all(DirectWays *self) {
-    PyObject *type, *value, *trace;
-    PyErr_Fetch(&type, &value, &trace);
-    PyObject *none = PyObject_CallMethodNoArgs(self->known.engine, text_wake_all);
-    if (none == NULL) {
-        Py_XDECREF(type);
-        Py_XDECREF(value);
-        Py_XDECREF(trace);
-        return FAILED;
-    }
-    Py_DECREF(none);
-    PyErr_Restore(type, value, trace);
+    Error error = set_aside();
+    take_up(&error, PyObject_CallMethodNoArgs(self->known.engine, text_wake_all));
     return FAILED;
 }
 

@@ -353,11 +353,7 @@ class Engine:  # with slots the hot path finds attributes a fifth faster than in
             self._refuse()
 
     def wake_all(self) -> None:
-        """Have all look who wait for streams: there may be something that they were not told of.
-
-        So after an exception in a commit. What a signal handler raises may come after something was shown and before
-        somebody was woken for it, and nobody knows when there will be another commit.
-        """
+        """Have all look who wait for streams: an exception may have come between a commit and their wakes."""
         for stream in list(self.streams.values()):
             for waiter in tuple(stream.waiters):
                 waiter.wake()
