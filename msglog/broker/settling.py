@@ -83,6 +83,11 @@ class Settled:
             for first, end in ranges:
                 batch.settle(lane, first, end)
 
+    @property
+    def count(self) -> int:
+        """How many were in hand and so were added."""
+        return len(self._gone) + len(self._returning)
+
     def fail(self) -> None:
         """The commit was not written, or only half is known of it: have its holders count anew."""
         for subscriber, _ in self._gone:

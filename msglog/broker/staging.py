@@ -206,8 +206,13 @@ class BrokerStage:
 
     def failed(self) -> None:
         """An exception struck, before the commit or after it: what is in whose hand is counted anew."""
-        if self._settled is not None:
-            self._settled.fail()
+        settled = self._settled
+        if settled is not None:
+            settled.fail()
+            if settled.count == len(self._settlements):  # all were in hand when it was decided
+                for delivery, settlement in self._settlements:
+                    if not settlement.is_in_hand():
+                        delivery.staged(self, settled=True)
         for lane in self._cut:
             lane.forget_bytes()
 

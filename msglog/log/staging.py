@@ -289,6 +289,13 @@ class LogStage:
             record.settle_staged(event)
             record.staged(self, settled=True)
 
+    def failed(self) -> None:
+        """An exception struck, before the commit or after it: let records follow if it is written. Under both locks."""
+        if self._events:  # all were in hand when it was decided
+            for record, _ in self._settlements:
+                if not record.in_hand:
+                    record.staged(self, settled=True)
+
     def end(self) -> None:
         """The transaction is over: what it did not settle can be settled otherwise. Again, it does nothing."""
         if self._claimed:

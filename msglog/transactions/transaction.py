@@ -195,8 +195,14 @@ class Transaction(Collecting):
             if broker is not None:
                 broker.fill(commit)
             commit.awaited = self._waits
-            number = commit.write()
-            log.written()
+            try:
+                number = commit.write()
+                log.written()
+            except BaseException:
+                with suppress(MsglogError):  # the exception that came first is what counts
+                    engine.clear_obstacle()
+                log.failed()
+                raise
         return _new_tuple(_Attempt, (number, True, None))
 
     def _follow(self) -> None:

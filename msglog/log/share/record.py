@@ -97,6 +97,11 @@ class ShareRecord(Record):
         """Whether it is still to be settled: not settled, nor part of a transaction; not public."""
         return self._settled is False
 
+    @property
+    def in_hand(self) -> bool:
+        """Whether the group takes it for unsettled and ours, under the lock of `sharing`; not public."""
+        return self._partition.cursor.unsettled.get(self.offset) is self._batch
+
     def stage(self, transaction: object) -> None:
         """Leave it to a transaction to settle this; not public. `staged` is to follow. Raises `SettlementError`."""
         self._check_unsettled()
