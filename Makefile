@@ -38,8 +38,8 @@ docs: setup
 docs-free: check
 	$(BIN)/python -m pytest -n 2 --ignore=tests/docs --ignore=tests/examples $(PYTEST_ARGS)
 
-# The tests that search, searching ten times as far: about an hour on two cores. TORTURE=100 makes a night of it. Others
-# run along, since they take no longer than before.
+# The tests that search, searching ten times as far: one to two hours on two cores. TORTURE=100 makes a night of it.
+# Others run along, since they take no longer than before.
 torture: setup
 	MSGLOG_TORTURE=$(TORTURE) $(BIN)/python -m pytest -n 2 -o faulthandler_timeout=0 \
 		--ignore=tests/docs --ignore=tests/examples $(PYTEST_ARGS)
