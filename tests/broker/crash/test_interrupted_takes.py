@@ -5,11 +5,10 @@ nobody has it in hand meanwhile.
 """
 
 import asyncio
-import gc
 import os
 import random
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from unittest import mock
 
 import pytest
@@ -152,14 +151,8 @@ def attempt(kind, options, at, *, waits):
         bringing = Bringing(store.broker)
         if not waits:
             bringing.bring()
-        gc.disable()  # a finalizer that is struck would swallow it
-        try:
-            with bringing.when_it_sleeps(), striker.striking():
-                delivery = taker.wait() if waits else taker.take()
-        except Struck:
-            pass
-        finally:
-            gc.enable()
+        with suppress(Struck), bringing.when_it_sleeps(), striker.striking():
+            delivery = taker.wait() if waits else taker.take()
         bringing.bring()
         bodies = []
         while delivery is not None or (delivery := taker.take()) is not None:
@@ -197,14 +190,8 @@ def publish_to_channel(at):
         channel = broker.channel()
         channel.basic_qos(prefetch_count=1)
         channel.basic_consume("q")
-        gc.disable()
-        try:
-            with striker.striking():
-                broker.send("q", b"x")
-        except Struck:
-            pass
-        finally:
-            gc.enable()
+        with suppress(Struck), striker.striking():
+            broker.send("q", b"x")
         broker.send("q", b"probe")
         bodies = []
         while events := channel.poll():

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from contextlib import suppress
 
 import pytest
 
@@ -77,14 +78,8 @@ def poll_once_struck(at, *, in_task):
         for record in poll(1):
             record.ack()
         records = []
-        gc.disable()
-        try:
-            with striker.striking():
-                records = poll(3)
-        except Struck:
-            pass
-        finally:
-            gc.enable()
+        with suppress(Struck), striker.striking():
+            records = poll(3)
         records += poll(RECORDS)
         assert sorted(offsets(records)) == list(range(1, RECORDS)), striker.place
         assert {record.delivery_count for record in records} == {1}, striker.place
