@@ -26,6 +26,7 @@ SOURCES = (
     "msglog/broker/_compiled.c",
     "msglog/transactions/_compiled_collecting.c",
     "msglog/transactions/_compiled_deciding.c",
+    "msglog/transactions/_compiled_looping.c",
 )
 HEADER = Path(__file__).parent / "msglog/_compiled.h"
 

@@ -1,4 +1,4 @@
-/* The short ways of `Log.append` and of a consumer that was woken in C.
+/* The short ways of `Log.append`, with or without waiting for its sync, and of a consumer that was woken in C.
 
    They leave the same state as the Python methods, which stand in appending.py, fetcher.py, positions.py,
    group_member.py and storage/reader.py and say what is done and why. Here is only what nearly every call does: a
@@ -26,7 +26,7 @@ enum { RECORD_SIZE = 7, METADATA_SIZE = 5 };
 
 static struct {
     PyTypeObject *type;
-    Py_ssize_t _append, _now_ms, _system_time, _topics;
+    Py_ssize_t _append, _append_unwaited, _now_ms, _system_time, _topics;
 } Handle;
 static struct {
     PyTypeObject *type;
@@ -69,16 +69,16 @@ static struct {
 #define FIND(class, name) find_slot(class.type, #name, &class.name)
 
 static int find_slots(void) {
-    return FIND(Handle, _append) || FIND(Handle, _now_ms) || FIND(Handle, _system_time) || FIND(Handle, _topics)
-        || FIND(Topic, deleted) || FIND(Topic, keyed_limit) || FIND(Topic, only) || FIND(Topic, plain_limit)
-        || FIND(Stream, end) || FIND(Stream, latest) || FIND(Stream, start) || FIND(Stream, waiters)
-        || FIND(Segment, stored_position) || FIND(Reader, _position) || FIND(Reader, _segment) || FIND(Reader, _stream)
-        || FIND(Reader, offset) || FIND(Fetcher, _ring) || FIND(Fetcher, _run) || FIND(Fetcher, _taken)
-        || FIND(Cursor, _first) || FIND(Cursor, _frame) || FIND(Cursor, _next_read) || FIND(Cursor, _position)
-        || FIND(Cursor, _reader) || FIND(Cursor, _size) || FIND(Cursor, _stop) || FIND(Cursor, _uncounted)
-        || FIND(Cursor, left) || FIND(Cursor, partition) || FIND(Cursor, paused) || FIND(Cursor, stream)
-        || FIND(Member, _now_ms) || FIND(Member, seat) || FIND(Seat, member) || FIND(Membership, heartbeat_ms)
-        || FIND(Membership, poll_ms);
+    return FIND(Handle, _append) || FIND(Handle, _append_unwaited) || FIND(Handle, _now_ms)
+        || FIND(Handle, _system_time) || FIND(Handle, _topics) || FIND(Topic, deleted) || FIND(Topic, keyed_limit)
+        || FIND(Topic, only) || FIND(Topic, plain_limit) || FIND(Stream, end) || FIND(Stream, latest)
+        || FIND(Stream, start) || FIND(Stream, waiters) || FIND(Segment, stored_position) || FIND(Reader, _position)
+        || FIND(Reader, _segment) || FIND(Reader, _stream) || FIND(Reader, offset) || FIND(Fetcher, _ring)
+        || FIND(Fetcher, _run) || FIND(Fetcher, _taken) || FIND(Cursor, _first) || FIND(Cursor, _frame)
+        || FIND(Cursor, _next_read) || FIND(Cursor, _position) || FIND(Cursor, _reader) || FIND(Cursor, _size)
+        || FIND(Cursor, _stop) || FIND(Cursor, _uncounted) || FIND(Cursor, left) || FIND(Cursor, partition)
+        || FIND(Cursor, paused) || FIND(Cursor, stream) || FIND(Member, _now_ms) || FIND(Member, seat)
+        || FIND(Seat, member) || FIND(Membership, heartbeat_ms) || FIND(Membership, poll_ms);
 }
 
 #define AT(class, object, name) SLOT(object, class.name)
@@ -89,12 +89,12 @@ static PyObject *closed_error, *deleted_meanwhile, *system_monotonic_ms, *monoto
 static PyObject *zero, *one, *nothing, *none_counted, *none_left, *text_key;
 static long long header_size, key_size;
 
-/* append(self, topic, value, *, key=None) */
+/* append(self, topic, value, *, key=None), append_plain(self, topic, value, key) */
 
 /* Return the topic's object, borrowed, if a record takes the short way to its only partition, NULL elsewhere. */
 static PyObject *find_topic(PyObject *handle, PyObject *name, PyObject *value, PyObject *key) {
     if (!PyUnicode_CheckExact(name) || !PyBytes_CheckExact(value) || !HOLDS(Handle, handle, _topics, &PyDict_Type)
-        || AT(Handle, handle, _append) == NULL || AT(Handle, handle, _now_ms) == NULL)
+        || AT(Handle, handle, _now_ms) == NULL)
         return NULL;
     PyObject *topic = PyDict_GetItemWithError(AT(Handle, handle, _topics), name);
     if (topic == NULL || !Py_IS_TYPE(topic, Topic.type) || !HOLDS(Topic, topic, only, Stream.type)) return NULL;
@@ -112,9 +112,10 @@ static void tell_deleted(PyObject *topic) {
     Py_XDECREF(error);
 }
 
-/* Append a record to a topic that is held. */
-static PyObject *append_to(PyObject *handle, PyObject *topic, PyObject *name, PyObject *value, PyObject *key) {
-    PyObject *stream = Py_NewRef(AT(Topic, topic, only)), *append = Py_NewRef(AT(Handle, handle, _append));
+/* Append a record to a topic that is held, by the engine's `append` that is given. */
+static PyObject *append_to(PyObject *handle, PyObject *append, PyObject *topic, PyObject *name, PyObject *value,
+                           PyObject *key) {
+    PyObject *stream = Py_NewRef(AT(Topic, topic, only));
     PyObject *now_ms = read_clock(AT(Handle, handle, _system_time), AT(Handle, handle, _now_ms));
     PyObject *arguments[] = {stream, value, now_ms, key}, *metadata = NULL;
     PyObject *offset = now_ms == NULL ? NULL : PyObject_Vectorcall(append, arguments, 4, NULL);
@@ -124,9 +125,21 @@ static PyObject *append_to(PyObject *handle, PyObject *topic, PyObject *name, Py
     } else
         tell_deleted(topic);
     Py_DECREF(stream);
-    Py_DECREF(append);
     Py_XDECREF(now_ms);
     Py_XDECREF(offset);
+    return metadata;
+}
+
+/* Append a record, if it takes the short way, by the engine's `append` in the slot; returns NULL without an error
+   elsewhere. */
+static PyObject *append_by(Py_ssize_t place, PyObject *handle, PyObject *name, PyObject *value, PyObject *key) {
+    PyObject *topic = PyObject_TypeCheck(handle, Handle.type) ? find_topic(handle, name, value, key) : NULL;
+    if (topic == NULL || SLOT(handle, place) == NULL) return NULL;
+    PyObject *append = Py_NewRef(SLOT(handle, place));
+    Py_INCREF(topic);
+    PyObject *metadata = append_to(handle, append, topic, name, value, key);
+    Py_DECREF(topic);
+    Py_DECREF(append);
     return metadata;
 }
 
@@ -137,12 +150,14 @@ static PyObject *append(PyObject *way, PyObject *const *args, size_t flagged, Py
         key = args[3];
     else if (names != NULL || PyVectorcall_NARGS(flagged) != 3)
         return leave_to_python(way, args, flagged, names);
-    PyObject *topic = PyObject_TypeCheck(args[0], Handle.type) ? find_topic(args[0], args[1], args[2], key) : NULL;
-    if (topic == NULL) return PyErr_Occurred() ? NULL : leave_to_python(way, args, flagged, names);
-    Py_INCREF(topic);
-    PyObject *metadata = append_to(args[0], topic, args[1], args[2], key);
-    Py_DECREF(topic);
-    return metadata;
+    PyObject *metadata = append_by(Handle._append, args[0], args[1], args[2], key);
+    return metadata != NULL || PyErr_Occurred() ? metadata : leave_to_python(way, args, flagged, names);
+}
+
+static PyObject *append_plain(PyObject *way, PyObject *const *args, size_t flagged, PyObject *names) {
+    if (names != NULL || PyVectorcall_NARGS(flagged) != 4) return leave_to_python(way, args, flagged, names);
+    PyObject *metadata = append_by(Handle._append_unwaited, args[0], args[1], args[2], args[3]);
+    return metadata != NULL || PyErr_Occurred() ? metadata : leave_to_python(way, args, flagged, names);
 }
 
 /* The record that ended a wait */
@@ -386,6 +401,10 @@ static PyObject *before_append(PyObject *module, PyObject *method) {
     return make_way(way_type, append, method);
 }
 
+static PyObject *before_append_plain(PyObject *module, PyObject *method) {
+    return make_way(way_type, append_plain, method);
+}
+
 static PyObject *before_take_latest(PyObject *module, PyObject *method) {
     return make_way(way_type, take_latest, method);
 }
@@ -405,6 +424,7 @@ static PyObject *before_note_poll(PyObject *module, PyObject *method) {
 static PyMethodDef functions[] = {
     {"set_up", set_up, METH_VARARGS, NULL},
     {"before_append", before_append, METH_O, NULL},
+    {"before_append_plain", before_append_plain, METH_O, NULL},
     {"before_take_latest", before_take_latest, METH_O, NULL},
     {"before_run_latest", before_run_latest, METH_O, NULL},
     {"before_unwatch", before_unwatch, METH_O, NULL},

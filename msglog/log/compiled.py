@@ -72,6 +72,7 @@ def short_ways(module: Any) -> Iterator[tuple[type, str, Any]]:
     clocks = (SystemClock.monotonic_ms, monotonic_ns)
     module.set_up(_CLASSES, ClosedError, deleted_meanwhile, *clocks, HEADER_SIZE, CRC.size)
     yield Appending, "append", module.before_append(unwrap(Appending.append))
+    yield Appending, "append_plain", module.before_append_plain(unwrap(Appending.append_plain))
     yield Fetcher, "take_latest", module.before_take_latest(unwrap(Fetcher.take_latest))
     yield Fetcher, "run_latest", module.before_run_latest(unwrap(Fetcher.run_latest))
     yield Fetcher, "unwatch", module.before_unwatch(unwrap(Fetcher.unwatch))

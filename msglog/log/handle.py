@@ -19,7 +19,7 @@ class LogHandle(StoreFace):
     """The base of `Log`."""
 
     # What the short ways look at; the rest has no fixed place.
-    __slots__ = ("_append", "_now_ms", "_system_time", "_topics")
+    __slots__ = ("_append", "_append_unwaited", "_now_ms", "_system_time", "_topics")
 
     _what = "log"
 

@@ -1,7 +1,8 @@
-"""Collecting and deciding in C, in front of the Python methods where that was compiled; see `msglog.compiled`.
+"""Collecting, deciding and looping in C, in front of the Python methods where compiled; see `msglog.compiled`.
 
 Collecting: records, messages, acknowledgements and offsets without options go the compiled way. Deciding: what both
-stages do with those under the locks, up to the commit with their batches. Imported by the package.
+stages do with those under the locks, up to the commit with their batches. Looping: what tasks await. Imported by the
+package.
 """
 
 import sys
@@ -32,18 +33,19 @@ from msglog.log.topic import Topic
 from msglog.storage import Body, Commit, Engine, Stream
 from msglog.storage.frame import HEADER_SIZE, KIND_KEYED, KIND_PLAIN
 from msglog.storage.options import MAX_COMMIT_BYTES
-from msglog.transactions import scope
+from msglog.transactions import looping, scope
 from msglog.transactions.collecting import NEW, OPEN, Collecting
 from msglog.types import TopicPartition
 
 try:
-    from msglog.transactions import _compiled_collecting, _compiled_deciding
+    from msglog.transactions import _compiled_collecting, _compiled_deciding, _compiled_looping
 except ImportError:
-    _compiled_collecting = _compiled_deciding = None  # type: ignore[assignment]
+    _compiled_collecting = _compiled_deciding = _compiled_looping = None  # type: ignore[assignment]
 
 COLLECTING = Path(__file__).with_name("_compiled_collecting.c")
 DECIDING = Path(__file__).with_name("_compiled_deciding.c")
-Ways = Iterator[tuple[type, str, Any]]
+LOOPING = Path(__file__).with_name("_compiled_looping.c")
+Ways = Iterator[tuple[Any, str, Any]]
 
 
 def is_compiled() -> bool:
@@ -52,13 +54,18 @@ def is_compiled() -> bool:
         _compiled_collecting is not None
         and is_made_of(_compiled_collecting, COLLECTING)
         and is_made_of(_compiled_deciding, DECIDING)
+        and is_made_of(_compiled_looping, LOOPING)
     )
 
 
 def put_in_front() -> None:
     """Let calls of the methods go to the compiled ones first, where those are there and wanted."""
     if is_compiled() and is_wanted():
-        for ways in (ways_of_collecting(_compiled_collecting), ways_of_deciding(_compiled_deciding)):
+        for ways in (
+            ways_of_collecting(_compiled_collecting),
+            ways_of_deciding(_compiled_deciding),
+            ways_of_looping(_compiled_looping),
+        ):
             for owner, name, method in ways:
                 setattr(owner, name, method)
 
@@ -129,3 +136,9 @@ def ways_of_deciding(module: Any) -> Ways:
     yield BrokerStage, "decide", module.before_decide(unwrap(BrokerStage.decide))
     yield LogStage, "fill", module.before_fill_of_log(unwrap(LogStage.fill))
     yield BrokerStage, "fill", module.before_fill_of_broker(unwrap(BrokerStage.fill))
+
+
+def ways_of_looping(module: Any) -> Ways:
+    """Yield the same for the functions that make and end what tasks await."""
+    yield looping, "new_wait", module.before_new_wait(unwrap(looping.new_wait))
+    yield looping, "end_waits", module.before_end_waits(unwrap(looping.end_waits))

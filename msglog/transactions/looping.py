@@ -72,11 +72,29 @@ def next_sync(engine: Engine) -> "asyncio.Future[None]":
             raise
     last = _last
     syncs = last[2] if last is not None and last[0]() is loop and last[1]() is engine else _syncs_of(loop, engine)
-    future = loop.create_future()
+    future = new_wait(loop)
     syncs.waiting.append(future)
     if not syncs.begun:
         syncs.begin(loop, engine)
     return future
+
+
+def new_wait(loop: "asyncio.AbstractEventLoop") -> "asyncio.Future[None]":
+    """Return what one task can await."""
+    return loop.create_future()
+
+
+def end_waits(waits: "list[asyncio.Future[None]]", error: BaseException | None) -> None:
+    """Have the tasks go on that wait, with an error if there is one; in the thread of their loop.
+
+    Those go on already that were cancelled, and those for whom it was done before.
+    """
+    for future in waits:
+        if not future.done():
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
 
 
 def in_thread(call: Callable[[], R]) -> "Future[R]":
@@ -114,17 +132,17 @@ class _Syncs:
     """The tasks of one loop that wait for commits of one engine, in the order in which they came.
 
     A job waits for all that is written when it begins, which is what those wait for who have come by then. Each step is
-    asked for twice, and finds the second time that it was done: an exception of a signal handler ends one callback of
-    the loop, and must not leave those stuck who wait. Invariant: while somebody waits, a callback is still to come that
-    begins a job, or the end of `_job` is. The loop is not held, so that one that has ended can go.
+    asked for twice, and finds the second time what of it was done: an exception of a signal handler ends one callback
+    of the loop, and must not leave those stuck who wait. Invariants: while somebody is in `waiting`, a callback is
+    still to come that begins a job, or the end of `_job` is; whoever was covered by a job goes on at its end. The loop
+    is not held, so that one that has ended can go.
     """
 
     def __init__(self) -> None:
+        # Those whom no job covers.
         self.waiting: list[asyncio.Future[None]] = []
         self.begun = False
         self._job: Future[None] | None = None
-        # How many of those who wait had come when it began.
-        self._covered = 0
 
     def begin(self, loop: "asyncio.AbstractEventLoop", engine: Engine) -> None:
         """Have somebody see to those who wait, who are the first since nobody did."""
@@ -137,41 +155,42 @@ class _Syncs:
             self._start(loop, engine)
 
     def _start(self, loop: "asyncio.AbstractEventLoop", engine: Engine) -> None:
-        covered = len(self.waiting)
+        covered = self.waiting[:]  # interrupted before the end of this they are covered by the next, too
         job = in_thread(partial(engine.wait, engine.commit_number))
-        job.add_done_callback(partial(self._tell, loop, engine))
+        job.add_done_callback(partial(self._tell, loop, engine, covered))
         # Last, since until then it counts as not begun; no signal is handled between stores.
-        self._covered = covered
+        self.waiting = []
         self._job = job
 
-    def _tell(self, loop: "asyncio.AbstractEventLoop", engine: Engine, job: "Future[None]") -> None:
+    def _tell(
+        self,
+        loop: "asyncio.AbstractEventLoop",
+        engine: Engine,
+        covered: "list[asyncio.Future[None]]",
+        job: "Future[None]",
+    ) -> None:
         """Have the loop hear of the end of a job; in the job's thread."""
         try:
-            loop.call_soon_threadsafe(self._end, loop, engine, job)
-            loop.call_soon_threadsafe(self._end, loop, engine, job)
+            loop.call_soon_threadsafe(self._end, loop, engine, covered, job)
+            loop.call_soon_threadsafe(self._end, loop, engine, covered, job)
         except RuntimeError:  # the loop was closed: nobody waits any more
             self.waiting = []
 
-    def _end(self, loop: "asyncio.AbstractEventLoop", engine: Engine, job: "Future[None]") -> None:
-        """Have those go on who had come when the job began; an error is for all."""
-        if self._job is not job:
-            return
-        error = job.exception()
-        covered = self._covered if error is None else len(self.waiting)
-        left = self.waiting[covered:]
-        for future in self.waiting[:covered]:
-            if not future.done():  # cancelled
-                if error is None:
-                    future.set_result(None)
-                else:
-                    future.set_exception(error)
-        self.waiting = left
-        self._covered = 0
-        if left:
-            self._start(loop, engine)
-        else:
-            self.begun = False
-            self._job = None
+    def _end(
+        self,
+        loop: "asyncio.AbstractEventLoop",
+        engine: Engine,
+        covered: "list[asyncio.Future[None]]",
+        job: "Future[None]",
+    ) -> None:
+        """Have a job begin for those who came meanwhile, then those go on who were covered by this one."""
+        if self._job is job:
+            if self.waiting:
+                self._start(loop, engine)
+            else:
+                self.begun = False
+                self._job = None
+        end_waits(covered, job.exception())
 
 
 _syncs: "WeakKeyDictionary[Any, WeakKeyDictionary[Engine, _Syncs]]" = WeakKeyDictionary()

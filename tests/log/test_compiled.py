@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from functools import partial
 
 import pytest
 
@@ -81,9 +82,10 @@ class Life:
         self.fetcher.set_cursors([self.cursor])
         self.runs = [iter(())]
         self.steps = [
-            *[self._append] * 6, *[self.watch] * 3, self.unwatch, *[self.take_latest] * 6, *[self.run_latest] * 6,
-            self._use_run, self._use_run, self._take, self._take, self._run, self._pause, self._seek, self._delete,
-            self.roll, self._take_back, self._change_cursors, self._append_many, self._append_elsewhere,
+            *[self._append] * 5, self._append_plain, *[self.watch] * 3, self.unwatch, *[self.take_latest] * 6,
+            *[self.run_latest] * 6, self._use_run, self._use_run, self._take, self._take, self._run, self._pause,
+            self._seek, self._delete, self.roll, self._take_back, self._change_cursors, self._append_many,
+            self._append_elsewhere,
         ]  # fmt: skip
 
     def _cursor(self, topic, start="earliest"):
@@ -164,6 +166,7 @@ class Life:
         for size in (LIMIT - overhead - 1, LIMIT - overhead, LIMIT - 5, LIMIT - 4, LIMIT - 1, LIMIT, LIMIT + 1):
             for key in (None, b"", b"key!"):
                 yield _told(lambda: self.log.append("t", bytes(size), key=key)), self.state()  # noqa: B023 called here
+                yield _told(lambda: self.log.append_plain("t", bytes(size), key)), self.state()  # noqa: B023
         yield self.log._model.topic("compacted").plain_limit, _told(lambda: self.log.append("compacted", b""))
 
     def step(self):
@@ -175,6 +178,11 @@ class Life:
         dice = self._dice
         self.clock.advance(ms=dice.choice([0, 0, 1]))
         return self.log.append("t", bytes(dice.choice(SIZES)), key=dice.choice([None, None, b"", b"key"]))
+
+    def _append_plain(self):
+        dice = self._dice
+        topic = dice.choice(["t", "t", "t", "several", "compacted", "no"])
+        return self.log.append_plain(topic, bytes(dice.choice(SIZES)), dice.choice([None, b"", b"key"]))
 
     def _append_many(self):
         return self.log.append_many("t", [b"a", b"b"])
@@ -362,7 +370,29 @@ WRONG_CALLS = [
     lambda log: log.append("t", b"", partition=7), lambda log: log.append("t", bytes(1 << 21)),
     lambda log: log.append("t", b"", key=bytes(1 << 21)), lambda _: Log.append(None, "t", b""),
     lambda _: Log.append(object(), "t", b""), lambda _: Log.append(),
+    lambda log: log.append_plain(), lambda log: log.append_plain("t", b""),
+    lambda log: log.append_plain("t", b"", no=1),
+    lambda _: Log.append_plain(None, "t", b"", None), lambda _: Log.append_plain(),
 ]  # fmt: skip
+
+
+LEFT_TO_THE_LONG_WAY = [
+    ("no", b"", None), (None, b"", None), ([], b"", None), ("t", "text", None), ("t", None, None),
+    ("t", bytearray(b"x"), None), ("t", b"", "text"), ("t", b"", 5), ("t", bytes(1 << 21), None),
+    ("t", b"", bytes(1 << 21)),
+]  # fmt: skip
+
+
+def test_what_takes_more_than_the_short_way_appends_nothing(monkeypatch):
+    with Log(":memory:", max_record_bytes=1 << 20) as log:
+        log.create_topic("t")
+        for pure in (False, True):
+            with monkeypatch.context() as patch:
+                if pure:
+                    _take_away(patch)
+                assert [log.append_plain(*given) for given in LEFT_TO_THE_LONG_WAY] == [None] * 10
+        assert log.end_offset("t") == 0
+    assert log.append_plain("t", b"", None) is None
 
 
 def test_what_is_refused_is_refused_alike(monkeypatch):
@@ -383,20 +413,22 @@ def test_what_is_refused_is_refused_alike(monkeypatch):
         log.append("t", b"")
 
 
+@pytest.mark.parametrize("name", ["append", "append_plain"])
 @pytest.mark.parametrize("key", [None, b"k"])
-def test_a_topic_deleted_and_a_store_closed_before_the_lock_is_there_refuse(key):
+def test_a_topic_deleted_and_a_store_closed_before_the_lock_is_there_refuse(name, key):
     with Log(":memory:") as log:
+        append = partial(getattr(log, name), key=key)
         log.create_topic("t")
         log._system_time = False
         log._now_ms = lambda: (log.delete_topic("t"), 1)[1]
         with pytest.raises(TopicNotFoundError, match="meanwhile") as caught:
-            log.append("t", b"x", key=key)
+            append("t", b"x")
         assert caught.value.__cause__ is None
         del caught
         log.create_topic("t")
         log._now_ms = lambda: (log.store.close(), 1)[1]
         with pytest.raises(msglog.ClosedError):
-            log.append("t", b"x", key=key)
+            append("t", b"x")
 
 
 def test_the_machines_clock_is_read_as_python_reads_it():
@@ -684,9 +716,9 @@ def test_a_module_that_was_made_of_another_source_is_not_used(monkeypatch, tmp_p
 def test_what_is_not_wanted_is_not_put_in_front(monkeypatch):
     _take_away(monkeypatch)
     monkeypatch.setenv("MSGLOG_PURE_PYTHON", "1")
-    pure = [Log.append, Fetcher.take_latest, GroupMember.note_poll]
+    pure = [Log.append, Log.append_plain, Fetcher.take_latest, GroupMember.note_poll]
     compiled.put_in_front()
-    assert [Log.append, Fetcher.take_latest, GroupMember.note_poll] == pure
+    assert [Log.append, Log.append_plain, Fetcher.take_latest, GroupMember.note_poll] == pure
 
 
 @pytest.mark.parametrize(
