@@ -28,7 +28,12 @@ class Settlement(NamedTuple):
 
     def is_in_hand(self) -> bool:
         """Whether the delivery is not settled yet."""
-        return self.taken.lane.cursor.unsettled.get(self.taken.stored.offset) is self.subscriber
+        return is_in_hand(self.subscriber, self.taken)
+
+
+def is_in_hand(holder: Subscriber, taken: Taken) -> bool:
+    """Whether a delivery is not settled yet."""
+    return taken.lane.cursor.unsettled.get(taken.stored.offset) is holder
 
 
 def add_settlements(vhost: VirtualHost, batch: Batch, settlements: Iterable[Settlement]) -> "Settled":

@@ -215,6 +215,10 @@ class BrokerStage:
                         delivery.staged(self, settled=True)
         for lane in self._cut:
             lane.forget_bytes()
+        for _, settlement in self._settlements:  # whoever may have a message for it looks
+            queue = settlement.subscriber.queue
+            self._vhost.news[queue] = None
+            queue.line.wake_all()
 
     # Without the lock
 

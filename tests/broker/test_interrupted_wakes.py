@@ -13,23 +13,33 @@ from support.telling import tell
 pytestmark = pytest.mark.skipif(not TELLS_RETURNS, reason="where handlers run is known of these versions")
 
 
-def ack(delivery, _consumer):
+def ack(delivery, _consumer, _broker):
     delivery.ack()
 
 
-def nack(delivery, _consumer):
+def nack(delivery, _consumer, _broker):
     delivery.nack()
 
 
-def reject(delivery, _consumer):
+def reject(delivery, _consumer, _broker):
     delivery.reject()
 
 
-def lose(delivery, _consumer):
+def lose(delivery, _consumer, _broker):
     delivery.lose()
 
 
-def close(_delivery, consumer):
+def ack_in_transaction(delivery, _consumer, broker):
+    with broker.store.transaction() as tx:
+        tx.ack(delivery)
+
+
+def nack_in_transaction(delivery, _consumer, broker):
+    with broker.store.transaction() as tx:
+        tx.nack(delivery)
+
+
+def close(_delivery, consumer, _broker):
     consumer.close()
 
 
@@ -48,7 +58,7 @@ def _interrupted(broker, work, at, options, **declared):
         assert wait.taken is None
         striker = Striker("msglog/", at)
         with suppress(Struck), striker.striking():
-            work(delivery, first)
+            work(delivery, first, broker)
         may_take = not queue.deleted and queue.ready() and wait.subscriber.has_room()
         woken = waiter.wait(0)
         assert woken or not may_take, striker.place
@@ -66,6 +76,9 @@ CASES = [
     (reject, {"prefetch_count": 1}, {}),
     (nack, {}, {}),
     (lose, {}, {}),
+    (ack_in_transaction, {"prefetch_count": 1}, {}),
+    (nack_in_transaction, {"prefetch_count": 1}, {}),
+    (nack_in_transaction, {}, {}),
     (close, {}, {}),
     (close, {}, {"single_active_consumer": True}),
 ]

@@ -80,19 +80,21 @@ class Acknowledging(ChannelBase):
             if session.transaction is None:
                 self._settle_found(found, outcome)
             else:
-                for one in found:
-                    session.transaction.settlements.append((one, self._taken_out(one, outcome)))
+                self._take_out(found, outcome, session.transaction.settlements)
 
-    def _taken_out(self, tag: int, outcome: Outcome) -> Settlement:
-        return Settlement(*self._session.unsettled.pop(tag), outcome)
+    def _take_out(self, tags: list[int], outcome: Outcome, settlements: list[tuple[int, Settlement]]) -> None:
+        """Move deliveries from the unsettled ones. An interrupt leaves none of them in neither place."""
+        unsettled = self._session.unsettled
+        for tag in tags:
+            settlements.append((tag, Settlement(*unsettled[tag], outcome)))
+            del unsettled[tag]
 
     def _settle_found(self, tags: list[int], outcome: Outcome) -> None:
         """Settle deliveries now. Under the lock."""
         session = self._session
         settlements: list[tuple[int, Settlement]] = []
         try:
-            for tag in tags:
-                settlements.append((tag, self._taken_out(tag, outcome)))  # noqa: PERF401 an interrupt keeps what it got to
+            self._take_out(tags, outcome, settlements)
             if outcome != "ack":
                 session.forget_unseen(tags)
             session.settle([settlement for _, settlement in settlements])

@@ -132,10 +132,11 @@ class Consuming(ChannelBase):
             with vhost.lock:
                 if reply is not None and reply.tag == consumer_tag:
                     session.close_replies()
-                consumer = session.consumers.pop(_check_name("consumer_tag", consumer_tag), None)
+                consumer = session.consumers.get(_check_name("consumer_tag", consumer_tag))
                 if consumer is not None:
                     consumer.queue.leave_line(consumer)
                     vhost.cancel(consumer)
+                    session.consumers.pop(consumer_tag, None)
                     vhost.attend()
 
     @property

@@ -21,7 +21,7 @@ from msglog.broker.channel.inbox import Inbox
 from msglog.broker.channel.transactions import ChannelTransaction
 from msglog.broker.handle import Connection
 from msglog.broker.queue import Queue
-from msglog.broker.settling import Settlement, Unsettled, add_settlements, write
+from msglog.broker.settling import Settlement, Unsettled, add_settlements, is_in_hand, write
 from msglog.broker.subscriber import Subscriber
 from msglog.broker.vhost import Publication, VirtualHost
 from msglog.checks import check_integer
@@ -148,6 +148,38 @@ class Session:
         if self.inbox.entries:
             gone = frozenset(tags)
             self.inbox.drop(lambda entry: type(entry) is tuple and entry[1] in gone)
+
+    # After an interrupt
+
+    def interrupted(self) -> None:
+        """Have whoever looks after queues next look after this channel, too, and wake who may. Takes no lock."""
+        self.vhost.abandon(self._mend)
+        for holder in (*self._holders(), *tuple(self._getters.values())):
+            holder.queue.line.wake_all()
+
+    def _mend(self) -> None:
+        """Make the tags and counts agree with what is in hand, wherever an interrupt struck. Under the lock.
+
+        A tag whose delivery was settled goes; a delivery that has no tag goes back, for nobody has seen it.
+        """
+        if self.closed:
+            return
+        put_off = [] if self.transaction is None else self.transaction.settlements
+        tags = frozenset(tag for tag, _ in put_off)
+        unsettled = {tag: one for tag, one in self.unsettled.items() if tag not in tags and is_in_hand(*one)}
+        holders = self._holders()
+        known = [*unsettled.values(), *((one.subscriber, one.taken) for _, one in put_off)]
+        self.unsettled = unsettled
+        self.pushed = sum(isinstance(holder, ChannelConsumer) for holder, _ in known)
+        seen = {(taken.lane, taken.stored.offset) for _, taken in known}
+        for holder in holders:
+            for lane in () if holder.queue.deleted else holder.queue.lanes:
+                held = [offset for offset, one in lane.cursor.unsettled.items() if one is holder]
+                for offset in held:
+                    if (lane, offset) not in seen:
+                        self.vhost.return_unseen(holder, lane, lane.read(offset))
+            holder.recount()
+        self.rejoin(self.consumers.values())
 
     # The end
 
@@ -282,9 +314,11 @@ class Guard(OneThread):
         self._session = session
 
     def failed(self, error: BaseException) -> None:
-        """Close what an error closes."""
+        """Close what an error closes; whatever else was raised came from a signal handler, or as badly timed."""
         if isinstance(error, MsglogError):
             self._session.fail(error)
+        else:
+            self._session.interrupted()
 
 
 class Use:

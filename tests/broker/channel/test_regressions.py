@@ -4,7 +4,9 @@ import pytest
 
 import msglog
 from msglog import ClosedError, Confirmed, Deliver, InvalidTypeError, Properties, Returned
+from msglog.broker.channel import acknowledging
 from msglog.broker.channel.inbox import MOST_AHEAD
+from msglog.broker.settling import Settlement
 
 REFUSING = {"x-max-length": 1, "x-overflow": "reject-publish"}
 
@@ -124,14 +126,13 @@ def test_deliveries_that_were_taken_out_when_settling_was_interrupted_stay_with_
         ch.tx_select()
     for _ in range(2):
         ch.basic_get("q")
-    pop = ch._taken_out
 
-    def struck(tag, outcome):
-        if tag == 2:
+    def struck(subscriber, taken, outcome):
+        if taken.stored.body == b"2":
             raise KeyboardInterrupt
-        return pop(tag, outcome)
+        return Settlement(subscriber, taken, outcome)
 
-    monkeypatch.setattr(ch, "_taken_out", struck)
+    monkeypatch.setattr(acknowledging, "Settlement", struck)
     with pytest.raises(KeyboardInterrupt):
         ch.basic_ack(2, multiple=True)
     ch.close()
