@@ -197,14 +197,20 @@ class Consuming(ChannelBase):
             timeout = check_timeout(timeout)
         if max_events is not None:
             check_integer("max_events", max_events, 1)
-        if session.closed and not session.inbox.entries:
+        inbox = session.inbox
+        if session.closed and not inbox.entries:
             session.refuse()
-        with self._guard:
-            inbox = session.inbox
-            inbox.looks()
-            if inbox.entries:
-                return self._take(max_events)
-            return self._wait(deadline_after(timeout) if timeout else None, max_events, waits=timeout != 0)
+        try:
+            inbox.handed = []
+            with self._guard:
+                inbox.looks()
+                if inbox.entries:
+                    return self._take(max_events)
+                return self._wait(deadline_after(timeout) if timeout else None, max_events, waits=timeout != 0)
+        except BaseException:
+            if not session.closed:
+                inbox.put_back()
+            raise
 
     def _wait(self, deadline: float | None, most: int | None, *, waits: bool) -> list[ChannelEvent]:
         session = self._session

@@ -8,6 +8,7 @@ nothing can be missed, for `looks` comes first. Imported by the channel.
 import logging
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from msglog.broker.channel.events import ChannelEvent, Deliver
@@ -53,6 +54,7 @@ class Inbox:
         "bytes_in",
         "bytes_out",
         "entries",
+        "handed",
         "held_up",
         "interrupted",
         "on_event",
@@ -62,6 +64,8 @@ class Inbox:
 
     def __init__(self) -> None:
         self.entries: deque[Any] = deque()
+        # What was taken out last.
+        self.handed: list[Any] = []
         self.waiter = Waiter()
         # Set before the channel's thread looks for the last time and sleeps: only then it needs to be woken.
         self.waiting = False
@@ -108,30 +112,57 @@ class Inbox:
         return len(self.entries) >= MOST_AHEAD or self.bytes_in - self.bytes_out >= MOST_AHEAD_BYTES
 
     def take(self, most: int | None) -> list[ChannelEvent]:
-        """Take out up to `most` events, in order."""
+        """Take out up to `most` events, in order. Until the next time `put_back` knows what they were."""
         entries = self.entries
+        handed = self.handed = []
+        try:  # in one step, in which no signal is handled; what is put in meanwhile is for the next time
+            handed.extend(islice(iter(entries.popleft, None), len(entries) if most is None else most))
+        except IndexError:
+            pass  # there are no more, or another thread has closed the channel
         events: list[ChannelEvent] = []
-        rounds = len(entries)  # what is put in meanwhile is for the next time
-        while entries and (rounds > 0 if most is None else len(events) < most):
-            rounds -= 1
-            try:
-                entry = entries.popleft()
-            except IndexError:
-                break  # another thread has closed the channel
+        for place, entry in enumerate(handed):
             kind = type(entry)
             if kind is tuple:
                 self.bytes_out += len(entry[2][1][3])
                 events.append(deliver(entry))
-            elif kind is list:
-                # Confirms that came together; what has no room stays in front.
-                allowed = len(entry) if most is None else most - len(events)
-                events += entry[:allowed]
-                del entry[:allowed]
-                if entry:
-                    entries.appendleft(entry)
+            elif kind is list:  # confirms that came together: others join those that are not told yet
+                handed[place] = entry[:]
+                del entry[:]
+                events += handed[place]
             else:
                 events.append(entry)
+            if most is not None and len(events) >= most:
+                over = len(events) - most
+                if over or place + 1 < len(handed):
+                    self._leave(place, over, entry)
+                    del events[most:]
+                break
         return events
+
+    def _leave(self, place: int, over: int, confirms: list[Any]) -> None:
+        """Put back in front what has no room: the last `over` of an entry's confirms, and all entries behind it."""
+        handed = self.handed
+        entry, left = handed[place], handed[place + 1 :]
+        told, rest = (entry[:-over], entry[-over:]) if over else (entry, [])
+        kept = [*handed[:place], told]
+        if over:
+            left.insert(0, confirms)
+        first = reversed(left)
+        # No signal is handled between stores.
+        if over:
+            confirms[:] = rest
+        self.handed = kept
+        self.entries.extendleft(first)
+
+    def put_back(self) -> None:
+        """Have what was taken out last come again: it never reached whoever polls. In the channel's thread."""
+        again = reversed(self.handed)
+        self.handed = []
+        self.entries.extendleft(again)
+
+    def recount(self) -> None:
+        """Find out anew how much lies here. Under the broker's lock."""
+        self.bytes_out = self.bytes_in - sum(len(entry[2][1][3]) for entry in self.entries if type(entry) is tuple)
 
     def drop(self, unwanted: Callable[[Any], bool]) -> list[Any]:
         """Take out all entries that are `unwanted` and return them. Under the broker's lock.

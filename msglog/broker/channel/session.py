@@ -179,6 +179,7 @@ class Session:
                     if (lane, offset) not in seen:
                         self.vhost.return_unseen(holder, lane, lane.read(offset))
             holder.recount()
+        self.inbox.recount()
         self.rejoin(self.consumers.values())
 
     # The end

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import pytest
 
-from msglog import Broker
+from msglog import Broker, Confirmed, Deliver
 from support.opcodes import TELLS_RETURNS, Striker, Struck
 from support.telling import tell
 
@@ -27,8 +27,23 @@ WORKS = {
     "consume": lambda channel: channel.basic_consume("q", "late"),
     "publish": lambda channel: channel.basic_publish("", "q", b"5"),
     "poll": lambda channel: channel.poll(),
+    "poll one": lambda channel: channel.poll(max_events=1),
+    "poll three": lambda channel: channel.poll(max_events=3),
     "close": lambda channel: channel.close(),
 }
+
+
+def tags(events):
+    """Return the tags of deliveries, and what was confirmed."""
+    found = set()
+    for event in events if isinstance(events, list) else ():
+        if isinstance(event, Deliver):
+            found.add(event.delivery_tag)
+        elif isinstance(event, Confirmed):
+            found |= {
+                f"confirm {tag}" for tag in range(1 if event.multiple else event.delivery_tag, event.delivery_tag + 1)
+            }
+    return found
 
 
 def _interrupted(broker, name, at):
@@ -41,19 +56,31 @@ def _interrupted(broker, name, at):
     other.basic_qos(prefetch_count=1)
     for body in BODIES:
         broker.publish("", "q", body)
-    own.poll()
+    seen = tags(own.poll())
     if name in ("commit", "rollback"):
         own.tx_select()
         own.basic_ack(1)
     other.basic_consume("q", "other")
     other.poll()
+    if name.startswith("poll"):
+        own.confirm_select()
+        own.basic_ack(2, multiple=True)
+        broker.publish("", "q", b"4")
+        own.queue_declare("full", arguments={"x-max-length": 0, "x-overflow": "reject-publish"})
+        for queue_name in ("q", "full", "q"):
+            own.basic_publish("", queue_name, b"confirmed")
     striker = Striker("msglog/", at)
     with suppress(Struck), striker.striking():
-        WORKS[name](own)
-    _look_at(own, other)
+        seen |= tags(WORKS[name](own))
+    seen |= _look_at(own, other)
     for channel in (own, other):
         for consumer in channel._session.consumers.values():
             assert not (queue.ready() and consumer.may_take()), f"{consumer.tag} sleeps: {striker.place}"
+    assert name == "get" or not own.is_open or seen >= own._session.unsettled.keys(), f"never seen: {striker.place}"
+    if name.startswith("poll"):
+        own.basic_publish("", "q", b"confirmed")
+        seen |= tags(own.poll())
+        assert seen >= {f"confirm {tag}" for tag in range(1, 5)}, striker.place
     _settle_all(own, other)
     assert queue.unsettled() == 0, f"held by nobody: {striker.place}"
     own.close()
@@ -65,11 +92,13 @@ def _interrupted(broker, name, at):
 
 def _look_at(own, other):
     """Poll as their threads do: that of the one whose call was interrupted is awake, the other one has to be woken."""
-    while own.is_open and own.poll():
-        pass
+    seen = set()
+    while own.is_open and (events := own.poll()):
+        seen |= tags(events)
     inbox = other._session.inbox
     while inbox.entries or inbox._announced:
         other.poll()
+    return seen
 
 
 def _settle_all(*channels):
