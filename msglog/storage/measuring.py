@@ -8,6 +8,7 @@ the engine.
 from typing import TYPE_CHECKING
 
 from msglog.storage.journal import Journal
+from msglog.storage.segment import FILE_HEADER_SIZE
 
 if TYPE_CHECKING:
     from msglog.storage.engine import Engine
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 def measure(engine: "Engine", journal: Journal | None) -> dict[str, int]:
     """Return the engine's counters and gauges by name."""
     streams = list(engine.streams.values())
+    positions = [segment.position for stream in streams for segment in stream.parts]
     areas = () if journal is None else journal.areas()
     return {
         "commits": engine.published,
@@ -24,9 +26,9 @@ def measure(engine: "Engine", journal: Journal | None) -> dict[str, int]:
         "journal_syncs": 0 if journal is None else journal.syncs,
         "life": engine.life,
         "streams": len(streams),
-        "segments": sum(len(stream.parts) for stream in streams),
+        "segments": len(positions),
         "open_segments": len(engine.cache),
-        "bytes_stored": sum(stream.size_bytes for stream in streams),
+        "bytes_stored": sum(positions) - len(positions) * FILE_HEADER_SIZE,
         "journal_bytes": sum(area.size for area in areas),
         "journal_used_bytes": 0 if journal is None else journal.used_bytes,
         "state_cost": engine.state_cost,

@@ -8,6 +8,7 @@ opening removes what expired or is too much.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 from weakref import WeakSet
@@ -34,12 +35,6 @@ Held = tuple[Any, str, Place]
 """A delivery, its queue, its place on paper."""
 
 
-class _ForegroundEngine:
-    """Opens engines without threads: all operations happen at a known place."""
-
-    open = staticmethod(partial(Engine.open, background=False))
-
-
 @contextmanager
 def small_broker_limits(**others: int) -> Iterator[None]:
     """Let small queues do what large ones do: trim, rewrite, roll, checkpoint. `others`: as for `small_limits`."""
@@ -51,12 +46,17 @@ def small_broker_limits(**others: int) -> Iterator[None]:
         yield
 
 
-def open_store(filesystem: Any, clock: ManualClock, **options: Any) -> Store:
-    """Open a store in a file system of a test; it belongs to no registry and has no threads."""
+def open_store(filesystem: Any, clock: ManualClock, *, engine: type[Engine] = Engine, **options: Any) -> Store:
+    """Open a store in a file system of a test.
+
+    It belongs to no registry and has no threads: all operations happen at a known place.
+    """
     chosen = Options(**{"segment_bytes": SEGMENT_BYTES, **options})
-    with mock.patch.object(cores, "Engine", _ForegroundEngine):
+    foreground = SimpleNamespace(open=partial(engine.open, background=False))
+    with mock.patch.object(cores, "Engine", foreground):
         core = StoreCore(filesystem, DIRECTORY, chosen, clock)
-    with mock.patch.object(cores, "acquire", return_value=core):
+    # A plain function: making a mock takes a tenth of an opening, and there are tens of thousands.
+    with mock.patch.object(cores, "acquire", lambda *_: core):  # noqa: PT008 see above
         return Store(DIRECTORY)
 
 

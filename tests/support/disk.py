@@ -103,8 +103,6 @@ class Inode:
 
     def notice(self, mapped: "RecordedMap") -> None:
         """Record what was changed in a map by other means than slice assignment, word by word."""
-        if mapped == memoryview(self._contents)[: len(mapped)]:
-            return
         for block in range(0, len(mapped), BLOCK):
             if mapped[block : block + BLOCK] == self._contents[block : min(block + BLOCK, len(mapped))]:
                 continue
@@ -117,7 +115,7 @@ class Inode:
         """Fail when a map was changed behind the recording's back, through the buffer protocol."""
         for reference in self._maps:
             mapped = reference()
-            if mapped is not None and mapped != memoryview(self._contents)[: len(mapped)]:
+            if mapped is not None and not mapped.is_as_file():
                 raise AssertionError("a map was changed other than by slice assignment")
 
 
@@ -134,6 +132,10 @@ class RecordedMap(bytearray):
         self.inode = inode
         self.owner = owner
         self.writable = writable
+
+    def is_as_file(self) -> bool:
+        """Return whether it shows what the file holds: nothing was changed behind the recording's back."""
+        return self.inode._contents.startswith(self)
 
     def show(self, position: int, data: bytes) -> None:
         """Let bytes that reached the file appear here."""
@@ -191,10 +193,14 @@ class Disk:
     def notice(self) -> None:
         """Record what was done to small maps without telling."""
         watched, self._watched = self._watched, []
+        gone = False
         for reference in watched:
-            if (mapped := reference()) is not None:
+            mapped = reference()
+            if mapped is None:
+                gone = True
+            elif not mapped.is_as_file():
                 mapped.inode.notice(mapped)
-        self._watched = [reference for reference in watched if reference() is not None]
+        self._watched = [reference for reference in watched if reference() is not None] if gone else watched
 
     def end_process(self, process: "Process") -> None:
         """Free the locks of a process that ended, and let its maps have no effect any more."""

@@ -54,12 +54,16 @@ class PaperQueue:
 
     def copy(self) -> "PaperQueue":
         """Return another one that is the same."""
+        # Word by word: a paper is copied before each call, with all of its queues.
         other = PaperQueue.__new__(PaperQueue)
-        other.__dict__.update(self.__dict__)
-        other.letters = dict(self.letters)
-        other.hands = set(self.hands)
-        for name in ("away", "ends", "next", "noted"):
-            setattr(other, name, dict(getattr(self, name)))
+        values = other.__dict__
+        values.update(self.__dict__)
+        values["letters"] = self.letters.copy()
+        values["hands"] = self.hands.copy()
+        values["away"] = self.away.copy()
+        values["ends"] = self.ends.copy()
+        values["next"] = self.next.copy()
+        values["noted"] = self.noted.copy()
         return other
 
     @property

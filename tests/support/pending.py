@@ -69,6 +69,8 @@ class Contents:
         self._durable_size = size or len(durable)
         self._called_clean: set[int] = set()
         self._epoch = 0
+        # Blocks that are not durable as they are, by their size: as long as nothing changes, they are the same.
+        self._changed: dict[int, list[tuple[int, int, int]]] = {}
 
     def resize(self, size: int) -> None:
         """Grow in the cache."""
@@ -79,6 +81,7 @@ class Contents:
         """Change bytes in the cache; what changes nothing leaves no version."""
         if self.cache[position : position + len(data)] == data and not self._called_clean:
             return
+        self._changed.clear()
         cut = zlib.crc32(data) % len(data)
         for part in (data[:cut], data) if cut else (data,):
             self.cache[position : position + len(part)] = part
@@ -94,6 +97,7 @@ class Contents:
         written = self.versions.keys() - self._called_clean
         if not written:
             return
+        self._changed.clear()
         durable = bytearray(self._durable)
         durable.extend(bytes(max(0, self._durable_size - len(durable))))
         for page in written:
@@ -106,8 +110,13 @@ class Contents:
         """Count all pages as clean: whether they are durable stays open."""
         self._called_clean.update(self.versions)
 
-    def changed_blocks(self, size: int) -> Iterator[tuple[int, int, int]]:
-        """Yield (page, offset in it, versions) of the blocks that are not durable as they are."""
+    def changed_blocks(self, size: int) -> list[tuple[int, int, int]]:
+        """Return (page, offset in it, versions) of the blocks that are not durable as they are."""
+        if size not in self._changed:
+            self._changed[size] = list(self._look_for_changed(size))
+        return self._changed[size]
+
+    def _look_for_changed(self, size: int) -> Iterator[tuple[int, int, int]]:
         for page, versions in self.versions.items():
             durable = self._durable[page * PAGE : (page + 1) * PAGE].ljust(PAGE, b"\0")
             for offset in range(0, PAGE, size):

@@ -71,6 +71,9 @@ class Life:
         self.telling: Any = Telling(self.store, self._note)
         self._values = 0
         self._plan_until = 0
+        self._possible: dict[str, Act] = {}
+        self._compression: str | None = None
+        self._partitions = 1
         self._patches = ExitStack()
 
     # The whole
@@ -101,15 +104,18 @@ class Life:
         self._furnish()
 
     def possible_acts(self) -> dict[str, Act]:
-        """Return what can be done now."""
-        return {name: act for name, act in self._acts().items() if act.possible}
+        """Return what can be done now; `step` takes one of these."""
+        self._draw_topic()
+        self._possible = {name: act for name, act in self._acts().items() if act.possible}
+        return self._possible
 
     def step(self, name: str) -> None:
-        """Do one of the things that can be done."""
+        """Do one of the things that `possible_acts` has just told."""
         self.steps += 1
         self.store.what = name
         self._note(name)
-        self._do(self._acts()[name])
+        self._draw_topic()
+        self._do(self._possible[name])
         plan = self.store.filesystem.plan
         if plan is not None and self.steps >= self._plan_until and not plan.fired:
             self.store.filesystem.plan = None
@@ -242,6 +248,11 @@ class Life:
         }
         return acts | self._log_acts() | self._group_acts() | self._broker_acts() | self._definition_acts()
 
+    def _draw_topic(self) -> None:
+        """Draw what the topic that comes and goes is like, if it comes now. Twice a step: seeds are known by that."""
+        self._compression = self.chance.choice((None, "zlib"))
+        self._partitions = self.chance.randrange(1, 4)
+
     def _row(self) -> Any:
         chance = self.chance
         headers = chance.choice(((), (), (("h", b"1"), ("h", None))))
@@ -278,8 +289,6 @@ class Life:
     def _log_acts(self) -> dict[str, Act]:
         store, chance = self.telling, self.chance
         made = "x" in store.world.topics
-        compression = chance.choice((None, "zlib"))
-        partitions = chance.randrange(1, 4)
         return {
             "append": Act(6, self._append, simple=True),
             "append plainly": Act(
@@ -291,11 +300,14 @@ class Life:
             "hold": Act(1, lambda: store.hold(chance.choice(("p", "r"))), simple=False),
             "produce": Act(5, self._produce, bool(store.producers), simple=True),
             "create": Act(
-                2, lambda: store.create_topic("x", partitions, compression=compression), not made, simple=True
+                2,
+                lambda: store.create_topic("x", self._partitions, compression=self._compression),
+                not made,
+                simple=True,
             ),
             "delete": Act(1, lambda: store.delete_topic("x"), made, simple=True),
             "add partition": Act(1, lambda: store.add_partition("x"), made, simple=True),
-            "alter": Act(1, lambda: store.alter_topic("x", compression=compression), made, simple=True),
+            "alter": Act(1, lambda: store.alter_topic("x", compression=self._compression), made, simple=True),
             "trim": Act(2, self._trim, simple=True),
             "clean": Act(2, store.clean),
         }

@@ -18,6 +18,7 @@ from msglog.clock import ManualClock
 from msglog.cursors import CursorModel
 from msglog.log.share.model import ShareModel
 from msglog.storage import Engine
+from msglog.storage.recovery import Recovered
 from msglog.store import Store
 from support.broker_session import BrokerSession, bury, open_store
 from support.chronicle import Candidate, Chronicle
@@ -28,6 +29,19 @@ from support.history import read_entries
 from support.paper import Paper
 from support.simulated_ends import CutPlan, Ended, Unnoticed
 from support.simulated_world import SHARE_LIMIT, Shares, Topic, World, differences
+
+
+class _WatchedEngine(Engine):
+    """Tells the number of the last commit that it has recovered, whatever comes of the opening."""
+
+    note: Callable[[int], None] | None = None
+
+    def load(self) -> Recovered:
+        """Recover streams and models."""
+        recovered = super().load()
+        if self.note is not None:
+            self.note(self.recovery.commit)
+        return recovered
 
 
 class SimulatedStore(BrokerSession):
@@ -106,17 +120,18 @@ class SimulatedStore(BrokerSession):
         self._check_what_came_back()
 
     def _open_broker(self) -> msglog.Broker:
-        noted = self
-
-        class Watched(Engine):
-            def load(self) -> Any:
-                recovered = super().load()
-                noted.recovered_commit = self.recovery.commit
-                return recovered
-
-        with _foreground(Watched):
-            store = open_store(self.filesystem, self.clock, sync=self.sync, segment_bytes=self.segment_bytes)
+        with mock.patch.object(_WatchedEngine, "note", self._note_recovered):
+            store = open_store(
+                self.filesystem,
+                self.clock,
+                engine=_WatchedEngine,
+                sync=self.sync,
+                segment_bytes=self.segment_bytes,
+            )
         return store.broker
+
+    def _note_recovered(self, commit: int) -> None:
+        self.recovered_commit = commit
 
     def _check_what_came_back(self) -> None:
         assert self.recovered_commit is not None
@@ -396,18 +411,6 @@ class SimulatedStore(BrokerSession):
         assert tuple(record for record in part.records if record.offset in offsets) == left
         assert start == part.start or start <= part.end
         return after.with_topic(name, after.topics[name].with_part(number, replace(part, start=start, records=left)))
-
-
-@contextmanager
-def _foreground(engine: type[Engine]) -> Iterator[None]:
-    def opened(*arguments: Any, **options: Any) -> Engine:
-        return engine.open(*arguments, **{**options, "background": False})
-
-    class Opener:
-        open = staticmethod(opened)
-
-    with mock.patch("support.broker_session._ForegroundEngine", Opener):
-        yield
 
 
 def _deaths(message: msglog.Message) -> tuple[tuple[str, str, int], ...]:

@@ -4,7 +4,7 @@ Imported by the log when topics are created, altered, described and read back fr
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Literal, NamedTuple, Self, TypedDict
 
 from msglog.errors import InvalidOptionError, InvalidTypeError
@@ -111,7 +111,7 @@ class TopicConfig:
 
     def to_dict(self) -> dict[str, object]:
         """Return every option by name, as plain values."""
-        return asdict(self)
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
     def from_dict(cls, options: Mapping[str, Any]) -> Self:
