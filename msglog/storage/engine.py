@@ -13,7 +13,6 @@ reason why there will be none any more.
 
 import errno
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from threading import Lock
@@ -31,7 +30,7 @@ from msglog.storage.draft import write_draft
 from msglog.storage.filesystem import FileSystem, ProcessLock
 from msglog.storage.following import Follower
 from msglog.storage.journal import Area, Journal
-from msglog.storage.layout import FAILED, JOURNALS, LOCK, PUBLISHED, SEGMENTS
+from msglog.storage.layout import FAILED, JOURNALS, LOCK, PUBLISHED, SEGMENTS, in_store
 from msglog.storage.measuring import measure
 from msglog.storage.options import JOURNAL_FIRST_BYTES, JOURNAL_LARGEST_BYTES, SNAPSHOT_COST, Options
 from msglog.storage.published import PublishedPage
@@ -234,8 +233,8 @@ class Engine:  # with slots the hot path finds attributes a fifth faster than in
             self.page_slots = self._page.slots
         journaled = self.options.sync == "commit" and self.filesystem.durable
         self.writer = DirectWriter(self)
-        open_ways(self)
         if not self.filesystem.durable:
+            open_ways(self)
             return
         if journaled or recovered.needs_checkpoint:
             # What was recovered is synced before anybody relies on it.
@@ -246,7 +245,7 @@ class Engine:  # with slots the hot path finds attributes a fifth faster than in
         if journaled:
             self._journal = self._open_journal()
             self.writer = JournalWriter(self, self._journal)
-            open_ways(self)
+        open_ways(self)
         self.filesystem.unlink(self.path(FAILED))
         if self._page is not None:
             self._page.begin(self.life, self.commit_number)
@@ -319,7 +318,7 @@ class Engine:  # with slots the hot path finds attributes a fifth faster than in
 
     def path(self, name: str) -> str:
         """Return the path of a file of the store."""
-        return os.path.join(self.directory, name)
+        return in_store(self.directory, name)
 
     def check_open(self) -> None:
         """Raise `ClosedError` once the store is closed, or in a forked child."""

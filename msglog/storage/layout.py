@@ -17,6 +17,7 @@ ones. A user's string never becomes a path: the slug only helps a person who loo
 
 import os
 import re
+from functools import lru_cache
 
 LOCK = "LOCK"
 PUBLISHED = "published"
@@ -30,6 +31,7 @@ FAILED = "FAILED"
 STATE_PREFIX = "state-"
 INDEX_SUFFIX = ".index"
 
+_DIRECTORIES = 64
 _SLUG_LENGTH = 40
 _RUN_NAME = re.compile(r"(\d+)\.(\d+)\.(\d+)\.(\d+)")
 _SEGMENT_NAME = re.compile(r"(\d{1,18})-([a-z0-9-]*)\.(\d{20})\.(\d{1,18})")
@@ -58,9 +60,14 @@ def state_name(commit: int) -> str:
     return f"{STATE_PREFIX}{commit:020d}"
 
 
+def in_store(directory: str, name: str) -> str:
+    """Return the path of a file that lies in the directory itself."""
+    return _beginning(directory, "") + name
+
+
 def in_segments(directory: str, name: str) -> str:
     """Return the path of a segment's file."""
-    return os.path.join(directory, SEGMENTS, name)
+    return _beginning(directory, SEGMENTS) + name
 
 
 def run_name(stream_id: int, first: int, end: int, commit: int) -> str:
@@ -79,4 +86,10 @@ def parse_run_name(name: str) -> tuple[int, int, int, int] | None:
 
 def in_keys(directory: str, name: str) -> str:
     """Return the path of a run's file."""
-    return os.path.join(directory, KEYS, name)
+    return _beginning(directory, KEYS) + name
+
+
+@lru_cache(_DIRECTORIES)
+def _beginning(directory: str, folder: str) -> str:
+    """Return what the paths of a folder's files begin with: opening a store makes dozens of them."""
+    return os.path.join(directory, folder, "")

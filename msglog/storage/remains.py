@@ -110,7 +110,7 @@ def _read_remains(file: File, position: int) -> bytes:
     """
     parts: list[bytes] = []
     size = _FIRST_LOOK
-    while (data := file.read(position, size)) and data.strip(b"\0"):
+    while (data := file.read(position, size)) != bytes(len(data)):
         parts.append(data)
         position += len(data)
         size = _CHUNK

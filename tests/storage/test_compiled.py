@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,11 @@ from msglog.errors import ClosedError
 from msglog.storage import Deferral, Engine, compiled, in_force
 from msglog.storage.commit import Single
 from msglog.waiting import Waiter
+from support.mutants_of_c import compile_mutants, load_mutant
 from support.opcodes import Struck, is_finalizing
 from support.scale import scaled
 from support.session import small_limits
-from support.storage_life import Life, changed, files, loaded, slots, without_instruction
+from support.storage_life import Life, differs, files, loaded, slots, without_instruction
 from support.telling import tell
 
 try:
@@ -112,7 +113,7 @@ class ShortLife(Life):
             engine.obstacle,
             engine.state_cost,
             self.cursor.pack(),
-            [slots(area, without={"file"}) for area in engine.journal_areas()],
+            [(slots(area, without=("file", "unwritten")), dict(area.unwritten)) for area in engine.journal_areas()],
             [_plain(one) for one in getattr(engine.writer, "_pending", ())],
             self.slots_of_streams(),
             self.slots_of_parts("announced"),
@@ -124,33 +125,33 @@ def _plain(commit: Any) -> object:
     return [part for part in commit if isinstance(part, int | bytes)] if isinstance(commit, Single) else commit.number
 
 
-def _live(
-    folder: Path, seed: int, way: str, *, pure: bool, steps: int = STEPS
-) -> tuple[list[object], dict[str, bytes]]:
-    """Return what a life was like after each step, and its files after it was flushed and after it was closed."""
+def _live(folder: Path, seed: int, way: str, *, pure: bool, steps: int = STEPS) -> Generator[object]:
+    """Yield what a life was like after each step, then its files after it was closed."""
     journal = {"JOURNAL_FIRST_BYTES": 192 << 10, "JOURNAL_LARGEST_BYTES": 384 << 10, "SNAPSHOT_COST": 300}
     limits = {"_FEWEST_OPEN": 64, "_MOST_OPEN": 64, **(journal if way == "commit" else {})}
     with pytest.MonkeyPatch.context() as patch, small_limits(**limits):
         life = ShortLife(folder, seed, way, patch, pure=pure)
-        assert ("Ways" in repr(life.engine.append)) is not pure
-        assert (getattr(life.engine.writer, "show_singles", None) is None) is (pure or way != "commit")
-        story: list[object] = [(life.step(), life.state()) for _ in range(steps)]
-        life.engine.close()
-    return story, files(folder)
+        try:
+            assert ("Ways" in repr(life.engine.append)) is not pure
+            assert (getattr(life.engine.writer, "show_singles", None) is None) is (pure or way != "commit")
+            for _ in range(steps):
+                yield life.step(), life.state()
+            life.engine.close()
+        finally:
+            life.end()
+    yield files(folder)
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_files_and_memory_are_those_that_python_makes(tmp_path, way, record_property):
+def test_files_and_memory_are_those_that_python_makes(memory_path, way, record_property):
     steps = 0
     seeds = scaled(2 if way == "commit" else 5)
     for seed in range(seeds):
-        (told, found), (expected, expected_files) = (
-            _live(tmp_path / f"{seed}-{pure}", seed, way, pure=pure) for pure in (False, True)
-        )
+        expected = list(_live(memory_path / f"{seed}-pure", seed, way, pure=True))
+        told = _live(memory_path / f"{seed}", seed, way, pure=False)
         for step, (one, other) in enumerate(zip(told, expected, strict=True)):
             assert one == other, f"step {step} of seed {seed}"
-        assert found == expected_files
-        steps += len(told)
+        steps += len(expected) - 1
     assert steps == seeds * STEPS
     tell(record_property, model_steps=steps)
 
@@ -625,7 +626,10 @@ MUTATIONS = [
     ("put_place(place, frame->offset, frame->total);", ""),
     ("put_place(record->bytes, frame->offset, frame->total);", ""),
     ("square = product(square, square);", ""),
-    (" ^ record->rest)", ")"),
+    (
+        "product((uint32_t)~frame->crc, record->power) ^ record->rest",
+        "product((uint32_t)~frame->crc, record->power)",
+    ),
     ("like->position == position", "1"),
     ("like->offset == offset", "1"),
     ("like->total == total", "1"),
@@ -635,7 +639,7 @@ MUTATIONS = [
     ("put32(record->bytes + AT_FRAMES, copies);", ""),
     ("put64(start + AT_TIMESTAMP, timestamp_ms);", ""),
     ("timestamp_ms > number_in(segment, segment_slot.max_timestamp_ms)", "1"),
-    ("|| position + size > limit ", ""),
+    ("position + size > limit", "0"),
     ("total + value_size", "total + size"),
     ("set_slot(segment, segment_slot.stored_position, frame->after);", ""),
     ("set_slot(stream, stream_slot.end, frame->next_offset);", ""),
@@ -660,7 +664,7 @@ JOURNAL_MUTATIONS = [
     ("put64(data + 24, synced);", ""),
     ("put64(data + 48, file_id);", ""),
     ("put64(data + 56, position);", ""),
-    (" || SLOT(stream, stream_slot.segment_ms) != Py_None", ""),
+    ("SLOT(stream, stream_slot.segment_ms) != Py_None", "0"),
     ("set_slot(area, area_slot.position, entry->area_after);", ""),
     ("set_slot(area, area_slot.last_commit, PART(single, S_NUMBER));", ""),
     ("number_in(segment, segment_slot.first_timestamp_ms) == LLONG_MIN", "1"),
@@ -668,13 +672,13 @@ JOURNAL_MUTATIONS = [
     ("set_slot(segment, segment_slot.end_offset, entry->next_offset);", ""),
     ("set_slot(segment, segment_slot.value_total, PART(single, S_TOTAL));", ""),
     ("set_slot(stream, stream_slot.value_bytes, PART(single, S_TOTAL));", ""),
-    ("outcome = look_at_checkpoint(self, &entry);", ";"),
-    ("behind < self->most_commits\n", "1\n"),
-    ("&& number_in(entry->area, area_slot.position) * 2 <= number_in(entry->area, area_slot.size)", ""),
+    ("outcome = look_at_checkpoint(self, &entry);", ""),
+    ("behind < self->most_commits", "1"),
+    ("number_in(entry->area, area_slot.position) * 2 <= number_in(entry->area, area_slot.size)", "1"),
     ("PyObject_CallOneArg(self->wait, PART(entry.single, S_NUMBER))", "Py_NewRef(Py_None)"),
-    ("end > number_in(segment, segment_slot.zeroed_position) ||", ""),
+    ("end > number_in(segment, segment_slot.zeroed_position)", "0"),
     ("position >= number_in(segment, segment_slot.next_index_position)", "0"),
-    ("|| PySet_GET_SIZE(waiters) > 0", ""),
+    ("PySet_GET_SIZE(waiters) > 0", "0"),
     ("set_limit(segment);", ""),
     ("number_of(PART(single, S_TIMESTAMP)) > number_in(segment, segment_slot.before_ms)", "1"),
     ("set_slot(segment, segment_slot.stored_position, PART(single, S_END));", ""),
@@ -682,36 +686,44 @@ JOURNAL_MUTATIONS = [
     ("number <= target", "1"),
 ]
 
+OF_WAYS = {"none": MUTATIONS, "commit": JOURNAL_MUTATIONS}
+
+
+@pytest.fixture(scope="module")
+def mutants(tmp_path_factory):
+    return {
+        way: compile_mutants(compiled.FOLDER / f"{PARTS[way]}.c", mutations, tmp_path_factory.mktemp("mutants"))
+        for way, mutations in OF_WAYS.items()
+    }
+
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory):
     return {
-        way: _live(tmp_path_factory.mktemp("expected") / "s", 7, way, pure=True, steps=FEW_STEPS[way])
-        for way in ("none", "commit")
+        way: list(_live(tmp_path_factory.mktemp("expected") / "s", 7, way, pure=True, steps=FEW_STEPS[way]))
+        for way in OF_WAYS
     }
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "way"),
-    [(*one, "none") for one in MUTATIONS] + [(*one, "commit") for one in JOURNAL_MUTATIONS],
-    ids=[old for old, _ in MUTATIONS + JOURNAL_MUTATIONS],
+    ("way", "number"),
+    [(way, number) for way, mutations in OF_WAYS.items() for number in range(-1, len(mutations))],
 )
 def test_each_step_of_the_source_is_missed_when_it_is_wrong(
-    old, new, way, expected, tmp_path, monkeypatch, record_property
+    way, number, mutants, expected, memory_path, monkeypatch, record_property
 ):
-    monkeypatch.setattr(compiled, PARTS[way], loaded(changed(PARTS[way], tmp_path, old, new)))
-    try:
-        found_out = _live(tmp_path / "s", 7, way, pure=False, steps=FEW_STEPS[way]) != expected[way]
-    except Exception:  # noqa: BLE001 as good as another story
-        found_out = True
-    assert found_out
-    tell(record_property, mutants_killed=1)
+    """But for the first ones, which are the sources as they are."""
+    monkeypatch.setattr(compiled, PARTS[way], load_mutant(mutants[way], number, "storage", memory_path))
+    told = _live(memory_path / "s", 7, way, pure=False, steps=FEW_STEPS[way])
+    assert differs(told, expected[way]) is (number >= 0), OF_WAYS[way][number]
+    if number >= 0:
+        tell(record_property, mutants_killed=1)
 
 
 @pytest.mark.parametrize("has_instruction", ['__builtin_cpu_supports("sse4.2")', "0"])
-def test_the_source_as_it_is_passes_the_same_check(has_instruction, expected, tmp_path, monkeypatch):
+def test_the_source_as_it_is_passes_the_same_check(has_instruction, expected, memory_path, monkeypatch):
     """On a processor with an instruction for checksums, and on any other."""
     for part in PARTS.values():
-        monkeypatch.setattr(compiled, part, loaded(without_instruction(part, tmp_path, has_instruction)))
+        monkeypatch.setattr(compiled, part, loaded(without_instruction(part, memory_path, has_instruction)))
     for way, life in expected.items():
-        assert _live(tmp_path / way, 7, way, pure=False, steps=FEW_STEPS[way]) == life
+        assert list(_live(memory_path / way, 7, way, pure=False, steps=FEW_STEPS[way])) == life

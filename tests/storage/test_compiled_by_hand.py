@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from support.mutants_of_c import compile_mutants, load_mutant
 from support.opcodes import Struck, is_finalizing
 from support.scale import scaled
 from support.session import small_limits
-from support.storage_life import Life, files, loaded, without_instruction
+from support.storage_life import Life, differs, files, loaded, without_instruction
 from support.telling import tell
 
 try:
@@ -156,34 +156,34 @@ class BatchLife(Life):
         )
 
 
-def _live(folder: Path, seed: int, way: str, *, pure: bool, steps: int = STEPS) -> tuple[object, ...]:
-    """Return what a life was like after each step, and its files before it was closed and after."""
+def _live(folder: Path, seed: int, way: str, *, pure: bool, steps: int = STEPS) -> Generator[object]:
+    """Yield what a life was like after each step, then its files before it was closed and after."""
     with (
         pytest.MonkeyPatch.context() as patch,
         small_limits(**ROOMY),
     ):
         life = BatchLife(folder, seed, way, patch, pure=pure)
-        assert ("Hands" in repr(life.engine.writer.place_by_hand)) is not pure
-        story: list[object] = [(life.step(), life.state()) for _ in range(steps)]
-        life.engine.wait(life.engine.commit_number)
-        before = files(folder)
-        life.engine.close()
-    return story, before, files(folder)
+        try:
+            assert ("Hands" in repr(life.engine.writer.place_by_hand)) is not pure
+            for _ in range(steps):
+                yield life.step(), life.state()
+            life.engine.wait(life.engine.commit_number)
+            yield files(folder)
+            life.engine.close()
+        finally:
+            life.end()
+    yield files(folder)
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_files_and_memory_are_those_that_python_makes(tmp_path, way, record_property):
+def test_files_and_memory_are_those_that_python_makes(memory_path, way, record_property):
     steps = 0
     for seed in range(scaled(2)):
-        (told, *found), (expected, *expected_files) = (
-            _live(tmp_path / f"{seed}-{pure}", seed, way, pure=pure) for pure in (False, True)
-        )
-        assert isinstance(told, list)
-        assert isinstance(expected, list)
+        expected = list(_live(memory_path / f"{seed}-pure", seed, way, pure=True))
+        told = _live(memory_path / f"{seed}", seed, way, pure=False)
         for step, (one, other) in enumerate(zip(told, expected, strict=True)):
             assert one == other, f"step {step} of seed {seed}"
-        assert found == expected_files
-        steps += len(told)
+        steps += len(expected) - 2
     assert steps >= 2 * STEPS
     tell(record_property, model_steps=steps)
 
@@ -539,30 +539,26 @@ def mutants(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory):
-    return {way: _live(tmp_path_factory.mktemp(way) / "s", 7, way, pure=True, steps=FEW_STEPS) for way in WAYS}
+    return {way: list(_live(tmp_path_factory.mktemp(way) / "s", 7, way, pure=True, steps=FEW_STEPS)) for way in WAYS}
 
 
-def _differs(folder: Path, expected: dict[str, Any]) -> bool:
-    for way in ("commit", "none"):
-        try:
-            if _live(folder / way, 7, way, pure=False, steps=FEW_STEPS) != expected[way]:
-                return True
-        except Exception:  # noqa: BLE001 as good as another story
-            return True
-    return False
+def _differs(folder: Path, expected: dict[str, list[object]]) -> bool:
+    return any(
+        differs(_live(folder / way, 7, way, pure=False, steps=FEW_STEPS), expected[way]) for way in ("commit", "none")
+    )
 
 
 @pytest.mark.parametrize("number", range(-1, len(MUTATIONS)))
 def test_each_step_of_the_source_is_missed_when_it_is_wrong(
-    number, mutants, expected, tmp_path, monkeypatch, record_property
+    number, mutants, expected, memory_path, monkeypatch, record_property
 ):
     """But for the first one, which is the source as it is."""
-    monkeypatch.setattr(compiled, PART, load_mutant(mutants, number, "storage", tmp_path))
-    assert _differs(tmp_path, expected) is (number >= 0), MUTATIONS[number]
+    monkeypatch.setattr(compiled, PART, load_mutant(mutants, number, "storage", memory_path))
+    assert _differs(memory_path, expected) is (number >= 0), MUTATIONS[number]
     if number >= 0:
         tell(record_property, mutants_killed=1)
 
 
-def test_without_an_instruction_for_checksums_it_is_the_same(expected, tmp_path, monkeypatch):
-    monkeypatch.setattr(compiled, PART, loaded(without_instruction(PART, tmp_path)))
-    assert not _differs(tmp_path, expected)
+def test_without_an_instruction_for_checksums_it_is_the_same(expected, memory_path, monkeypatch):
+    monkeypatch.setattr(compiled, PART, loaded(without_instruction(PART, memory_path)))
+    assert not _differs(memory_path, expected)

@@ -18,7 +18,8 @@ file says nothing about its name (real systems are kinder).
 
 import hashlib
 import random
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 
 from support.disk import Image
 from support.operations import Operation, Store
@@ -29,6 +30,12 @@ SECTOR = 512
 _Block = tuple[int, int, int, int, int]
 """Inode, page, offset in the page, length, version."""
 
+_Files = Mapping[str, tuple[Hashable, Recipe]]
+"""By path: an identity of the contents, and how to make them."""
+
+_Tree = tuple[frozenset[str], _Files]
+"""Directories and files."""
+
 _Digests = dict[Hashable, bytes]
 """Digests of contents that were made, by the identities of how."""
 
@@ -37,24 +44,15 @@ class CrashImage:
     """One thing a disk may hold. Valid until the iterator that made it goes on.
 
     `point` operations were done; `label` says how the image was chosen. `killed` is True where everything done was
-    kept, as after the death of the process alone.
+    kept, as after the death of the process alone. What it holds is only worked out when it is asked for: some tests
+    pass over most images.
     """
 
-    def __init__(
-        self,
-        point: int,
-        label: str,
-        directories: frozenset[str],
-        files: Mapping[str, tuple[Hashable, Recipe]],
-        digests: _Digests,
-        *,
-        killed: bool,
-    ) -> None:
+    def __init__(self, point: int, label: str, choose: Callable[[], _Tree], digests: _Digests, *, killed: bool) -> None:
         self.point = point
         self.label = label
         self.killed = killed
-        self._directories = directories
-        self._files = files
+        self._choose = choose
         self._digests = digests
 
     def __repr__(self) -> str:
@@ -63,7 +61,12 @@ class CrashImage:
     @property
     def key(self) -> Hashable:
         """What equal trees have in common, and no others."""
-        return (self._directories, frozenset((path, self._digest(*made)) for path, made in self._files.items()))
+        directories, files = self._tree
+        return (directories, frozenset((path, self._digest(*made)) for path, made in files.items()))
+
+    @cached_property
+    def _tree(self) -> _Tree:
+        return self._choose()
 
     def _digest(self, identity: Hashable, recipe: Recipe) -> bytes:
         digest = self._digests.get(identity)
@@ -73,7 +76,8 @@ class CrashImage:
 
     def build(self) -> Image:
         """Make the tree."""
-        return Image(self._directories, {path: recipe.make() for path, (_, recipe) in self._files.items()})
+        directories, files = self._tree
+        return Image(directories, {path: recipe.make() for path, (_, recipe) in files.items()})
 
 
 class _Chooser:
@@ -81,6 +85,7 @@ class _Chooser:
 
     def __init__(self, pending: Pending, point: int, chance: random.Random, digests: _Digests) -> None:
         self._pending = pending
+        self._followed = pending.followed
         self._point = point
         self._chance = chance
         self._digests = digests
@@ -163,18 +168,41 @@ class _Chooser:
         killed: bool = False,
     ) -> CrashImage:
         """`grown` is the chance of each file to have its new size: with 1 in full, else perhaps in part."""
+        names = tuple(names)
+        sizes = None
+        if 0 < grown < 1:
+            sizes = {inode: self._some_size(inode, grown) for inode in self._tree(names)[1].values()}
+        choose = partial(self._choose, names, blocks, sizes, grown=grown > 0)
+        return CrashImage(self._point, label, choose, self._digests, killed=killed)
+
+    def _choose(
+        self,
+        names: tuple[int, ...],
+        blocks: Iterable[_Block],
+        sizes: dict[int, int | None] | None,
+        *,
+        grown: bool,
+    ) -> _Tree:
+        """Return what these choices make; without `sizes` all files have grown in full, or none."""
+        if self._pending.followed != self._followed:
+            raise AssertionError("the iterator that made this image has gone on")
         chosen: dict[int, list[tuple[int, int, int, int]]] = {}
         for inode, page, offset, length, version in blocks:
             chosen.setdefault(inode, []).append((page, offset, length, version))
-        directories, files = self._tree(tuple(names))
+        directories, files = self._tree(names)
         made = {}
         for path, inode in files.items():
-            contents = self._pending.contents[inode]
-            size = None
-            if contents.sizes and grown > 0 and (grown >= 1 or self._chance.random() < grown):
-                size = len(contents.sizes) - 1 if grown >= 1 else self._chance.randrange(len(contents.sizes))
+            size = sizes[inode] if sizes is not None else self._last_size(inode, grown=grown)
             made[path] = self._made(inode, size, chosen[inode]) if inode in chosen else self._unchanged(inode, size)
-        return CrashImage(self._point, label, directories, made, self._digests, killed=killed)
+        return directories, made
+
+    def _some_size(self, inode: int, grown: float) -> int | None:
+        sizes = self._pending.contents[inode].sizes
+        return self._chance.randrange(len(sizes)) if sizes and self._chance.random() < grown else None
+
+    def _last_size(self, inode: int, *, grown: bool) -> int | None:
+        sizes = self._pending.contents[inode].sizes
+        return len(sizes) - 1 if sizes and grown else None
 
     def _tree(self, names: tuple[int, ...]) -> tuple[frozenset[str], dict[str, int]]:
         if names not in self._trees:

@@ -60,7 +60,10 @@ class Inode:
 
     def read(self, position: int, size: int) -> bytes:
         """Return up to `size` bytes from `position`."""
-        return bytes(memoryview(self._contents)[position : position + size])
+        contents = self._contents
+        if isinstance(contents, bytes):
+            return contents[position : position + size]
+        return bytes(memoryview(contents)[position : position + size])
 
     def grow(self, size: int) -> None:
         """Grow to `size` bytes of zeros; a smaller size is no change."""
@@ -88,7 +91,7 @@ class Inode:
             mapped.attach(self, owner, writable=writable)
             self._maps = [reference for reference in self._maps if reference() is not None]
             self._maps.append(weakref.ref(mapped))
-            if size <= SMALL:
+            if writable and size <= SMALL:
                 self._disk.watch(mapped)
             return mapped
 
@@ -122,7 +125,7 @@ class Inode:
 class RecordedMap(bytearray):
     """A map of a file. Only `map[a:b] = data` of equal length changes it, and the disk records that.
 
-    A map of at most `SMALL` bytes may also be changed through a memoryview: the disk notices that later.
+    A writable one of at most `SMALL` bytes may also be changed through a memoryview: the disk notices that later.
     """
 
     __slots__ = ("__weakref__", "inode", "owner", "writable")
@@ -182,7 +185,8 @@ class Disk:
 
     def record(self, operation: Operation) -> None:
         """Write an operation down, behind what happened in small maps before it."""
-        self.notice()
+        if self._watched:
+            self.notice()
         if self._recording:
             self.operations.append(operation)
 

@@ -11,6 +11,7 @@ taken for the worst kind, the one after which pages count as clean.
 """
 
 import os
+from functools import lru_cache
 from typing import Literal
 
 from msglog.errors import DiskFullError, StoreLockedError
@@ -22,6 +23,9 @@ Call = Literal[
     "open", "create", "read", "map", "allocate", "write", "sync",
     "list", "rename", "unlink", "make_directory", "sync_directory", "lock",
 ]  # fmt: skip
+
+_split = lru_cache(10_000)(os.path.split)
+"""Folder and name of a path: a listing asks for those of all files."""
 
 
 class FaultyFile:
@@ -182,13 +186,8 @@ class FaultyFileSystem:
     def list(self, path: str) -> dict[str, int]:
         """Return the files in a directory with their sizes."""
         self.enter("list", path)
-        prefix = os.path.join(path, "")
-        start, end = len(prefix), len(prefix) - 1
-        return {
-            name[start:]: inode.size()
-            for name, inode in list(self.disk.names.items())
-            if name.rfind("/") == end and name.startswith(prefix)
-        }
+        files = [(_split(name), inode) for name, inode in list(self.disk.names.items())]
+        return {name: inode.size() for (folder, name), inode in files if folder == path}
 
     def open(self, path: str, *, create: bool = False, writable: bool = True) -> FaultyFile:
         """Open a file, or create it."""

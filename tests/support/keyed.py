@@ -17,6 +17,9 @@ from msglog.log.rules.key_rows import ROW_BYTES
 BEYOND = 1 << 40
 """An offset that no record of a test has."""
 
+Truth = dict[bytes, list[msglog.Record]]
+"""The records of a partition by key."""
+
 
 @contextmanager
 def small_runs(rows: int = 8, block: int = 4, worth: int = 3) -> Iterator[None]:
@@ -43,23 +46,24 @@ def counting_reads() -> Iterator[list[int]]:
         yield lengths
 
 
-def records_by_key(log: msglog.Log, topic: str, partition: int = 0) -> dict[bytes, list[msglog.Record]]:
+def records_by_key(log: msglog.Log, topic: str, partition: int = 0) -> Truth:
     """Read all records and sort them by key."""
-    found: dict[bytes, list[msglog.Record]] = {}
+    found: Truth = {}
     for record in log.read(topic, partition):
         if record.key is not None:
             found.setdefault(record.key, []).append(record)
     return found
 
 
-def check_keys(log: msglog.Log, topic: str, keys: Iterable[bytes] = (), partition: int = 0) -> None:
-    """What the index says about each key of a partition, and about some that may have no record, is true."""
+def check_keys(log: msglog.Log, topic: str, keys: Iterable[bytes] = (), partition: int = 0) -> Truth:
+    """What the index says about each key of a partition, and about some that may have no record, is true; return it."""
     truth = records_by_key(log, topic, partition)
     for key in sorted({*truth, *keys}):
         records = truth.get(key, [])
         found = list(log.read_key(topic, key, partition=partition))
         assert found == records, f"{key!r}: {[r.offset for r in found]} instead of {[r.offset for r in records]}"
         assert log.last_record(topic, key, partition=partition) == (records[-1] if records else None)
+    return truth
 
 
 def last_offset(log: msglog.Log, topic: str, key: bytes, partition: int | None = None) -> int:
@@ -70,9 +74,12 @@ def last_offset(log: msglog.Log, topic: str, key: bytes, partition: int | None =
     return caught.value.actual
 
 
-def check_decisions(log: msglog.Log, topic: str, keys: Iterable[bytes] = (), partition: int = 0) -> None:
-    """What appends are told about the last record of each key is true."""
-    truth = records_by_key(log, topic, partition)
+def check_decisions(
+    log: msglog.Log, topic: str, keys: Iterable[bytes] = (), partition: int = 0, *, truth: Truth | None = None
+) -> None:
+    """What appends are told about the last record of each key is true; `truth`: what was just read, if it was."""
+    if truth is None:
+        truth = records_by_key(log, topic, partition)
     for key in sorted({*truth, *keys}):
         expected = truth[key][-1].offset if key in truth else -1
         assert last_offset(log, topic, key, partition) == expected, key

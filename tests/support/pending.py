@@ -172,11 +172,12 @@ class Names:
 
 @dataclass
 class Pending:
-    """The contents by inode, the names, and which file was stored to last."""
+    """The contents by inode, the names, which file was stored to last, and how many operations were followed."""
 
     contents: dict[int, Contents]
     names: Names
     last_stored: int = 0
+    followed: int = 0
 
     @classmethod
     def of(cls, start: Image) -> "Pending":
@@ -187,6 +188,7 @@ class Pending:
 
     def apply(self, operation: Operation) -> None:
         """Follow one more operation."""
+        self.followed += 1
         match operation:
             case Store(inode, position, data):
                 self.contents[inode].store(position, data)

@@ -6,7 +6,10 @@ For the tests that compare what is compiled with the Python methods.
 import random
 import shutil
 import sys
+from collections.abc import Callable, Generator, Iterable, Sequence
+from functools import lru_cache
 from importlib.util import module_from_spec, spec_from_file_location
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +59,11 @@ class Life:
             commit.write()
         self.streams = [self.engine.streams[number] for number in made]
 
+    def end(self) -> None:
+        """Give back what an engine holds that was not closed: a life may end with any of its steps."""
+        if not self.engine.released:
+            self.engine._let_go()
+
     @property
     def cursor(self) -> Cursor[Any]:
         model = self.engine.models[CursorModel.section]
@@ -64,19 +72,37 @@ class Life:
 
     def slots_of_streams(self) -> list[dict[str, object]]:
         return [
-            slots(stream, without={"_cache", "active", "parts", "waiters", "unfinished"}) for stream in self.streams
+            slots(stream, without=("_cache", "active", "parts", "waiters", "unfinished")) for stream in self.streams
         ]
 
     def slots_of_parts(self, *without: str) -> list[dict[str, object]]:
         return [
-            slots(part, without={"file", "header", "index", "map", "path", "used", *without})
+            slots(part, without=("file", "header", "index", "map", "path", "used", *without))
             for stream in self.engine.streams.values()
             for part in stream.parts
         ]
 
 
-def slots(one: object, without: set[str]) -> dict[str, object]:
-    return {name: getattr(one, name, None) for name in type(one).__slots__ if name not in without}  # type: ignore[attr-defined]
+def slots(one: object, without: Iterable[str] = ()) -> dict[str, object]:
+    """Return what is in the slots of an object. Lives ask that of all their objects after every step."""
+    names, values_of = _getter(type(one), frozenset(without))
+    return dict(zip(names, values_of(one), strict=True))
+
+
+@lru_cache
+def _getter(kind: Any, without: frozenset[str]) -> tuple[list[str], Callable[[object], tuple[object, ...]]]:
+    names = [name for name in kind.__slots__ if name not in without]
+    return names, attrgetter(*names)
+
+
+def differs(told: Generator[object], expected: Sequence[object]) -> bool:
+    """Return whether a life is another one than expected. It ends with the first step that is."""
+    try:
+        return any(one != other for one, other in zip(told, expected, strict=True))
+    except Exception:  # noqa: BLE001 as good as another story
+        return True
+    finally:
+        told.close()
 
 
 def files(folder: Path) -> dict[str, bytes]:

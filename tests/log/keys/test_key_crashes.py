@@ -73,8 +73,7 @@ def work(log, chance, steps):
 
 def check(log):
     for topic in log.topics():
-        check_keys(log, topic, KEYS)
-        check_decisions(log, topic, KEYS)
+        check_decisions(log, topic, KEYS, truth=check_keys(log, topic, KEYS))
 
 
 def record_lives(sync, seed) -> Disk:
