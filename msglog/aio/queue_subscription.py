@@ -120,7 +120,7 @@ class QueueSubscription(Subscribed):
             while True:
                 with vhost.lock:
                     if vhost.closed:
-                        raise ClosedError("the store was closed")
+                        raise ClosedError(vhost.why_closed())
                     if queue.is_idle():
                         return True
                 seconds = left_until(deadline)

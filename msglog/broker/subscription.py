@@ -172,7 +172,7 @@ class QueueSubscription:
     def _is_idle(self) -> bool:
         with self._vhost.lock:
             if self._vhost.closed:
-                raise ClosedError("the store was closed")
+                raise ClosedError(self._vhost.why_closed())
             return self._queue.is_idle()
 
     def measure(self) -> dict[str, Any] | None:
