@@ -7,6 +7,7 @@ bytes.
 
 import inspect
 from collections.abc import Sequence
+from types import CoroutineType
 from typing import Any, Final
 
 from msglog.errors import InvalidOptionError, InvalidTypeError
@@ -99,6 +100,19 @@ def check_handler(option: str, given: Any, *takes: str, awaited: bool = False) -
         raise InvalidTypeError(f"{option} must be {allowed}, not {found}", option=option, given=found, allowed=allowed)
 
 
+def check_ran(option: str, returned: object) -> None:
+    """Make sure that a callback did its work when it was called; `check_handler` sees only what it takes.
+
+    A lambda or a decorated function that returns a coroutine has done nothing: nobody awaits it, and the message would
+    be done with. Raises `InvalidTypeError`, which is then the callback's failure.
+    """
+    if isinstance(returned, CoroutineType):
+        returned.close()  # the error says it; without this a warning would say it once more
+        found = f"one that returns a coroutine ({returned.__qualname__}), which nobody awaits; msglog.aio does"
+        allowed = "a callable that does its work when it is called"
+        raise InvalidTypeError(f"{option} must be {allowed}, not {found}", option=option, given=found, allowed=allowed)
+
+
 def refused(option: str, given: object, allowed: str) -> InvalidOptionError:
     """Return the error for a value that is not allowed."""
     shown = show(given)
@@ -137,6 +151,8 @@ def show(given: object) -> str:
         text = repr(given[:_SHOWN_LENGTH]) + ("..." if len(given) > _SHOWN_LENGTH else "")
     elif isinstance(given, bytes | bytearray | memoryview | list | tuple | dict):
         text = f"a {type(given).__name__} of length {len(given)}"
+    elif isinstance(given, type):
+        text = f"the class {given.__name__}"
     else:
         text = f"a {type(given).__name__}"
     return text if len(text) <= 2 * _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}... ({len(text)} digits)"

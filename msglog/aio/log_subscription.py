@@ -81,14 +81,17 @@ class Subscription(Subscribed):
                 await loop.run()
         except ClosedError:
             logger.debug(
-                "the store was closed: a task of a subscription ends",
+                "the store was closed: a task of the subscription of group %r ends",
+                self._group,
                 extra={"event": "worker_ended", "group": self._group},
             )
         except (Exception, CancelledError) as error:
             # The end of a task: nobody above would hear of it. What was in hand was not committed.
             if isinstance(error, Exception) or cancels_itself():
                 logger.exception(
-                    "a task of a subscription failed and ends", extra={"event": "worker_failed", "group": self._group}
+                    "a task of the subscription of group %r failed and ends",
+                    self._group,
+                    extra={"event": "worker_failed", "group": self._group},
                 )
             if isinstance(error, CancelledError):
                 raise

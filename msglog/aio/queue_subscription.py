@@ -50,14 +50,16 @@ class QueueSubscription(Subscribed):
                 await cancellations.raise_lost()
         except (ClosedError, ConsumerCancelledError):
             logger.debug(
-                "the queue or the store is gone: a task of a subscription ends",
+                "queue %r or its store is gone: a task of its subscription ends",
+                self._consumer.queue,
                 extra={"event": "worker_ended", "queue": self._consumer.queue},
             )
         except (Exception, CancelledError) as error:
             # The end of a task: nobody above would hear of it. What was in hand went back.
             if isinstance(error, Exception) or cancels_itself():
                 logger.exception(
-                    "a task of a subscription failed and ends",
+                    "a task of the subscription to queue %r failed and ends",
+                    self._consumer.queue,
                     extra={"event": "worker_failed", "queue": self._consumer.queue},
                 )
             if isinstance(error, CancelledError):
@@ -118,7 +120,7 @@ class QueueSubscription(Subscribed):
             while True:
                 with vhost.lock:
                     if vhost.closed:
-                        raise ClosedError("the store was closed")
+                        raise ClosedError(vhost.why_closed())
                     if queue.is_idle():
                         return True
                 seconds = left_until(deadline)

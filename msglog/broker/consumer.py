@@ -78,7 +78,7 @@ class Taking:
     def _check(self, queue: Queue) -> None:
         """Raise when nothing more will come; under the lock."""
         if self.vhost.closed:
-            raise ClosedError(f"the store {self.vhost.core.path} was closed")
+            raise ClosedError(self.vhost.why_closed())
         if queue.deleted:
             raise ConsumerCancelledError(f"the queue {queue.name!r} was deleted", queue=queue.name)
         if self.subscriber.cancelled:

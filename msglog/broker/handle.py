@@ -116,7 +116,8 @@ class BrokerHandle(StoreFace):
     def _check_open(self) -> None:
         # The most frequent check of all, so without the properties.
         if self._closed or self._vhost.closed:
-            raise ClosedError(f"the broker of {self._store.path} was closed")
+            what = f"the broker of {self._store.path} was closed" if self._closed else self._vhost.why_closed()
+            raise ClosedError(what)
         self._engine.check_open()
 
     def _vhost_to_write(self) -> VirtualHost:

@@ -15,7 +15,7 @@ from msglog.broker.beginnings import Beginnings
 from msglog.broker.consumer import QueueConsumer
 from msglog.broker.delivery import Delivery, OnError
 from msglog.broker.vhost import VirtualHost
-from msglog.checks import check_handler, check_integer, check_timeout
+from msglog.checks import check_handler, check_integer, check_ran, check_timeout
 from msglog.errors import ClosedError, ConsumerCancelledError, SettlementError
 from msglog.showing import one_line
 from msglog.waiting import CallbackThread, Waiter, deadline_after, in_callback
@@ -49,7 +49,8 @@ class QueueSubscription:
     Arguments:
         consumer: where the messages come from; it is closed with the subscription.
         callback: called on daemon threads; neither a coroutine nor a generator function. A normal end acknowledges, an
-            `Exception` applies `on_error`; what it settled itself is left alone. What it returns is ignored.
+            `Exception` applies `on_error`; what it settled itself is left alone. What it returns is ignored, but for
+            a coroutine, which nobody would await: that counts as an exception.
         workers: how many threads, 1 to 1000.
 
     A callback that raises something other than an `Exception` returns its message and ends its worker.
@@ -78,13 +79,15 @@ class QueueSubscription:
                 self._handle(delivery)
         except (ClosedError, ConsumerCancelledError):
             logger.debug(
-                "the queue or the store is gone: a worker of a subscription ends",
+                "queue %r or its store is gone: a worker of its subscription ends",
+                self._queue.name,
                 extra={"event": "worker_ended", "queue": self._queue.name},
             )
         except BaseException:
             # The end of a thread: nobody above would hear of it. What was in hand went back.
             logger.exception(
-                "a worker of a subscription failed and ends",
+                "a worker of the subscription to queue %r failed and ends",
+                self._queue.name,
                 extra={"event": "worker_failed", "queue": self._queue.name},
             )
         finally:
@@ -101,7 +104,7 @@ class QueueSubscription:
         try:
             with delivery:
                 try:
-                    self._callback(delivery)
+                    check_ran("callback", self._callback(delivery))
                 except Exception:
                     pending = delivery.pending
                     raise
@@ -169,7 +172,7 @@ class QueueSubscription:
     def _is_idle(self) -> bool:
         with self._vhost.lock:
             if self._vhost.closed:
-                raise ClosedError("the store was closed")
+                raise ClosedError(self._vhost.why_closed())
             return self._queue.is_idle()
 
     def measure(self) -> dict[str, Any] | None:

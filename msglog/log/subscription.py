@@ -34,7 +34,8 @@ class Subscription:
         topics: names and compiled patterns, at least one, as for a consumer.
         group: the group to work for. Several subscriptions and consumers may share it.
         callback: called on daemon threads, for one record of a partition at a time, in offset order; neither a
-            coroutine nor a generator function. What it returns is ignored.
+            coroutine nor a generator function. What it returns is ignored, but for a coroutine, which nobody would
+            await: that counts as an exception.
         workers: how many threads, 1 to 1000. More than there are partitions are idle.
         on_error: when the callback raises an `Exception` the record is tried again after this back-off, on
             the store's clock; when its retries are used up, the record is logged and left behind.

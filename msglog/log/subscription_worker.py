@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 
+from msglog.checks import check_ran
 from msglog.errors import ClosedError
 from msglog.log.consumer import Consumer
 from msglog.log.record_loop import RecordLoop
@@ -37,7 +38,7 @@ class Worker:
 
     def do(self, record: Record) -> bool:
         """Call the callback."""
-        self._callback(record)
+        check_ran("callback", self._callback(record))
         return True
 
     def is_final(self, error: Exception) -> bool:  # noqa: ARG002 as the loop asks
@@ -60,13 +61,15 @@ class Worker:
                 self._loop.run()
         except ClosedError:
             logger.debug(
-                "the store was closed: a worker of a subscription ends",
+                "the store was closed: a worker of the subscription of group %r ends",
+                self.consumer.group,
                 extra={"event": "worker_ended", "group": self.consumer.group},
             )
         except BaseException:
             # The end of a thread: nobody above would hear of it. What was in hand was not committed.
             logger.exception(
-                "a worker of a subscription failed and ends",
+                "a worker of the subscription of group %r failed and ends",
+                self.consumer.group,
                 extra={"event": "worker_failed", "group": self.consumer.group},
             )
         finally:

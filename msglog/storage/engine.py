@@ -282,7 +282,7 @@ class Engine:  # with slots the hot path finds attributes a fifth faster than in
         """Under the lock: from now on the store is closed for everybody."""
         self.closed = True
         # Who still waits for a commit when a sync has failed must hear that its outcome is unknown.
-        self.obstacle = self.failure or ClosedError(f"the store {self.directory} is closed")
+        self.obstacle = self.failure or ClosedError(f"the store {self.directory} was closed")
 
     def _let_go(self) -> None:
         forks.unregister(self)
@@ -323,7 +323,7 @@ class Engine:  # with slots the hot path finds attributes a fifth faster than in
     def check_open(self) -> None:
         """Raise `ClosedError` once the store is closed, or in a forked child."""
         if self.closed:
-            raise ClosedError(f"the store {self.directory} is closed, or was opened before a fork")
+            raise ClosedError(forks.why_closed(self))
 
     def _refuse(self) -> None:
         error = self.obstacle

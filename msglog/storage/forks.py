@@ -6,7 +6,9 @@ The child has the parent's memory, but not its threads, and its stores would rea
 
 import os
 import weakref
-from typing import Protocol
+from typing import Any, Protocol
+
+from msglog.errors import ClosedError
 
 
 class Refusing(Protocol):
@@ -14,6 +16,13 @@ class Refusing(Protocol):
 
     def refuse_in_child(self) -> None:
         """Refuse all calls from now on."""
+
+
+class Closing(Protocol):
+    """An engine, as far as its end is concerned."""
+
+    directory: str
+    obstacle: Any
 
 
 _open: "weakref.WeakSet[Refusing]" = weakref.WeakSet()
@@ -27,6 +36,12 @@ def register(item: Refusing) -> None:
 def unregister(item: Refusing) -> None:
     """Forget an item that was closed."""
     _open.discard(item)
+
+
+def why_closed(engine: Closing) -> str:
+    """Return what to tell whoever finds a store closed, or closing: a forked child has closed nothing itself."""
+    obstacle = engine.obstacle
+    return str(obstacle) if isinstance(obstacle, ClosedError) else f"the store {engine.directory} was closed"
 
 
 def _after_fork_in_child() -> None:

@@ -47,10 +47,9 @@ def _of_typed(
 ) -> Handler:
     """Return a handler of what a source takes, for one of objects. What does not decode is as if the handler failed."""
 
-    def decode_and_handle(tx: Transaction, message: Any) -> None:
+    def decode_and_handle(tx: Transaction, message: Any) -> object:
         typed = source.typed(message)
-        if typed is not None:
-            handler(tx, typed)
+        return None if typed is None else handler(tx, typed)
 
     return decode_and_handle
 

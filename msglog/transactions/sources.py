@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
 from msglog.broker import Delivery, QueueConsumer
+from msglog.checks import check_ran
 from msglog.errors import MsglogError, SettlementError
 from msglog.log import Consumer, ShareConsumer, ShareRecord
 from msglog.log.record_loop import RecordLoop
@@ -76,7 +77,7 @@ class ConsumerSource:
         handled = False
         try:
             with self._store.transaction() as tx:
-                work(tx, record)
+                check_ran("handler", work(tx, record))
                 handled = True
                 tx.commit_offsets(self._consumer, record)
         except BaseException as error:
@@ -118,7 +119,7 @@ class _Settled(Generic[O]):
         handled = False
         try:
             with self._store.transaction() as tx:
-                self._handler(tx, message)
+                check_ran("handler", self._handler(tx, message))
                 handled = True
                 if message.pending:  # the handler may have settled it otherwise
                     tx.ack(message)

@@ -3,10 +3,12 @@
 import contextlib
 import gc
 import threading
+from functools import partial
 
 import pytest
 
 from msglog import (
+    JSON,
     Broker,
     ClosedError,
     InvalidOptionError,
@@ -16,7 +18,7 @@ from msglog import (
 )
 from msglog.broker.beginnings import Beginnings
 from support.brokers import DEAD_LETTERED, Call, info, is_asleep, ready, send_all, take, take_one, wait_until
-from support.callbacks import CALLBACKS, ENDS, EXCEPTIONS, NO_CALLBACKS, name_of
+from support.callbacks import CALLBACKS, ENDS, EXCEPTIONS, NO_CALLBACKS, RETURN_COROUTINES, name_of
 
 
 class Fails:
@@ -623,6 +625,27 @@ def test_whatever_takes_one_argument_is_a_callback(broker, q, callback):
 def test_coroutine_functions_are_sent_to_aio(broker, q):
     with pytest.raises(InvalidTypeError, match=r"coroutine function, which msglog\.aio"):
         broker.subscribe(q, NO_CALLBACKS[0])
+
+
+@pytest.mark.parametrize("callback", RETURN_COROUTINES)
+@pytest.mark.parametrize("view", [False, True])
+def test_a_callback_that_returns_a_coroutine_has_failed(broker, q, callback, view, caplog):
+    broker.send(q, b"1")
+    subscribe = broker.queue(q, body=JSON).subscribe if view else partial(broker.subscribe, q)
+    with subscribe(callback) as subscription:
+        wait_until(lambda: caplog.records)
+        assert not subscription.wait_idle(0)  # it is backed off
+    assert "returns a coroutine (_Object.coroutine), which nobody awaits" in str(caplog.records[0].exc_info[1])
+
+
+def test_a_worker_that_fails_tells_of_which_queue(broker, q, caplog):
+    def end(_delivery):
+        raise SystemExit
+
+    broker.send(q, b"1")
+    with broker.subscribe(q, end) as subscription:
+        assert subscription.join(10)
+    assert caplog.messages == ["a worker of the subscription to queue 'q' failed and ends"]
 
 
 def test_bad_timeouts(broker, q):

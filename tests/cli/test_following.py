@@ -4,7 +4,7 @@ import pytest
 
 import msglog
 from msglog.cli.rows.following import QueueFollower, TopicFollower
-from msglog.cli.rows.rates import look_at, rate_rows
+from msglog.cli.rows.rates import busiest_first, look_at, rate_rows
 from msglog.testing import ManualClock
 
 
@@ -138,6 +138,19 @@ def test_rates_are_what_happened_by_the_second(store):
     queue, group = rows["queue", "q"], rows["group", "g"]
     assert (queue["in_per_second"], queue["out_per_second"], queue["waiting"]) == (2.0, 0.5, 3)
     assert (group["in_per_second"], group["out_per_second"], group["waiting"]) == (None, 3.0, 4)
+
+
+def test_what_moves_comes_first_and_then_where_most_waits(store):
+    def change():
+        store.broker.declare_queue("busy")
+        store.broker.send("busy", b"x")
+
+    for name, messages in (("a", 1), ("b", 3), ("c", 0)):
+        store.broker.declare_queue(name)
+        for _ in range(messages):
+            store.broker.send(name, b"x")
+    rows = rows_between(store, change)
+    assert [row["name"] for row in busiest_first(list(rows.values()))][:3] == ["busy", "b", "a"]
 
 
 def test_what_moves_back_or_is_made_anew_has_no_negative_rate(store):

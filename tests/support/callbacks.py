@@ -53,6 +53,12 @@ NO_CALLBACKS: list[Any] = [
 ]
 """Callables that begin nothing when they are called with one argument, or cannot be."""
 
+RETURN_COROUTINES: list[Any] = [
+    lambda message: _Object().coroutine(message),
+    functools.wraps(print)(lambda message: _Object().coroutine(message)),
+]
+"""Callables that look like others: only their call tells that nobody does the work."""
+
 CALLBACKS: list[Any] = [
     print,
     repr,

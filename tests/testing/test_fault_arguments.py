@@ -23,7 +23,7 @@ def store():
         (("publish", msglog.OffsetConflictError), {}, '("...", actual=..., expected=..., partition=..., topic=...)'),
         (("write", msglog.UnroutableError), {}, 'UnroutableError("...", exchange=..., routing_key=...)'),
         (("append",), {"value": "text"}, "payloads are bytes: encode the text"),
-        (("append", ValueError), {}, "error must be an error of msglog, or its class, not a type"),
+        (("append", ValueError), {}, "error must be an error of msglog, or its class, not the class ValueError"),
         (("append", msglog.DiskFullError), {"applied": True}, 'an error with the outcome "unknown"'),
         (("write", msglog.StoreFailedError), {"applied": True}, 'False for "write"'),
         (("append",), {"skip": -1}, "skip=-1; allowed"),

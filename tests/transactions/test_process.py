@@ -493,6 +493,18 @@ class Coroutine:
         copy(tx, message)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_handler_that_returns_a_coroutine_has_failed(store, kind, caplog):
+    def begin(tx, message):
+        return coroutine(tx, message)
+
+    fill(store, kind, b"1")
+    with open_source(store, kind) as source:
+        store.process(source, begin, retry=Retry(limit=0), timeout=0)
+    assert out(store) == []
+    assert "which nobody awaits" in str(caplog.records[0].exc_info[1])
+
+
 @pytest.mark.parametrize("kind", ["consumer", "share"])
 def test_names_of_topics_for_dead_letters(store, kind):
     with open_source(store, kind) as source:

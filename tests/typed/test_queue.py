@@ -10,7 +10,7 @@ import msglog
 from msglog import JSON, MSGPACK, TEXT, DecodeError, EncodeError, Message, Properties, Retry
 from msglog.testing import ManualClock
 from support.broker_session import open_store
-from support.callbacks import NO_CALLBACKS
+from support.callbacks import NO_CALLBACKS, RETURN_COROUTINES
 from support.faulty_filesystem import FaultyFileSystem
 from support.operations import Store, Sync
 
@@ -384,6 +384,17 @@ class TestBadBytes:
         view = broker.queue("q", body=JSON, on_decode_error=lambda error: error.delivery.reject())
         with view.consume() as consumer:
             assert bodies(d for d in consumer.iter(0) if d.ack() is None) == [0, 2]
+        assert [message.body for message in broker.peek("dlq")] == [BAD]
+
+    @pytest.mark.usefixtures("mixed")
+    def test_a_callable_that_returns_a_coroutine_has_not_dealt_with_it(self, broker):
+        view = broker.queue("q", body=JSON, on_decode_error=RETURN_COROUTINES[0])
+        with pytest.raises(msglog.InvalidTypeError, match="not one that returns a coroutine"):
+            view.peek()
+        with view.consume(on_error="reject") as consumer:
+            consumer.get(0).ack()
+            with pytest.raises(msglog.InvalidTypeError, match="not one that returns a coroutine"):
+                consumer.get(0)
         assert [message.body for message in broker.peek("dlq")] == [BAD]
 
     @pytest.mark.usefixtures("mixed")

@@ -6,7 +6,7 @@ import pytest
 
 import msglog
 from msglog import JSON, TEXT, DecodeError, EncodeError, Record, Retry, TopicPartition
-from support.callbacks import NO_CALLBACKS
+from support.callbacks import NO_CALLBACKS, RETURN_COROUTINES
 
 BAD = b"{bad"
 FIRST = TopicPartition("t", 0)
@@ -346,6 +346,13 @@ class TestLeavingOut:
                 msglog.InvalidTypeError, match="on_decode_error must be a callable that takes a DecodeError"
             ):
                 log.topic("t", on_decode_error=wrong)
+
+    @pytest.mark.usefixtures("mixed")
+    def test_a_callable_that_returns_a_coroutine_has_not_dealt_with_it(self, log):
+        records = log.topic("t", value=JSON, on_decode_error=RETURN_COROUTINES[0]).read()
+        assert next(records).value == 0
+        with pytest.raises(msglog.InvalidTypeError, match=r"on_decode_error must .* not one that returns a coroutine"):
+            next(records)
 
 
 class TestShareGroups:

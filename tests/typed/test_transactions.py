@@ -28,6 +28,16 @@ def bodies(messages):
     return [message.body for message in messages]
 
 
+def test_a_handler_that_returns_a_coroutine_has_failed(store, mails, broker, caplog):
+    async def handle(tx, mail): ...
+
+    mails.send(1)
+    with mails.consume() as consumer:
+        store.process(consumer, lambda *arguments: handle(*arguments[:2]), retry=Retry(limit=0), timeout=0)
+    assert "which nobody awaits" in str(caplog.records[0].exc_info[1])
+    assert bodies(broker.peek("dlq")) == [b"1"]
+
+
 class TestTransactions:
     def test_objects_of_both_models_share_a_commit(self, store, orders, mails, broker):
         broker.declare_exchange("events", "fanout")

@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, Literal, Self, TypeVar, cast, overload
 from msglog.broker.delivery import Delivery
 from msglog.broker.message import Message
 from msglog.broker.properties import Properties
-from msglog.checks import check_handler, wrong_payload, wrong_type
+from msglog.checks import check_handler, check_ran, wrong_payload, wrong_type
 from msglog.codecs import Codec, SafeCodec, told
 from msglog.errors import DecodeError, SettlementError
 
@@ -232,7 +232,7 @@ class MessageCodec(Generic[T]):
         try:
             return self.decode(message)
         except DecodeError as error:
-            self.tell(error)
+            check_ran("on_decode_error", self.tell(error))
             return None
 
     def delivered_or_handled(self, delivery: Delivery) -> TypedDelivery[T] | None:
@@ -247,7 +247,7 @@ class MessageCodec(Generic[T]):
                 self.reject_or_raise(delivery, error)
             else:
                 with delivery:
-                    told(self._on_decode_error, error)
+                    check_ran("on_decode_error", told(self._on_decode_error, error))
             return None
 
     @property
@@ -282,10 +282,9 @@ class MessageCodec(Generic[T]):
         check_handler("callback", function, "a delivery")
         return partial(self._call, function)
 
-    def _call(self, function: Callable[[TypedDelivery[T]], object], delivery: Delivery) -> None:
+    def _call(self, function: Callable[[TypedDelivery[T]], object], delivery: Delivery) -> object:
         decoded = self.delivered_or_handled(delivery)
-        if decoded is not None:
-            function(decoded)
+        return None if decoded is None else function(decoded)
 
 
 def with_content_type(properties: Properties | None, content_type: str | None) -> Properties | None:

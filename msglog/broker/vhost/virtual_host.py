@@ -47,6 +47,10 @@ class VirtualHost(Declaring):
         self.lock = Lock()
         self.closed = True
 
+    def why_closed(self) -> str:
+        """Return what to tell whoever finds it closed."""
+        return forks.why_closed(self.engine)
+
     def _begin(self) -> None:
         """Release what is overdue, and have all queues looked after."""
         self.release_overdue()

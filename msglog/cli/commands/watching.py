@@ -15,7 +15,7 @@ from msglog.cli.options import AsJsonLines, StorePath
 from msglog.cli.output import terminal
 from msglog.cli.output.table import Column, make_table, show_cell, show_rows
 from msglog.cli.output.units import show_time
-from msglog.cli.rows.rates import look_at, rate_rows
+from msglog.cli.rows.rates import busiest_first, look_at, rate_rows
 from msglog.store import Store
 from msglog.waiting import Waiter
 
@@ -101,9 +101,8 @@ def _page(store: Store, rows: list[dict[str, Any]], interval: float) -> Any:
     head = Text(f"{store.path}  {writer}  {now[11:19]} UTC, every {interval:g} s, Ctrl-C ends", style="dim")
     if not rows:
         return Group(head, Text("\nmeasuring"))
-    # The busiest first; what does not fit on the screen is said.
+    # What does not fit on the screen is said.
     room = max(1, terminal.console().height - _OTHER_LINES)
-    shown = sorted(rows, key=lambda row: -((row["in_per_second"] or 0) + (row["out_per_second"] or 0)))
-    rest = len(shown) - room
+    rest = len(rows) - room
     foot = Text(f"and {rest} more", style="dim") if rest > 0 else Text("")
-    return Group(head, Text(""), make_table(shown[:room], _COLUMNS), foot)
+    return Group(head, Text(""), make_table(busiest_first(rows)[:room], _COLUMNS), foot)

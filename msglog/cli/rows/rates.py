@@ -50,6 +50,15 @@ def rate_rows(before: Look, now: Look, seconds: float, timestamp_ms: int) -> Ite
         }
 
 
+def busiest_first(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows with what there is to see at the top: what moves, then where most waits although nothing does."""
+    return sorted(
+        rows,
+        key=lambda row: ((row["in_per_second"] or 0) + (row["out_per_second"] or 0), row["waiting"] or 0),
+        reverse=True,
+    )
+
+
 def _rate(before: int | None, now: int | None, seconds: float) -> float | None:
     # What was deleted and made anew counts from nothing, and offsets that were moved back are no negative work.
     return None if now is None else max(0, now - (before or 0)) / seconds

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
-from msglog.checks import check_handler, wrong_type
+from msglog.checks import check_handler, check_ran, wrong_type
 from msglog.codecs import Codec, SafeCodec, told
 from msglog.errors import DecodeError
 from msglog.log.arguments import as_sequence
@@ -164,7 +164,7 @@ class RecordCodec(Generic[K, V]):
         try:
             return self.decode(record)
         except DecodeError as error:
-            self.tell(error)
+            check_ran("on_decode_error", self.tell(error))
             self.leave_out(error)
             return None
 
@@ -182,10 +182,9 @@ class RecordCodec(Generic[K, V]):
         check_handler("callback", function, "a record")
         return partial(self._call, function)
 
-    def _call(self, function: Callable[[TypedRecord[K, V]], object], record: Record) -> None:
+    def _call(self, function: Callable[[TypedRecord[K, V]], object], record: Record) -> object:
         decoded = self.decode_or_handle(record)
-        if decoded is not None:
-            function(decoded)
+        return None if decoded is None else function(decoded)
 
 
 def _encode_all(option: str, codec: SafeCodec[Any], objects: Iterable[Any]) -> list[bytes | None]:

@@ -2,10 +2,12 @@
 
 import threading
 import time
+from functools import partial
 
 import pytest
 
 from msglog import (
+    JSON,
     ClosedError,
     Consumer,
     InvalidOptionError,
@@ -18,7 +20,7 @@ from msglog import (
 from msglog import TopicPartition as Tp
 from msglog.log.record_loop import RecordLoop
 from support.brokers import Call
-from support.callbacks import CALLBACKS, ENDS, EXCEPTIONS, NO_CALLBACKS, name_of
+from support.callbacks import CALLBACKS, ENDS, EXCEPTIONS, NO_CALLBACKS, RETURN_COROUTINES, name_of
 
 SOON = Retry(delay_ms=20, factor=1.0)
 
@@ -279,7 +281,7 @@ def test_a_fatal_callback_ends_its_worker_and_commits_nothing_of_it(real_log, ca
     assert subscription.join(10)
     assert not subscription.wait_idle(10)
     assert real_log.describe_group("g").offsets == {Tp("one", 0): 2}
-    assert "a worker of a subscription failed" in caplog.text
+    assert "a worker of the subscription of group 'g' failed" in caplog.text
     subscription.close()
 
 
@@ -297,6 +299,18 @@ def test_whatever_exception_a_callback_raises_its_record_is_tried_again(real_log
         assert subscription.wait_idle(10)
         assert not subscription.join(0)
     assert seen == [0, 1, 1, 1, 2]
+
+
+@pytest.mark.parametrize("callback", RETURN_COROUTINES)
+@pytest.mark.parametrize("view", [False, True])
+def test_a_callback_that_returns_a_coroutine_has_failed(real_log, callback, view, caplog):
+    real_log.append("one", b"1")
+    subscribe = real_log.topic("one", value=JSON).subscribe if view else partial(real_log.subscribe, "one")
+    with subscribe(group="g", callback=callback) as subscription:
+        wait_until(lambda: caplog.records)
+        assert not subscription.wait_idle(0)
+    assert real_log.groups() == []  # nothing was committed
+    assert "returns a coroutine (_Object.coroutine), which nobody awaits" in str(caplog.records[0].exc_info[1])
 
 
 @pytest.mark.parametrize("error", ENDS, ids=name_of)
