@@ -18,6 +18,7 @@ typedef struct {
     PyObject *callback, *context; /* how the task is to be called, once it awaits it */
     PyObject *more;               /* whoever else wants to be called: a list of such pairs, as a rule none */
     PyObject *outcome;            /* once it has ended None or an error, once it was cancelled the message */
+    PyObject *trace;              /* where the error came from */
     State state;
     char blocking, awaited;
 } Wait;
@@ -62,7 +63,10 @@ static int call_each_soon(Wait *wait) {
 static int call_now(Wait *wait) {
     if (wait->callback == NULL || wait->more != NULL) return call_each_soon(wait);
     PyObject *callback = wait->callback, *context = wait->context;
-    if (PyContext_Enter(context) < 0) return -1;
+    if (PyContext_Enter(context) < 0) { /* somebody is in it: the loop sees who is when it gets there */
+        PyErr_Clear();
+        return call_each_soon(wait);
+    }
     wait->callback = wait->context = NULL;
     PyObject *none = PyObject_CallOneArg(callback, (PyObject *)wait);
     Error error = {0};
@@ -75,29 +79,38 @@ static int call_now(Wait *wait) {
     return none == NULL ? -1 : left;
 }
 
-/* Call the tasks. One that ends with an exception of those that end a loop leaves the others to the loop. */
-static int call_all(PyObject *waits) {
-    Py_ssize_t place = 0;
-    int called = 0;
-    for (; called == 0 && place < PyList_GET_SIZE(waits); place += called == 0) {
-        Wait *wait = (Wait *)Py_NewRef(PyList_GET_ITEM(waits, place));
-        called = call_now(wait);
-        Py_DECREF(wait);
-    }
-    if (called == 0) return 0;
-    Error error = set_aside();
+/* Return the place of the first who is still to be called, from a place on. */
+static Py_ssize_t find_left(PyObject *waits, Py_ssize_t place) {
     for (; place < PyList_GET_SIZE(waits); place++) {
-        Wait *wait = (Wait *)Py_NewRef(PyList_GET_ITEM(waits, place));
-        if (call_each_soon(wait) < 0) PyErr_WriteUnraisable(wait->loop);
-        Py_DECREF(wait);
+        Wait *wait = (Wait *)PyList_GET_ITEM(waits, place);
+        if (wait->callback || wait->more) break;
     }
-    PyErr_Restore(error.type, error.value, error.trace);
-    return -1;
+    return place;
+}
+
+/* Call the tasks. One may end the loop, or run it while it is called: so the loop is asked before to call those behind
+   the first one, which does nothing if they have been called by then. */
+static int call_all(PyObject *way, PyObject *waits, PyObject *error) {
+    Py_ssize_t place = find_left(waits, 0);
+    if (find_left(waits, place + 1) < PyList_GET_SIZE(waits)) {
+        PyObject *arguments[] = {((Wait *)PyList_GET_ITEM(waits, place))->loop, way, waits, error};
+        PyObject *handle = PyObject_VectorcallMethod(text_call_soon, arguments, 4, NULL);
+        if (handle == NULL) return -1;
+        Py_DECREF(handle);
+    }
+    for (; (place = find_left(waits, place)) < PyList_GET_SIZE(waits); place++) {
+        Wait *wait = (Wait *)Py_NewRef(PyList_GET_ITEM(waits, place));
+        int called = call_now(wait);
+        Py_DECREF(wait);
+        if (called < 0) return -1;
+    }
+    return 0;
 }
 
 /* end_waits(waits, error) */
 static PyObject *end_waits(PyObject *way, PyObject *const *args, size_t flagged, PyObject *names) {
-    if (PyVectorcall_NARGS(flagged) != 2 || names != NULL || !PyList_CheckExact(args[0]))
+    if (PyVectorcall_NARGS(flagged) != 2 || names != NULL || !PyList_CheckExact(args[0])
+        || !(args[1] == Py_None || PyExceptionInstance_Check(args[1])))
         return leave_to_python(way, args, flagged, names);
     PyObject *waits = args[0], *error = args[1];
     for (Py_ssize_t place = 0; place < PyList_GET_SIZE(waits); place++)
@@ -107,8 +120,9 @@ static PyObject *end_waits(PyObject *way, PyObject *const *args, size_t flagged,
         if (wait->state != PENDING) continue;
         wait->state = ENDED;
         Py_XSETREF(wait->outcome, Py_NewRef(error));
+        if (error != Py_None) wait->trace = PyException_GetTraceback(error);
     }
-    if (call_all(waits) < 0) return NULL;
+    if (call_all(way, waits, error) < 0) return NULL;
     Py_RETURN_NONE;
 }
 
@@ -134,10 +148,12 @@ static PyObject *wait_exception(PyObject *self, PyObject *nothing) {
                                   : raise_of_asyncio("CancelledError", wait->outcome);
 }
 
+/* The error is one for all: each raises it from where it came, not from where others heard of it. */
 static PyObject *wait_result(PyObject *self, PyObject *nothing) {
-    PyObject *error = wait_exception(self, NULL);
+    PyObject *error = wait_exception(self, NULL), *trace = ((Wait *)self)->trace;
     if (error == NULL || error == Py_None) return error;
-    PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+    if (PyException_SetTraceback(error, trace == NULL ? Py_None : trace) == 0)
+        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
     Py_DECREF(error);
     return NULL;
 }
@@ -210,23 +226,25 @@ static PyObject *wait_add(PyObject *self, PyObject *const *args, Py_ssize_t coun
     Py_RETURN_NONE;
 }
 
-/* remove_done_callback(callback): return how many there were */
+/* remove_done_callback(callback): return how many there were. Comparing may run other code: all is held meanwhile. */
 static PyObject *wait_remove(PyObject *self, PyObject *callback) {
     Wait *wait = (Wait *)self;
-    int same = wait->callback == NULL ? 0 : PyObject_RichCompareBool(wait->callback, callback, Py_EQ);
+    PyObject *own = Py_XNewRef(wait->callback), *more = Py_XNewRef(wait->more);
+    int same = own == NULL ? 0 : PyObject_RichCompareBool(own, callback, Py_EQ);
     long removed = same;
-    if (same > 0) {
+    if (same > 0 && wait->callback == own) {
         Py_CLEAR(wait->callback);
         Py_CLEAR(wait->context);
     }
-    for (Py_ssize_t place = 0; same >= 0 && wait->more != NULL && place < PyList_GET_SIZE(wait->more);) {
-        PyObject *more = Py_NewRef(wait->more); /* comparing may run other code */
-        same = PyObject_RichCompareBool(PyTuple_GET_ITEM(PyList_GET_ITEM(more, place), 0), callback, Py_EQ);
+    Py_XDECREF(own);
+    for (Py_ssize_t place = 0; same >= 0 && more != NULL && place < PyList_GET_SIZE(more); place += same == 0) {
+        PyObject *pair = Py_NewRef(PyList_GET_ITEM(more, place));
+        same = PyObject_RichCompareBool(PyTuple_GET_ITEM(pair, 0), callback, Py_EQ);
         if (same > 0 && PyList_SetSlice(more, place, place + 1, NULL) < 0) same = -1;
         removed += same > 0;
-        place += same == 0;
-        Py_DECREF(more);
+        Py_DECREF(pair);
     }
+    Py_XDECREF(more);
     return same < 0 ? NULL : PyLong_FromLong(removed);
 }
 
@@ -251,6 +269,7 @@ static int wait_traverse(PyObject *self, visitproc visit, void *arg) {
     Py_VISIT(wait->context);
     Py_VISIT(wait->more);
     Py_VISIT(wait->outcome);
+    Py_VISIT(wait->trace);
     return 0;
 }
 
@@ -260,6 +279,7 @@ static int wait_clear(PyObject *self) {
     Py_CLEAR(wait->callback);
     Py_CLEAR(wait->context);
     Py_CLEAR(wait->more);
+    Py_CLEAR(wait->trace);
     if (wait->outcome != NULL) Py_SETREF(wait->outcome, Py_NewRef(Py_None));
     return 0;
 }

@@ -100,19 +100,34 @@ def end_waits(waits: "list[asyncio.Future[None]]", error: BaseException | None) 
 def in_thread(call: Callable[[], R]) -> "Future[R]":
     """Have a call made in a thread of the package, which does there for event loops what may take its time.
 
-    When the interpreter ends it gives no more threads: then the call is made here, nobody else being left to block.
+    When the interpreter ends it gives no more threads, nor does a system that is full of them: then the call is made
+    here, nobody else being left to block.
     """
-    try:
-        return _pool().submit(call)
-    except RuntimeError:
-        from concurrent.futures import Future  # noqa: PLC0415 see `_pool`
+    from concurrent.futures import Future  # noqa: PLC0415 see `_pool`
 
-        done: Future[R] = Future()
-        try:
-            done.set_result(call())
-        except Exception as error:  # noqa: BLE001 - for whoever looks at the future
-            done.set_exception(error)
-        return done
+    job: Future[R] = Future()
+    job.set_running_or_notify_cancel()
+    calls = [call]
+    try:
+        _pool().submit(_make, calls, job)
+    except RuntimeError:
+        _make(calls, job)
+    return job
+
+
+def _make(calls: list[Callable[[], R]], job: "Future[R]") -> None:
+    """Make the call, unless another thread has: what the pool has no new thread for it keeps for those it has."""
+    try:
+        call = calls.pop()
+    except IndexError:
+        return
+    try:
+        job.set_result(call())
+    except BaseException as error:
+        job.set_exception(error)  # for whoever looks at it
+        del job  # the error knows this frame
+        if not isinstance(error, Exception):
+            raise
 
 
 def _pool() -> "ThreadPoolExecutor":
@@ -142,7 +157,8 @@ class _Syncs:
         # Those whom no job covers.
         self.waiting: list[asyncio.Future[None]] = []
         self.begun = False
-        self._job: Future[None] | None = None
+        # Held by who makes it, since it holds the loop.
+        self._job: ref[Future[None]] | None = None
 
     def begin(self, loop: "asyncio.AbstractEventLoop", engine: Engine) -> None:
         """Have somebody see to those who wait, who are the first since nobody did."""
@@ -158,9 +174,10 @@ class _Syncs:
         covered = self.waiting[:]  # interrupted before the end of this they are covered by the next, too
         job = in_thread(partial(engine.wait, engine.commit_number))
         job.add_done_callback(partial(self._tell, loop, engine, covered))
+        begun = ref(job)
         # Last, since until then it counts as not begun; no signal is handled between stores.
         self.waiting = []
-        self._job = job
+        self._job = begun
 
     def _tell(
         self,
@@ -184,7 +201,7 @@ class _Syncs:
         job: "Future[None]",
     ) -> None:
         """Have a job begin for those who came meanwhile, then those go on who were covered by this one."""
-        if self._job is job:
+        if self._job is not None and self._job() is job:
             if self.waiting:
                 self._start(loop, engine)
             else:
@@ -208,5 +225,14 @@ def _syncs_of(loop: "asyncio.AbstractEventLoop", engine: Engine) -> _Syncs:
     known = of_loop.get(engine)
     if known is None:
         known = of_loop[engine] = _Syncs()
+        _forget_closed()
     _last = ref(loop), ref(engine), known
     return known
+
+
+def _forget_closed() -> None:
+    """Let loops go that were closed while somebody waited, who holds them."""
+    for reference in _syncs.keyrefs():
+        loop = reference()
+        if loop is not None and loop.is_closed():
+            _syncs.pop(loop, None)

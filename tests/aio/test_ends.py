@@ -9,6 +9,7 @@ import sys
 import threading
 import warnings
 import weakref
+from contextlib import closing
 from time import monotonic
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 import msglog
 from msglog import aio
 from msglog.storage.filesystem.posix import OSFile
+from msglog.transactions import looping
 from support.brokers import Call, forget, wait_until
 from support.tasks import PATIENCE_SECONDS, run, soon, turns, until
 
@@ -366,6 +368,66 @@ def test_loops_that_have_ended_are_collected(tmp_path):
         while any(loop() for loop in loops):  # a thread may be about to forget the last one
             assert monotonic() < end
             gc.collect()
+
+
+def test_a_loop_that_is_closed_while_a_sync_is_awaited_is_collected(tmp_path, monkeypatch):
+    opened, sync = threading.Event(), OSFile.sync
+
+    def held(file):
+        opened.wait(10)
+        sync(file)
+
+    async def main(store):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(aio.Log(store).append("t", b"x"), 0.01)
+        return weakref.ref(asyncio.get_running_loop())
+
+    with msglog.Store(tmp_path / "s") as store:
+        store.log.create_topic("t")
+        monkeypatch.setattr(OSFile, "sync", held)
+        loop = asyncio.run(main(store))
+        opened.set()
+        store.flush()
+        wait_until(lambda: gc.collect() >= 0 and loop() is None)
+
+
+def test_a_loop_that_is_closed_before_its_sync_begins_is_collected_when_the_next_one_writes(tmp_path):
+    def left_behind(store):
+        with closing(asyncio.new_event_loop()) as loop:
+            task = loop.create_task(aio.Log(store).append("t", b"x"))
+            task._log_destroy_pending = False
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+            return weakref.ref(loop)
+
+    async def main(store):
+        await aio.Log(store).append("t", b"x")
+
+    with msglog.Store(tmp_path / "s") as store:
+        store.log.create_topic("t")
+        loop = left_behind(store)
+        asyncio.run(main(store))
+        wait_until(lambda: gc.collect() >= 0 and loop() is None)
+
+
+def test_a_call_that_no_thread_is_left_for_is_made_once(monkeypatch):
+    """The pool keeps it for the threads that it has, which are at work."""
+    opened, made = threading.Event(), []
+
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(looping, "_threads", None)
+    at_work = looping.in_thread(lambda: opened.wait(10))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        jobs = [looping.in_thread(lambda: made.append(threading.current_thread())) for _ in range(2)]
+    assert made == [threading.current_thread()] * 2
+    opened.set()
+    looping.in_thread(at_work.result).result(10)
+    assert at_work.result(10)
+    assert [job.result(0) for job in jobs] == [None] * 2
+    assert len(made) == 2
 
 
 async def test_debug_mode_has_nothing_to_say(own, caplog):

@@ -4,9 +4,10 @@ import asyncio
 import contextvars
 import gc
 import sys
+import traceback
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from inspect import unwrap
 from typing import Any
@@ -233,11 +234,29 @@ async def removing(ways: Ways) -> AsyncIterator[object]:
     yield one.remove_done_callback(hear)
 
 
+async def one_error(ways: Ways) -> AsyncIterator[object]:
+    """Whoever hears of an error learns where it came from, and not where others heard of it."""
+    waits, error = ways.waits(3), asked_error(lambda: int("x"))
+
+    async def work(wait: Any) -> list[str]:
+        raised = error if await outcome(wait) else None
+        return [frame.f_code.co_name for frame, _ in traceback.walk_tb(raised and raised.__traceback__)]
+
+    tasks = [asyncio.create_task(work(wait)) for wait in waits]
+    await turns(2)
+    await ways.end(waits, error)
+    yield await asyncio.gather(*tasks)
+    (untraced,) = ways.waits(1)
+    await ways.end([untraced], KeyError())
+    yield await outcome(untraced)
+
+
 SCENARIOS: dict[str, Callable[[Ways], AsyncIterator[object]]] = {
     "going on": partial(going_on, error=None),
     "errors": partial(going_on, error=ValueError("x")),
     "cancelling": cancelling,
     "too early": too_early,
+    "one error": one_error,
     "callbacks": callbacks,
     "around": around,
     "removing": removing,
@@ -320,6 +339,51 @@ def expected_of_one_that_ends_the_loop(at: int) -> object:
     return others[:at], others, [Struck if number == at else type(None) for number in range(4)]
 
 
+class Nesting(asyncio.SelectorEventLoop):
+    """A loop that its tasks may run, as those of `nest_asyncio` and of windows that have a dialog in front."""
+
+    def _run_once(self) -> None:
+        ready = self._ready  # type: ignore[attr-defined]
+        for _ in range(len(ready)):
+            if ready:
+                ready.popleft()._run()
+
+    def run_within(self, task: asyncio.Task[Any]) -> None:
+        """Let the others have their turns while this task runs."""
+        asyncio.tasks._leave_task(self, task)  # type: ignore[attr-defined]
+        for _ in range(3):
+            self._run_once()
+        asyncio.tasks._enter_task(self, task)  # type: ignore[attr-defined]
+
+
+def seen_within(module: Any) -> list[int]:
+    """Return how many tasks have gone on when each of some that run the loop goes on behind that."""
+    ways, begun, seen = Ways(module), [], []
+
+    async def work(loop: Nesting, wait: Any, number: int) -> None:
+        await wait
+        begun.append(number)
+        loop.run_within(tasks[number])
+        seen.append(len(begun))
+
+    async def main(loop: Nesting) -> None:
+        waits = ways.waits(4)
+        tasks.extend(loop.create_task(work(loop, wait, number)) for number, wait in enumerate(waits))
+        await turns(2)
+        await ways.end(waits)
+        await turns(5)
+
+    tasks: list[asyncio.Task[None]] = []
+    with closing(Nesting()) as loop:
+        loop.run_until_complete(main(loop))
+    assert begun == [0, 1, 2, 3]
+    return seen
+
+
+def test_a_task_that_runs_the_loop_finds_the_others_called():
+    assert seen_within(compiled._compiled_looping) == seen_within(None) == [4] * 4
+
+
 def tell_of_contexts_and_closed_loops(module: Any) -> None:
     """End waits in a context that is entered, and when the loop has gone."""
     ways = Ways(module)
@@ -330,10 +394,10 @@ def tell_of_contexts_and_closed_loops(module: Any) -> None:
         entered = contextvars.copy_context()
         first.add_done_callback(heard.append, context=entered)
         second.add_done_callback(heard.append)
-        with pytest.raises(RuntimeError, match="already entered"):
-            entered.run(ways.end_now, [first, second], None)
+        entered.run(ways.end_now, [first, second], None)
+        assert heard == [second]
         await turns(2)
-        assert heard == [first, second]
+        assert heard == [second, first]
         (left,) = ways.waits(1)
         left.add_done_callback(heard.append)
         return [left]
@@ -348,6 +412,40 @@ def tell_of_contexts_and_closed_loops(module: Any) -> None:
 
 def test_a_context_that_is_entered_and_a_closed_loop_are_told():
     tell_of_contexts_and_closed_loops(compiled._compiled_looping)
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_what_is_compared_may_end_the_wait(others):
+    """Then the wait gives up what it kept; what is compared stays until that is over."""
+    loop = asyncio.new_event_loop()
+    loop.close()
+    (wait,) = [Ways(compiled._compiled_looping)._new_wait(loop)]
+    alive: list[bool] = []
+
+    class Ending:
+        def __eq__(self, other: object) -> bool:
+            with pytest.raises(RuntimeError, match="closed"):
+                wait.cancel()
+            return NotImplemented
+
+        __hash__ = None  # type: ignore[assignment]
+
+    class Compared:
+        def __eq__(self, other: object) -> bool:
+            alive.append(reference() is not None)
+            return False
+
+        __hash__ = None  # type: ignore[assignment]
+
+    for _ in range(others):
+        wait.add_done_callback(print)
+    ending = Ending()
+    reference = weakref.ref(ending)
+    wait.add_done_callback(ending)
+    del ending
+    assert wait.remove_done_callback(Compared()) == 0
+    assert wait.cancelled()
+    assert all(alive)
 
 
 class Held:
@@ -427,8 +525,10 @@ def test_a_module_that_was_made_of_another_source_is_not_used(monkeypatch, tmp_p
 
 MUTATIONS = [
     ("if (wait->callback == NULL || wait->more != NULL)", "if (wait->callback == NULL)"),
-    ("place += called == 0", "place++"),
-    ("if (call_each_soon(wait) < 0) PyErr_WriteUnraisable(wait->loop);", ""),
+    ("PyErr_Clear();", "return -1;"),
+    ("find_left(waits, place + 1) < PyList_GET_SIZE(waits)", "0"),
+    ("PyException_SetTraceback(error, trace == NULL ? Py_None : trace) == 0", "1"),
+    ("if (error != Py_None) wait->trace = PyException_GetTraceback(error);", ""),
     ("if (wait->state != PENDING) continue;", ""),
     ("wait->state = ENDED;", "wait->state = PENDING;"),
     ("Py_XSETREF(wait->outcome, Py_NewRef(error));", "Py_XSETREF(wait->outcome, Py_NewRef(Py_None));"),
@@ -464,6 +564,7 @@ def is_wrong(module: Any) -> bool:
         return (
             any(story(scenario, module) != story(scenario, None) for scenario in SCENARIOS.values())
             or any(left_waiting(module, at) != expected_of_one_that_ends_the_loop(at) for at in range(4))
+            or seen_within(module) != [4] * 4
             or not_collected(module) > 0
         )
     except (Exception, pytest.fail.Exception):  # noqa: BLE001 as good as another story
