@@ -81,6 +81,16 @@ class Fault:
         """Let nothing go wrong any more. Calling again does nothing."""
         self._owner.forget(self)
 
+    def assert_struck(self, times: int | None = None) -> None:
+        """Assert that it struck, at least once or so many times. Raises `AssertionError`.
+
+        One for a topic or queue that nobody uses never does, and the test would pass without it.
+        """
+        if self.strikes == times or (times is None and self.strikes):
+            return
+        wanted = "at least once" if times is None else f"{times} times"
+        raise AssertionError(f"{self!r} should have struck {wanted}")
+
     def meets(self, call: Call, subject: object, *, applied: bool) -> bool:
         """Count a call, before it is written or after, and return whether it is struck; not public."""
         if call != self._call or applied is not self._applied or self._left == 0 or not self._is_meant(subject):

@@ -183,9 +183,9 @@ class Recorder:
     def assert_appended(
         self,
         topic: Any = ANYTHING,
+        value: Any = ANYTHING,
         *,
         key: Any = ANYTHING,
-        value: Any = ANYTHING,
         headers: Any = ANYTHING,
         partition: Any = ANYTHING,
         timestamp_ms: Any = ANYTHING,
@@ -204,10 +204,10 @@ class Recorder:
         return self._expect(_RECORD, lambda: self.appended, expected, count, timeout)
 
     def assert_nothing_appended(
-        self, topic: Any = ANYTHING, *, key: Any = ANYTHING, value: Any = ANYTHING, partition: Any = ANYTHING
+        self, topic: Any = ANYTHING, value: Any = ANYTHING, *, key: Any = ANYTHING, partition: Any = ANYTHING
     ) -> None:
         """Assert that no such record was appended; without arguments none at all. Raises `AssertionError`."""
-        self.assert_appended(topic, key=key, value=value, partition=partition, count=0)
+        self.assert_appended(topic, value, key=key, partition=partition, count=0)
 
     def assert_committed(
         self, group: str, topic: str, partition: int = 0, *, offset: Any = ANYTHING, timeout: float = 0

@@ -57,6 +57,7 @@ def test_what_is_there_is_returned(traffic):
     (record,) = traffic.assert_appended("t", key=b"key", value=b"value", partition=0, headers=(("h", None),), count=1)
     assert record is traffic.appended[0]
     assert traffic.assert_appended(timestamp_ms=record.timestamp_ms) == [record]
+    assert traffic.assert_appended("t", b"value") == [record]
     assert traffic.assert_committed("g", "t", offset=1) is traffic.committed[-1]
     assert traffic.assert_committed("g", "t").offset == 1
     assert traffic.assert_rejected("q", b"hello", by="get", count=1) == traffic.settled

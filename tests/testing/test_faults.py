@@ -52,6 +52,23 @@ def test_an_append_that_fails_leaves_nothing(store, log, faults, way):
     assert list(store.verify()) == []
 
 
+def test_one_that_never_struck_can_be_told(log, faults):
+    fault = faults.fail("append", topic="tpyo")
+    log.append("t", b"x")
+    with pytest.raises(
+        AssertionError, match=r"topic='tpyo' raises DiskFullError, struck 0 times> should have struck at "
+    ):
+        fault.assert_struck()
+    fault.assert_struck(0)
+    struck = faults.fail("append", topic="t")
+    with pytest.raises(msglog.DiskFullError):
+        log.append("t", b"x")
+    struck.assert_struck()
+    struck.assert_struck(1)
+    with pytest.raises(AssertionError, match=r"should have struck 2 times$"):
+        struck.assert_struck(2)
+
+
 @pytest.mark.parametrize("way", PUBLISHES)
 def test_a_publication_that_fails_leaves_nothing(store, broker, faults, way):
     faults.fail("publish", msglog.StoreFailedError("no", path="p", outcome="not_applied"))

@@ -536,7 +536,6 @@ MUTATIONS = [
     ("PyErr_SetObject((PyObject *)Py_TYPE(error), error);", "PyErr_SetNone(PyExc_ValueError);"),
     ("!wait->awaited", "1"),
     ("wait->awaited = wait->blocking = 1;", "wait->awaited = 1;"),
-    ("Py_CLEAR(result);", ""),
     ("((Wait *)self)->state == CANCELLED", "0"),
     ("((Wait *)self)->state != PENDING", "1"),
     ("PyContext_CopyCurrent()", "PyContext_New()"),
