@@ -173,23 +173,19 @@ class _Syncs:
     def _start(self, loop: "asyncio.AbstractEventLoop", engine: Engine) -> None:
         covered = self.waiting[:]  # interrupted before the end of this they are covered by the next, too
         job = in_thread(partial(engine.wait, engine.commit_number))
-        job.add_done_callback(partial(self._tell, loop, engine, covered))
+        job.add_done_callback(partial(self._tell, loop, partial(self._end, loop, engine, covered)))
         begun = ref(job)
         # Last, since until then it counts as not begun; no signal is handled between stores.
         self.waiting = []
         self._job = begun
 
     def _tell(
-        self,
-        loop: "asyncio.AbstractEventLoop",
-        engine: Engine,
-        covered: "list[asyncio.Future[None]]",
-        job: "Future[None]",
+        self, loop: "asyncio.AbstractEventLoop", end: "Callable[[Future[None]], None]", job: "Future[None]"
     ) -> None:
         """Have the loop hear of the end of a job; in the job's thread."""
         try:
-            loop.call_soon_threadsafe(self._end, loop, engine, covered, job)
-            loop.call_soon_threadsafe(self._end, loop, engine, covered, job)
+            loop.call_soon_threadsafe(end, job)
+            loop.call_soon_threadsafe(end, job)
         except RuntimeError:  # the loop was closed: nobody waits any more
             self.waiting = []
 
