@@ -47,7 +47,10 @@ class Housekeeping(Delaying):
             self.put_off("space of queue %r was not given back: %s", queue, error)
 
     def _queue_of(self, lane: Lane) -> Queue | None:
-        return next((queue for queue in self.queues.values() if lane in queue.lanes), None)
+        for queue in self.queues.values():
+            if lane in queue.lanes:
+                return queue
+        return None
 
     def _trim(self, lane: Lane) -> None:
         """Drop the segments below the first unsettled message, and a large one that is done with."""
