@@ -92,4 +92,4 @@ def test_an_interrupt_wherever_it_strikes_leaves_nobody_asleep(work, options, de
         for at in range(places):
             _interrupted(broker, work, at, options, **declared)
     assert places > 30
-    tell(record_property, interrupts=places)
+    tell(record_property, strikes=places)

@@ -82,4 +82,4 @@ def test_an_interrupt_wherever_it_strikes_leaves_nobody_asleep(store, work, reco
     for at in range(places):
         _interrupted(store, work, at)
     assert places >= (1 if compiled.is_compiled() else 10)
-    tell(record_property, interrupts=places)
+    tell(record_property, strikes=places)

@@ -123,4 +123,4 @@ def test_an_interrupt_wherever_it_strikes_leaves_nobody_asleep(name, record_prop
         places = _interrupted(broker, name, Striker.NEVER)
         for at in range(places):
             _interrupted(broker, name, at)
-    tell(record_property, interrupts=places)
+    tell(record_property, strikes=places)
