@@ -93,11 +93,11 @@ class Acknowledging(ChannelBase):
         """Settle deliveries now. Under the lock."""
         session = self._session
         settlements: list[tuple[int, Settlement]] = []
+        unseen = () if outcome == "ack" else tags
         try:
             self._take_out(tags, outcome, settlements)
-            if outcome != "ack":
-                session.forget_unseen(tags)
-            session.settle([settlement for _, settlement in settlements])
+            session.settle([settlement for _, settlement in settlements], unseen)
         except BaseException:
-            session.restore([(tag, one) for tag, one in settlements if one.is_in_hand()])
+            session.restore_unsettled(settlements)
+            session.forget_unseen(unseen)
             raise

@@ -1,7 +1,8 @@
 """Publisher confirms: sequence numbers, and what still waits for its sync.
 
 Confirms are made in the order of the messages. Those that come together are one entry of the inbox, and neighbours that
-are acknowledged one event; a return ends the entry, so it is told before the confirm of its message. Used by the
+are acknowledged one event; a return ends the entry, so it is told before the confirm of its message. A number is
+counted, and told, with the one step that puts it in its place: an interrupt comes before both or after. Used by the
 channel's thread alone. Imported by the channel.
 """
 
@@ -12,9 +13,9 @@ from msglog.broker.channel.inbox import Inbox
 
 
 class Confirms:
-    """The confirms of one channel. `published`: the sequence number of the last message, 0 before the first."""
+    """The confirms of one channel."""
 
-    __slots__ = ("_group", "_inbox", "_pending", "published", "refused")
+    __slots__ = ("_group", "_inbox", "_pending", "_told", "refused")
 
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
@@ -22,17 +23,19 @@ class Confirms:
         self._group: list[Confirmed] = []
         # Sequence number, commit that it waits for, whether it was taken over.
         self._pending: deque[tuple[int, int, bool]] = deque()
-        self.published = 0
+        # The sequence number that was confirmed last.
+        self._told = 0
         # Whether a message was refused since somebody last asked.
         self.refused = False
 
     def add(self, commit: int, *, ack: bool) -> int:
         """Count one more message, confirmed when `commit` is synced (0: now); return its sequence number."""
-        self.published = sequence = self.published + 1
+        pending = self._pending
+        sequence = max(self._told, pending[-1][0] if pending else 0) + 1
         if not ack:
             self.refused = True
-        if commit or self._pending:
-            self._pending.append((sequence, commit, ack))
+        if commit or pending:
+            pending.append((sequence, commit, ack))
             self._inbox.announce()  # whoever listens polls, and polling syncs
         else:
             self._tell(sequence, ack=ack)
@@ -50,8 +53,10 @@ class Confirms:
         """Confirm what waited for commits up to this one."""
         pending = self._pending
         while pending and pending[0][1] <= commit:
-            sequence, _, ack = pending.popleft()
-            self._tell(sequence, ack=ack)
+            sequence, _, ack = pending[0]
+            if sequence > self._told:  # else an interrupt came before it was taken out
+                self._tell(sequence, ack=ack)
+            pending.popleft()
 
     def end_group(self) -> None:
         """Have later confirms come after what is put into the inbox now."""
@@ -60,11 +65,14 @@ class Confirms:
     def _tell(self, sequence: int, *, ack: bool) -> None:
         group = self._group
         if not group:
-            group = self._group = [Confirmed(sequence, multiple=False, ack=ack)]
-            self._inbox.put(group)
-            return
-        if ack and group[-1].ack:
-            group[-1] = Confirmed(sequence, multiple=True, ack=True)
+            group = [Confirmed(sequence, multiple=False, ack=ack)]
+            self._group, self._told = group, sequence
+            self._inbox.entries.append(group)
+        elif ack and group[-1].ack:
+            event = Confirmed(sequence, multiple=True, ack=True)
+            group[-1], self._told = event, sequence
         else:
-            group.append(Confirmed(sequence, multiple=False, ack=ack))
+            event = Confirmed(sequence, multiple=False, ack=ack)
+            self._told = sequence
+            group.append(event)
         self._inbox.announce()

@@ -85,7 +85,8 @@ class ChannelConsumer(Subscriber):
     def kept(self, taken: Taken) -> bool:
         """After an interrupt: whether the message came into the inbox. If not, its tag is nobody's."""
         session = self.session
-        if any(type(entry) is tuple and entry[2] is taken for entry in session.inbox.entries):
+        entries = session.inbox.entries.copy()  # in one step: the channel's thread may be taking out
+        if any(type(entry) is tuple and entry[2] is taken for entry in entries):
             return True
         holder, told = session.unsettled.get(self.last_tag, (None, None))
         if holder is self and told is taken:

@@ -153,20 +153,28 @@ class Consuming(ChannelBase):
         An exclusive consumer does not keep others from it. Raises `QueueNotFoundError`, `ResourceLockedError`,
         `CorruptionError`, `InvalidTypeError`.
         """
-        with self._use:
-            check_flag("no_ack", no_ack)
-            session, vhost = self._session, self._vhost
-            name = session.queue_name(_check_name("queue", queue))
+        before = self._session.last_tag
+        try:
+            with self._use:
+                return self._get_next(queue, no_ack=no_ack)
+        except BaseException:
+            self._session.return_got(before)
+            raise
+
+    def _get_next(self, queue: str, *, no_ack: bool) -> GetOk | None:
+        check_flag("no_ack", no_ack)
+        session, vhost = self._session, self._vhost
+        name = session.queue_name(_check_name("queue", queue))
+        with vhost.lock:
+            session.check_open()
+            found = vhost.queue(name, session.connection)
+            event = self._get(found, no_ack=no_ack)
+            commit = vhost.engine.commit_number if vhost.journaled and found.has_unseen() else 0
+        if event is None and commit:
+            vhost.wait_and_attend(commit)
             with vhost.lock:
-                session.check_open()
-                found = vhost.queue(name, session.connection)
-                event = self._get(found, no_ack=no_ack)
-                commit = vhost.engine.commit_number if vhost.journaled and found.has_unseen() else 0
-            if event is None and commit:
-                vhost.wait_and_attend(commit)
-                with vhost.lock:
-                    event = self._get(vhost.queue(name, session.connection), no_ack=no_ack)
-            return event
+                event = self._get(vhost.queue(name, session.connection), no_ack=no_ack)
+        return event
 
     def _get(self, queue: Queue, *, no_ack: bool) -> GetOk | None:
         session, vhost = self._session, self._vhost
@@ -198,21 +206,25 @@ class Consuming(ChannelBase):
         if max_events is not None:
             check_integer("max_events", max_events, 1)
         inbox = session.inbox
-        if session.closed and not inbox.entries:
-            session.refuse()
+        if session.closed:
+            session.fall_silent()
+            if not inbox.entries:
+                session.refuse()
+        handed: list[Any] = []  # this call's own: a signal handler that polls, or another thread, has another one
         try:
-            inbox.handed = []
             with self._guard:
                 inbox.looks()
                 if inbox.entries:
-                    return self._take(max_events)
-                return self._wait(deadline_after(timeout) if timeout else None, max_events, waits=timeout != 0)
+                    return self._take(max_events, handed)
+                deadline = deadline_after(timeout) if timeout else None
+                return self._wait(deadline, max_events, handed, waits=timeout != 0)
         except BaseException:
-            if not session.closed:
-                inbox.put_back()
+            if handed and not session.closed:
+                inbox.put_back(handed)
+                session.interrupted()  # for what lies in the inbox is to be counted after that
             raise
 
-    def _wait(self, deadline: float | None, most: int | None, *, waits: bool) -> list[ChannelEvent]:
+    def _wait(self, deadline: float | None, most: int | None, handed: list[Any], *, waits: bool) -> list[ChannelEvent]:
         session = self._session
         inbox = session.inbox
         inbox.waiting = waits
@@ -221,7 +233,7 @@ class Consuming(ChannelBase):
                 inbox.looks()
                 self._look()
                 if inbox.entries:
-                    return self._take(most)
+                    return self._take(most, handed)
                 session.check_open()
                 self._vhost.engine.check_open()
                 seconds = None if deadline is None else deadline - monotonic()
@@ -232,10 +244,10 @@ class Consuming(ChannelBase):
         finally:
             inbox.waiting = False
 
-    def _take(self, most: int | None) -> list[ChannelEvent]:
+    def _take(self, most: int | None, handed: list[Any]) -> list[ChannelEvent]:
         session = self._session
         inbox = session.inbox
-        events = inbox.take(most)
+        events = inbox.take(most, handed)
         if inbox.held_up:
             self._serve_held_up()
         if inbox.on_event is not None and (inbox.entries or self._has_to_look()):

@@ -54,7 +54,6 @@ class Inbox:
         "bytes_in",
         "bytes_out",
         "entries",
-        "handed",
         "held_up",
         "interrupted",
         "on_event",
@@ -64,8 +63,6 @@ class Inbox:
 
     def __init__(self) -> None:
         self.entries: deque[Any] = deque()
-        # What was taken out last.
-        self.handed: list[Any] = []
         self.waiter = Waiter()
         # Set before the channel's thread looks for the last time and sleeps: only then it needs to be woken.
         self.waiting = False
@@ -111,14 +108,9 @@ class Inbox:
         """Whether so much lies here that consumers without a limit get no more."""
         return len(self.entries) >= MOST_AHEAD or self.bytes_in - self.bytes_out >= MOST_AHEAD_BYTES
 
-    def take(self, most: int | None) -> list[ChannelEvent]:
-        """Take out up to `most` events, in order. Until the next time `put_back` knows what they were."""
-        entries = self.entries
-        handed = self.handed = []
-        try:  # in one step, in which no signal is handled; what is put in meanwhile is for the next time
-            handed.extend(islice(iter(entries.popleft, None), len(entries) if most is None else most))
-        except IndexError:
-            pass  # there are no more, or another thread has closed the channel
+    def take(self, most: int | None, handed: list[Any]) -> list[ChannelEvent]:
+        """Take out up to `most` events, in order. `handed`: empty; it gets what they were, for `put_back`."""
+        self._move(handed, len(self.entries) if most is None else most)
         events: list[ChannelEvent] = []
         for place, entry in enumerate(handed):
             kind = type(entry)
@@ -134,14 +126,20 @@ class Inbox:
             if most is not None and len(events) >= most:
                 over = len(events) - most
                 if over or place + 1 < len(handed):
-                    self._leave(place, over, entry)
+                    self._leave(handed, place, over, entry)
                     del events[most:]
                 break
         return events
 
-    def _leave(self, place: int, over: int, confirms: list[Any]) -> None:
+    def _move(self, into: list[Any], most: int) -> None:
+        """Take out up to `most` entries in one step, in which no signal is handled: none is in neither place."""
+        try:
+            into.extend(islice(iter(self.entries.popleft, None), most))
+        except IndexError:
+            pass  # there are no more, or another thread has closed the channel
+
+    def _leave(self, handed: list[Any], place: int, over: int, confirms: list[Any]) -> None:
         """Put back in front what has no room: the last `over` of an entry's confirms, and all entries behind it."""
-        handed = self.handed
         entry, left = handed[place], handed[place + 1 :]
         told, rest = (entry[:-over], entry[-over:]) if over else (entry, [])
         kept = [*handed[:place], told]
@@ -151,34 +149,31 @@ class Inbox:
         # No signal is handled between stores.
         if over:
             confirms[:] = rest
-        self.handed = kept
+        handed[:] = kept
         self.entries.extendleft(first)
 
-    def put_back(self) -> None:
-        """Have what was taken out last come again: it never reached whoever polls. In the channel's thread."""
-        again = reversed(self.handed)
-        self.handed = []
-        self.entries.extendleft(again)
+    def put_back(self, handed: list[Any]) -> None:
+        """Have what was taken out come again: it never reached whoever polls. In the channel's thread."""
+        self.entries.extendleft(reversed(handed))
 
     def recount(self) -> None:
         """Find out anew how much lies here. Under the broker's lock."""
-        self.bytes_out = self.bytes_in - sum(len(entry[2][1][3]) for entry in self.entries if type(entry) is tuple)
+        entries = self.entries.copy()  # in one step: the channel's thread may be taking out
+        self.bytes_out = self.bytes_in - sum(len(entry[2][1][3]) for entry in entries if type(entry) is tuple)
 
-    def drop(self, unwanted: Callable[[Any], bool]) -> list[Any]:
-        """Take out all entries that are `unwanted` and return them. Under the broker's lock.
+    def drop(self, unwanted: Callable[[Any], bool]) -> None:
+        """Take out all entries that are `unwanted`. Under the broker's lock.
 
-        Goes round once, so that an entry that the channel's thread takes out meanwhile is only its.
+        After an interrupt either all of them are gone or none is, and the others stand as they did.
         """
-        entries = self.entries
-        dropped: list[Any] = []
-        for _ in range(len(entries)):
-            try:
-                entry = entries.popleft()
-            except IndexError:
-                break  # the channel's thread has taken the rest
-            if unwanted(entry):
-                dropped.append(entry)
-            else:
-                entries.append(entry)
+        entries: list[Any] = []
+        try:
+            self._move(entries, len(self.entries))
+            dropped = [entry for entry in entries if unwanted(entry)]
+            gone = frozenset(map(id, dropped))
+            kept = reversed([entry for entry in entries if id(entry) not in gone])
+        except BaseException:
+            self.entries.extendleft(reversed(entries))
+            raise
+        self.entries.extendleft(kept)
         self.bytes_out += sum(len(entry[2][1][3]) for entry in dropped if type(entry) is tuple)
-        return dropped

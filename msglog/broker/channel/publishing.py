@@ -206,20 +206,30 @@ class Publishing(ChannelBase):
         long as it takes. Raises `PreconditionFailedError` without confirm mode, `StoreFailedError`, `ClosedError`.
         """
         check_timeout(timeout)
-        with self._use:
-            session, engine = self._session, self._vhost.engine
-            confirms = session.confirms
-            if confirms is None:
-                raise PreconditionFailedError("channel is not in confirm mode")
-            awaited = confirms.awaited()
-            if awaited > engine.published and timeout == 0:
-                return False
-            self._sync(awaited)
-            with self._vhost.lock:
-                session.inbox.drop(lambda entry: type(entry) is list)
-            confirms.end_group()
-            refused, confirms.refused = confirms.refused, False
-            return not refused
+        confirms = self._session.confirms
+        refused = confirms is not None and confirms.refused
+        try:
+            with self._use:
+                return self._all_taken_over(timeout)
+        except BaseException:
+            if confirms is not None and refused:
+                confirms.refused = True  # nobody has heard of it
+            raise
+
+    def _all_taken_over(self, timeout: float | None) -> bool:
+        session, engine = self._session, self._vhost.engine
+        confirms = session.confirms
+        if confirms is None:
+            raise PreconditionFailedError("channel is not in confirm mode")
+        awaited = confirms.awaited()
+        if awaited > engine.published and timeout == 0:
+            return False
+        self._sync(awaited)
+        with self._vhost.lock:
+            session.inbox.drop(lambda entry: type(entry) is list)
+        confirms.end_group()
+        refused, confirms.refused = confirms.refused, False
+        return not refused
 
     def _sync(self, commit: int) -> None:
         """Wait for a commit, then confirm what it covers and hand out what can be seen."""

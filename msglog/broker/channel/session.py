@@ -129,11 +129,15 @@ class Session:
         self._lowest_tag = tags[0]
         return tags
 
-    def settle(self, settlements: list[Settlement]) -> None:
-        """Settle deliveries that were taken out of `unsettled`, in one commit, and attend to what follows."""
+    def settle(self, settlements: list[Settlement], unseen: Iterable[int]) -> None:
+        """Settle deliveries that were taken out of `unsettled`, in one commit, and attend to what follows.
+
+        `unseen`: the tags of those that are not polled any more.
+        """
         vhost = self.vhost
         batch = vhost.batch()
         write(vhost, batch, add_settlements(vhost, batch, settlements))
+        self.forget_unseen(unseen)
         self.forget(settlements)
         vhost.attend()
 
@@ -144,9 +148,8 @@ class Session:
         self.rejoin(self.consumers.values() if self.limit else [one for one in found if not one.cancelled])
 
     def forget_unseen(self, tags: Iterable[int]) -> None:
-        """Drop deliveries from the inbox that nobody has seen and that go back to their queues."""
-        if self.inbox.entries:
-            gone = frozenset(tags)
+        """Drop deliveries from the inbox that nobody has seen, of those tags that are unsettled no more."""
+        if self.inbox.entries and (gone := frozenset(tags).difference(self.unsettled)):
             self.inbox.drop(lambda entry: type(entry) is tuple and entry[1] in gone)
 
     # After an interrupt
@@ -156,6 +159,15 @@ class Session:
         self.vhost.abandon(self._mend)
         for holder in (*self._holders(), *tuple(self._getters.values())):
             holder.queue.line.wake_all()
+
+    def return_got(self, before: int) -> None:
+        """Have what `basic_get` took after the tag `before` go back: its tag never reached whoever called."""
+        with self.vhost.lock:
+            got = [tag for tag, (holder, _) in self.unsettled.items() if tag > before and not holder.pushed_to]
+            for tag in got:
+                del self.unsettled[tag]
+        if got:
+            self.interrupted()
 
     def _mend(self) -> None:
         """Make the tags and counts agree with what is in hand, wherever an interrupt struck. Under the lock.
@@ -229,11 +241,20 @@ class Session:
             except BaseException:
                 self._leave_to_others(holders)  # an interrupt: closing again would find it closed
                 raise
-            self.inbox.drop(lambda entry: error is None or (type(entry) is tuple and not entry[0].no_ack))
+            self._drop_untold()
             if tell and error is not None:
                 self.inbox.put(Closed(error))
         self.inbox.announce()
         self.inbox.waiter.wake()
+
+    def fall_silent(self) -> None:
+        """Drop what a closed channel does not tell, wherever an interrupt struck its closing."""
+        with self.vhost.lock:
+            self._drop_untold()
+
+    def _drop_untold(self) -> None:
+        error = self.error
+        self.inbox.drop(lambda entry: error is None or (type(entry) is tuple and not entry[0].no_ack))
 
     def leave_lines(self) -> None:
         """Have the consumers take nothing more. Under the lock."""
@@ -296,6 +317,15 @@ class Session:
         for tag, settlement in settlements:
             self.unsettled[tag] = (settlement.subscriber, settlement.taken)
         self.unsettled = dict(sorted(self.unsettled.items()))
+
+    def restore_unsettled(self, settlements: Iterable[tuple[int, Settlement]]) -> None:
+        """Put back those deliveries that were not settled; not what returned, and came again under another tag."""
+        again = {(taken.lane, taken.stored.offset) for _, taken in self.unsettled.values()}
+        self.restore(
+            (tag, one)
+            for tag, one in settlements
+            if one.is_in_hand() and (one.taken.lane, one.taken.stored.offset) not in again
+        )
 
     def abandon(self) -> None:
         """Note that nobody holds the channel any more. Takes no lock: a finalizer may run anywhere."""
