@@ -22,7 +22,7 @@ from msglog.broker.channel.transactions import ChannelTransaction
 from msglog.broker.handle import Connection
 from msglog.broker.queue import Queue
 from msglog.broker.settling import Settlement, Unsettled, add_settlements, is_in_hand, write
-from msglog.broker.subscriber import Subscriber
+from msglog.broker.subscriber import Subscriber, Taken
 from msglog.broker.vhost import Publication, VirtualHost
 from msglog.checks import check_integer
 from msglog.errors import ClosedError, MsglogError, QueueNotFoundError, UnknownDeliveryTagError
@@ -176,9 +176,12 @@ class Session:
         """
         if self.closed:
             return
-        put_off = [] if self.transaction is None else self.transaction.settlements
+        put_off: list[tuple[int, Settlement]] = []
+        if self.transaction is not None:  # its commit may have been written
+            put_off = [(tag, one) for tag, one in self.transaction.settlements if _has_tag(one.subscriber, one.taken)]
+            self.transaction.settlements = put_off
         tags = frozenset(tag for tag, _ in put_off)
-        unsettled = {tag: one for tag, one in self.unsettled.items() if tag not in tags and is_in_hand(*one)}
+        unsettled = {tag: one for tag, one in self.unsettled.items() if tag not in tags and _has_tag(*one)}
         holders = self._holders()
         known = [*unsettled.values(), *((one.subscriber, one.taken) for _, one in put_off)]
         self.unsettled = unsettled
@@ -333,6 +336,11 @@ class Session:
         self.connection.channels.pop(self.number, None)
         self.close_replies()
         self._leave_to_others(self._holders())
+
+
+def _has_tag(holder: Subscriber, taken: Taken) -> bool:
+    """Whether a delivery is not settled yet, or went with its queue: then its tag can be settled all the same."""
+    return holder.queue.deleted or is_in_hand(holder, taken)
 
 
 class Guard(OneThread):

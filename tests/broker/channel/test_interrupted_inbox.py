@@ -191,7 +191,7 @@ def test_what_a_signal_handler_polled_does_not_come_again():
             if seen:
                 raise TimeoutError
             _publish(channel, 2)
-            seen.extend(_deliveries(channel))
+            seen.extend(event.delivery_tag for event in channel.poll())
 
         before = signal.signal(signal.SIGALRM, handler)
         signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
@@ -217,3 +217,38 @@ def test_another_thread_may_count_while_the_channel_takes_out():
     inbox.bytes_in = 4
     inbox.recount()
     assert inbox.bytes_out == 0
+
+
+@strikes
+def test_an_interrupted_commit_leaves_no_tags_of_what_it_settled(record_property):
+    def scenario(channel, striker):
+        queue = channel._broker._vhost.queues["q"]
+        channel.basic_qos(prefetch_count=2, global_qos=True)
+        channel.basic_consume("q", "own")
+        _publish(channel, 3)
+        channel.poll()
+        channel.tx_select()
+        channel.basic_ack(2, multiple=True)
+        _call(striker, channel.tx_commit)
+        channel._broker.peek("q")  # somebody looks after the queue
+        assert channel._session.pushed == queue.unsettled(), striker.place
+        channel.tx_rollback()
+        assert len(channel._session.unsettled) == queue.unsettled(), striker.place
+        channel.close()
+
+    _strike(scenario, record_property)
+
+
+def test_after_an_interrupt_what_went_with_its_queue_can_be_settled():
+    with Broker(":memory:") as broker, broker.channel() as channel:
+        broker.declare_queue("q")
+        channel.basic_consume("q", "own")
+        _publish(channel, 1)
+        assert _deliveries(channel) == [1]
+        broker.delete_queue("q")
+        with pytest.raises(KeyboardInterrupt), channel._guard:
+            raise KeyboardInterrupt
+        broker.declare_queue("other")
+        assert broker.get("other") is None  # somebody looks after queues
+        channel.basic_ack(1)
+        assert channel.is_open
