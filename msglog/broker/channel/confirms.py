@@ -31,7 +31,9 @@ class Confirms:
     def add(self, commit: int, *, ack: bool) -> int:
         """Count one more message, confirmed when `commit` is synced (0: now); return its sequence number."""
         pending = self._pending
-        sequence = max(self._told, pending[-1][0] if pending else 0) + 1
+        sequence = self._told + 1
+        if pending and pending[-1][0] >= sequence:  # else an interrupt left there what is told already
+            sequence = pending[-1][0] + 1
         if not ack:
             self.refused = True
         if commit or pending:
