@@ -6,7 +6,7 @@
     processing      consume, transform, produce: the loop
     sources         what it takes messages from; dead_letters: where records go that were given up
     outcomes        what becomes of a message after an exception, for threads and for tasks
-    compiled        collecting and deciding in C (`_compiled_*.c`), where that was compiled
+    compiled        collecting, deciding, and what tasks await in C (`_compiled_*.c`), where that was compiled
 
 Importing it makes it known to the store (`store.transaction()`, `store.process()`). A layer above log and broker, which
 do not know each other: each has a stage (`log/staging.py`, `broker/staging.py`) that makes its part of a commit.

@@ -19,7 +19,7 @@ PATIENCE_SECONDS = 30
 
 
 class Parent:
-    """A store with subscriptions, of which some wait and some are in their callbacks."""
+    """A store with a channel and with subscriptions, of which some wait and some are in their callbacks."""
 
     def __init__(self, directory: str, sync: Any) -> None:
         self.seen: Counter[bytes | None] = Counter()
@@ -35,6 +35,8 @@ class Parent:
             log.subscribe("in", group="g", callback=lambda record: self.handle(record.value)),
             log.subscribe("idle", group="idle", callback=print),
         ]
+        self.channel = broker.channel()
+        self.channel.basic_consume("idle")
 
     def handle(self, body: bytes | None) -> None:
         """Take a while."""
@@ -74,6 +76,9 @@ def in_child(parent: Parent) -> None:
     _refuses(lambda: store.broker.subscribe("work", print))
     _refuses(lambda: store.log.subscribe("in", group="other", callback=print))
     _refuses(lambda: store.broker.get("work"))
+    _refuses(lambda: parent.channel.basic_get("work"))
+    _refuses(parent.channel.poll)
+    parent.channel.close()
     for subscription in parent.subscriptions:
         _refuses(subscription.wait_idle)
         subscription.stop()

@@ -8,7 +8,7 @@ the tags; `pushed` counts those of its deliveries, and of a transaction's, that 
 import logging
 import os
 from base64 import urlsafe_b64encode
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from functools import partial
 from itertools import takewhile
 from types import TracebackType
@@ -20,6 +20,7 @@ from msglog.broker.channel.events import Closed
 from msglog.broker.channel.inbox import Inbox
 from msglog.broker.channel.transactions import ChannelTransaction
 from msglog.broker.handle import Connection
+from msglog.broker.lane import Lane
 from msglog.broker.queue import Queue
 from msglog.broker.settling import Settlement, Unsettled, add_settlements, is_in_hand, write
 from msglog.broker.subscriber import Subscriber, Taken
@@ -186,16 +187,21 @@ class Session:
         known = [*unsettled.values(), *((one.subscriber, one.taken) for _, one in put_off)]
         self.unsettled = unsettled
         self.pushed = sum(isinstance(holder, ChannelConsumer) for holder, _ in known)
-        seen = {(taken.lane, taken.stored.offset) for _, taken in known}
+        tagged = {(taken.lane, taken.stored.offset) for _, taken in known}
         for holder in holders:
-            for lane in () if holder.queue.deleted else holder.queue.lanes:
-                held = [offset for offset, one in lane.cursor.unsettled.items() if one is holder]
-                for offset in held:
-                    if (lane, offset) not in seen:
-                        self.vhost.return_unseen(holder, lane, lane.read(offset))
+            self._return_untagged(holder, tagged)
             holder.recount()
         self.inbox.recount()
         self.rejoin(self.consumers.values())
+
+    def _return_untagged(self, holder: Subscriber, tagged: Container[tuple[Lane, int]]) -> None:
+        if holder.queue.deleted:
+            return
+        for lane in holder.queue.lanes:
+            held = [offset for offset, one in lane.cursor.unsettled.items() if one is holder]
+            for offset in held:
+                if (lane, offset) not in tagged:
+                    self.vhost.return_unseen(holder, lane, lane.read(offset))
 
     # The end
 
